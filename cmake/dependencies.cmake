@@ -1,0 +1,13 @@
+# Debian packages only; docs/dependencies.md says what each one is for.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(Boost 1.74 REQUIRED COMPONENTS context)
+find_package(fmt REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+pkg_check_modules(urcu REQUIRED IMPORTED_TARGET liburcu)
+pkg_check_modules(uring REQUIRED IMPORTED_TARGET liburing)
+if(RACEWALK_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()

@@ -1,0 +1,68 @@
+// What the command needs of the explorer, and nothing more. src/explore implements it; tests of the command
+// link a fake.
+//
+// check() may be called from several threads at once, one run a thread: a run shares nothing with another.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "report/race_file.h"
+#include "report/result.h"
+
+namespace racewalk::cli {
+
+struct variant_info {
+  std::string name;    ///< `no_rcu`
+  std::string id;      ///< its letter in the catalogue
+  std::string summary; ///< one line: what it departs in
+};
+
+struct scenario_info {
+  std::string name;
+  std::string id;                    ///< its number in the catalogue, `S1.4`
+  std::string summary;               ///< one line: what is argued
+  std::string source;                ///< where it was argued
+  std::vector<std::string> threads;  ///< `CPU0 gup`, `CPU1 munmap`
+  std::vector<variant_info> variants;
+  std::vector<std::string> archs; ///< those it can run on
+};
+
+/// In the order in which the verdict table lists them.
+std::vector<scenario_info> scenarios();
+/// Every architecture, in the order of the table's columns.
+std::vector<std::string> architectures();
+/// The memory model of an architecture: sc, tso or weak.
+std::string default_model(const std::string& arch);
+
+struct check_request {
+  std::string scenario;
+  std::string variant;
+  std::string arch;
+  std::string model;                           ///< empty: the architecture's
+  std::optional<std::uint64_t> max_executions; ///< then inconclusive
+};
+
+struct progress {
+  std::uint64_t executions = 0;
+  std::uint64_t blocked = 0;
+  unsigned depth = 0; ///< events in the current execution
+};
+
+/// Called now and then, from the thread that called check().
+using progress_fn = std::function<void(const progress&)>;
+
+/// Decides one variant on one architecture. When `stop` becomes true it returns soon: inconclusive, with
+/// what is known so far and the reason `stopped`, which the caller makes precise.
+report::result check(const check_request& request, const progress_fn& report_progress,
+                     const std::atomic<bool>& stop);
+
+/// Runs a recorded interleaving again. The result is a violation with its trace if it is lost as recorded;
+/// otherwise inconclusive with the reason: where the code and the schedule part.
+report::result replay(const report::race_file& recorded);
+
+} // namespace racewalk::cli
