@@ -1,0 +1,122 @@
+// The address space and its areas.
+//
+// Locks, outermost first (M42): mmap_lock of a region > vm_lock of an area > folio lock > pmd lock > pte lock.
+//
+// An address space is cut into regions, one for each entry of the root table. Areas never cross a region, and
+// neither does a page table below the root; so a region's mmap_lock guards everything that Linux's mmap_lock
+// guards for those addresses, and mappings in different regions do not meet at all.
+//
+// Areas are type-stable: their memory is reused for other areas of the same region, never returned while the
+// mm_struct lives. So a lockless look-up may hold a stale pointer; vma_start_read() decides whether it is still
+// the area that was looked for.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "arch/pgtable.h"
+#include "machine/mm_context.h"
+#include "mm/policy.h"
+#include "mm/vma_tree.h"
+#include "sync/sync.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+struct mm_struct;
+
+/// Linux's vm_flags, those that anonymous memory has.
+enum vm_flags_t : u32 {
+  VM_NONE = 0,
+  VM_READ = 1u << 0,
+  VM_WRITE = 1u << 1,
+  VM_EXEC = 1u << 2,
+  VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC,
+  VM_HUGEPAGE = 1u << 29,   ///< huge pages on fault wherever they fit
+  VM_NOHUGEPAGE = 1u << 30, ///< never huge pages
+};
+constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }
+constexpr vm_flags_t operator&(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) & u32(b)); }
+constexpr vm_flags_t operator~(vm_flags_t a) { return vm_flags_t(~u32(a)); }
+
+/// A range of addresses with one set of rights.
+///
+/// vm_start, vm_end, vm_flags and attached change under the region's mmap_lock for writing and vm_lock for
+/// writing; holding either for reading keeps them still.
+struct vm_area_struct {
+  mm_struct* vm_mm = nullptr;
+  vaddr_t vm_start = 0;
+  vaddr_t vm_end = 0; ///< exclusive
+  vm_flags_t vm_flags = VM_NONE;
+  bool attached = false; ///< reachable in the region's tree
+  rwsem_t vm_lock;
+  vm_area_struct* next_free = nullptr; ///< while in the region's free list
+
+  bool contains(vaddr_t addr) const { return addr >= vm_start && addr < vm_end; }
+  u64 size() const { return vm_end - vm_start; }
+};
+
+/// What one entry of the root table maps.
+class mmap_region {
+public:
+  mmap_region(vaddr_t start, vaddr_t end) : start(start), end(end), free_area_cache(start) {}
+  ~mmap_region();
+  mmap_region(const mmap_region&) = delete;
+  mmap_region& operator=(const mmap_region&) = delete;
+
+  /// A detached area. Null when memory is short. Caller holds mmap_lock for writing.
+  vm_area_struct* vm_area_alloc(mm_struct& mm);
+  /// Gives a detached area back for reuse. Caller holds mmap_lock for writing.
+  void vm_area_free(vm_area_struct& vma);
+
+  rwsem_t mmap_lock;
+  const vaddr_t start;
+  const vaddr_t end;
+  vma_tree areas;          ///< changes under mmap_lock for writing; look-ups need no lock
+  vaddr_t free_area_cache; ///< no hole below it is larger than cached_hole_size
+  u64 cached_hole_size = 0;
+
+private:
+  struct slab;
+  vm_area_struct* free_ = nullptr;
+  slab* slabs_ = nullptr;
+};
+
+enum mm_counter : unsigned { MM_ANONPAGES, MM_PGTABLES, NR_MM_COUNTERS };
+
+/// One CPU's share of the counters, on its own line.
+struct alignas(64) mm_rss_stat {
+  atomic64_t count[NR_MM_COUNTERS];
+};
+
+struct mm_struct {
+  mm_struct();
+  ~mm_struct();
+  mm_struct(const mm_struct&) = delete;
+  mm_struct& operator=(const mm_struct&) = delete;
+
+  mm_context context; ///< what the machine knows of it: root, CPUs, generation
+  atomic_t mm_users{1};
+  atomic_t lockless_walkers{0}; ///< walks in flight, under walk_tracking_t::count (mail 1)
+  std::array<mm_rss_stat, MAX_CPUS> rss_stat;
+
+  /// The region that holds `addr`; created on first use. Null when memory is short.
+  mmap_region* region(vaddr_t addr);
+  /// The region that holds `addr`, if anything was ever mapped there.
+  mmap_region* existing_region(vaddr_t addr) const;
+
+private:
+  std::unique_ptr<std::atomic<mmap_region*>[]> regions_;
+  std::mutex creation_lock_;
+};
+
+/// The mm that a machine context belongs to.
+inline mm_struct& mm_of(mm_context& context);
+
+/// Adds to one of the mm's counters.
+void add_mm_counter(mm_struct& mm, mm_counter which, s64 n, site s = RW_HERE);
+/// The sum over all CPUs: exact while nothing changes it.
+s64 get_mm_counter(const mm_struct& mm, mm_counter which);
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,129 @@
+// Every choice of the manager that a mail or a historical fix argues about, one name each.
+//
+// The default is what is right. A scenario's variant is a set of departures from it; natively the defaults are
+// compile-time constants, so the branches on them fold away. References: Mn is a mechanism, Sn.n a scenario of
+// docs/, "mail n" a thread of the linux-mm lists. Choices of the machine (switch_mm_barrier, lazy_mask_clear)
+// stand in machine/policy.h.
+#pragma once
+
+#include "sync/run.h"
+#include "sync/sync.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// What keeps tables alive under a lockless walk.
+enum class gup_section_t : u8 {
+  irq_off, ///< holds back RCU grace periods and every IPI
+  rcu,     ///< rcu_read_lock only: an IPI does not wait for it
+  none,    ///< preemption is enabled, nothing waits for it
+};
+
+/// Whether a lockless walk counts itself in its mm (mail 1, the count-based series).
+enum class walk_tracking_t : u8 { none, count };
+
+/// Whose walker count or CPU mask an operation uses.
+enum class whose_mm_t : u8 {
+  own,     ///< of the mm whose tables are walked or changed (vma->vm_mm)
+  current, ///< of the mm loaded on this CPU
+};
+
+/// What serialize_against_pte_lookup() does (M7).
+enum class serialize_mode_t : u8 {
+  none,         ///< nothing: the page-table freeing rules suffice
+  ipi,          ///< IPI to the CPUs in the mm's mask
+  ipi_if_count, ///< IPI unless the walker count is 0
+  wait_count,   ///< wait until the walker count is 0
+};
+
+/// How a page-table page goes back to the allocator after it was unhooked and flushed (M5).
+enum class table_free_t : u8 {
+  arch_default, ///< as the architecture selects
+  rcu,          ///< batch, then call_rcu
+  sync_ipi,     ///< tlb_remove_table_sync_one(), then at once
+  at_once,      ///< with the flush's own IPI as the only rendezvous
+};
+
+/// How a pin is taken (mail 5).
+enum class pin_scheme_t : u8 {
+  upstream,  ///< conditional add of the bias, then re-check the entry (M2, M34)
+  counter,   ///< the plain counter: add, nothing re-checked
+  page_lock, ///< lock_page; wait_for_stable_page; add; unlock_page
+  barrier,   ///< add; fence; PageWriteback ? back off : keep
+};
+
+/// The fence between adding a pin and the read that must not pass it (S5.7).
+enum class pin_fence_t : u8 {
+  value_returning, ///< the add itself is a fully ordered RMW
+  after_atomic,    ///< void add; smp_mb__after_atomic()
+  mb,              ///< void add; smp_mb()
+  wmb,             ///< void add; smp_wmb(), as the mail wrote it
+};
+
+/// How the count is compared with the bias (S5.3).
+enum class pin_threshold_t : u8 { ge, gt };
+
+/// Whether "is it pinned" subtracts mapcount, and which of the two counters it reads first (S5.2).
+enum class pin_subtract_t : u8 { no, count_then_map, map_then_count };
+
+/// How the fast path gets the folio lock under pin_scheme_t::page_lock (S5.6).
+enum class pin_lock_mode_t : u8 {
+  trylock,   ///< else fall back to the slow path
+  blocking,  ///< sleeps with interrupts off
+  under_ptl, ///< the slow path sleeps under the page-table lock
+};
+
+/// Where a pin that met writeback waits for it (S5.7).
+enum class pin_backoff_t : u8 { irqs_on, irqs_off };
+
+/// The fence between TestSetPageWriteback and the check for pins (S5.7).
+enum class wb_fence_t : u8 { none, wmb, mb };
+
+/// What a pin waits for before it retries (S5.9).
+enum class stable_wait_t : u8 { stable_then_writeback, stable_only };
+
+struct policy_t {
+  // ---- lockless walk: M2, S1.4 ----
+  bool gup_recheck_pmd = true; ///< re-read the pmd after taking the reference (M2 step 6, 70cbc3cc78a9)
+  bool gup_recheck_pte = true; ///< re-read the pte after taking the reference (M2 step 6)
+  gup_section_t gup_section = gup_section_t::irq_off; ///< M2 step 2, M44, S1.4
+
+  // ---- tracking of lockless walks: mail 1, M7 ----
+  walk_tracking_t walk_tracking = walk_tracking_t::none;        ///< S1.9
+  bool walker_count_inc_barrier = true;                         ///< MB between count++ and the walk (S1.9)
+  bool walker_count_dec_barrier = true;                         ///< MB between the walk and count-- (S1.9)
+  whose_mm_t walker_count_mm = whose_mm_t::own;                 ///< S1.8, S1.9
+  serialize_mode_t serialize_mode = serialize_mode_t::none;     ///< M7, S1.5, S1.9
+  bool serialize_barrier = true;                                ///< MB before reading the mask or count (S1.5)
+  bool serialize_before_unhook = false;                         ///< the wrong order of S1.4
+  whose_mm_t serialize_mm = whose_mm_t::own;                    ///< whose mask and count (S1.8)
+
+  // ---- gather and table freeing: M5, M9 ----
+  table_free_t table_free = table_free_t::arch_default; ///< M5, S1.4
+  bool gather_flush_before_free = true;                 ///< unhook, invalidate, free: in that order (M9)
+  bool batch_page_available = true;                     ///< false: every batch page fails, M5 step 2's fallback
+
+  // ---- pins: M34, M36, mail 5 ----
+  pin_scheme_t pin_scheme = pin_scheme_t::upstream;             ///< S5.1, S5.6, S5.7
+  pin_fence_t pin_fence = pin_fence_t::value_returning;         ///< S5.7
+  pin_threshold_t pin_threshold = pin_threshold_t::ge;          ///< S5.3
+  pin_subtract_t pin_subtract_mapcount = pin_subtract_t::no;    ///< S5.2
+  bool pin_conditional = true;        ///< refuse a count that is not positive or near overflow (S5.5)
+  u8 pin_counter_bits = 32;           ///< width of _refcount, sign included (S5.5 scales it down)
+  u16 pin_counting_bias = 1024;       ///< GUP_PIN_COUNTING_BIAS, scaled down with the width
+  pin_lock_mode_t pin_lock_mode = pin_lock_mode_t::trylock;     ///< S5.6
+  bool pin_recheck_pte = true;        ///< page_lock scheme: re-read the pte once the lock is held (S5.6 P2)
+  pin_backoff_t pin_backoff_wait = pin_backoff_t::irqs_on;      ///< S5.7
+  u8 pin_retries = 2;                 ///< bounded: a pin that keeps meeting writeback gives up with -EAGAIN
+
+  // ---- writeback: M17, mail 5 ----
+  wb_fence_t wb_barrier = wb_fence_t::mb;                       ///< S5.7
+  stable_wait_t stable_wait = stable_wait_t::stable_then_writeback; ///< S5.9
+  bool mapping_needs_stable = true;   ///< wait_for_stable_page() waits (S5.6 P1, S5.9)
+};
+
+inline constexpr policy_t default_policy{};
+
+/// The choices in force: constant natively, the current run's in the model.
+inline const policy_t& policy() { return run_setting(default_policy); }
+
+} // namespace racewalk::inline RACEWALK_BACKEND
