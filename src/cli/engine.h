@@ -24,10 +24,10 @@ struct variant_info {
 
 struct scenario_info {
   std::string name;
-  std::string id;                    ///< its number in the catalogue, `S1.4`
-  std::string summary;               ///< one line: what is argued
-  std::string source;                ///< where it was argued
-  std::vector<std::string> threads;  ///< `CPU0 gup`, `CPU1 munmap`
+  std::string id;                   ///< its number in the catalogue, `S1.4`
+  std::string summary;              ///< one line: what is argued
+  std::string source;               ///< where it was argued
+  std::vector<std::string> threads; ///< `CPU0 gup`, `CPU1 munmap`
   std::vector<variant_info> variants;
   std::vector<std::string> archs; ///< those it can run on
 };

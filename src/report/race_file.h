@@ -1,4 +1,5 @@
-// A counterexample as a file: NAME.race, which `racewalk replay` runs again. A saved one is a regression test.
+// A counterexample as a file: NAME.race, which `racewalk replay` runs again. A saved one is a regression
+// test.
 //
 // The file is text. A header names the format's version and what was run; then the race table as a person
 // reads it; then the schedule, one decision a line; then a checksum over everything above. A file that was

@@ -1,0 +1,13 @@
+// Results as JSON, one object a line: what scripts read.
+#pragma once
+
+#include <string>
+
+#include "report/result.h"
+
+namespace racewalk::report {
+
+/// One line, with its newline. `trace` is null unless there is a counterexample.
+std::string json_line(const result& r);
+
+} // namespace racewalk::report
