@@ -1,0 +1,312 @@
+// The model backend's primitives, over the current engine.
+#include "sync/model/sync.h"
+
+namespace racewalk::inline model {
+
+thread_local engine* current_engine = nullptr;
+
+namespace {
+
+/// The words through which IPIs and RCU callbacks travel. Their storage stays 0: only the graph holds values.
+/// Each is written at most once in a run, so waiting for one never has to choose a source.
+struct mailboxes {
+  static constexpr unsigned SLOTS = 16;
+  atomic_t tail[MAX_CPUS];                                ///< IPIs sent to a CPU
+  word_t slot[MAX_CPUS][SLOTS];                           ///< the k-th one: which request of which thread
+  word_t done[MAX_CPUS][SLOTS];                           ///< it has been handled
+  word_t callback[MAX_CPUS][thread_state::MAX_CALLBACKS]; ///< the k-th call_rcu() of a thread
+};
+thread_local mailboxes mail;
+
+constexpr wait_condition nonzero{~u64{0}, 0, false};
+
+template <class R> u64 await(const R& r, const wait_condition& c, site s) {
+  return current_engine->await(detail::access_of(r, order::acquire, s), c);
+}
+
+/// Runs the handler of the request in `slot` as this CPU, and acknowledges.
+void handle_ipi(u64 slot, site s) {
+  thread_state& me = current_engine->self();
+  const unsigned k = me.ipis_handled++;
+  const request& r = current_engine->peer(static_cast<unsigned>(slot >> 8)).requests[(slot & 0xff) - 1];
+  me.irq_depth++; // a handler runs with interrupts off; nobody can wait for that: no section
+  current_engine->fence(fence_kind::mb, s);
+  r.fn(me.cpu, r.arg);
+  current_engine->fence(fence_kind::mb, s);
+  me.irq_depth--;
+  smp_store_release(mail.done[me.cpu][k], 1, s); // pairs with the sender's wait in smp_call_function_many()
+}
+
+bool interruptible(const thread_state& me) { return me.irq_depth == 0 && !me.in_access; }
+
+} // namespace
+
+void detail::interruptible_point(site s) {
+  thread_state& me = current_engine->self();
+  if (!interruptible(me) || me.ipis_handled >= mailboxes::SLOTS || me.cpu >= current_engine->cpus()) return;
+  const word_t& slot = mail.slot[me.cpu][me.ipis_handled];
+  if (u64 v = current_engine->read(access_of(slot, order::acquire, s))) handle_ipi(v, s);
+}
+
+void detail::do_fence(fence_kind k, site s) {
+  if (current_engine) current_engine->fence(k, s);
+}
+
+bool apply(const rmw_op& op, u8 size, u64 old, u64* result) {
+  const u64 mask = size >= 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
+  const bool negative = (old >> (8 * size - 1)) & 1;
+  auto put = [&](u64 v) {
+    *result = v & mask;
+    return true;
+  };
+  switch (op.kind) {
+  case rmw_kind::add:
+    return put(old + op.a);
+  case rmw_kind::add_unless:
+    return old != op.b && put(old + op.a);
+  case rmw_kind::add_positive:
+    return old != 0 && !negative && put(old + op.a);
+  case rmw_kind::add_unless_bits:
+    return (old & op.b) == 0 && put(old + op.a);
+  case rmw_kind::exchange:
+    return put(op.a);
+  case rmw_kind::compare_exchange:
+    return old == op.b && put(op.a);
+  case rmw_kind::bit_or:
+    return put(old | op.a);
+  case rmw_kind::bit_and:
+    return put(old & op.a);
+  }
+  return false;
+}
+
+// ---- reports and the run ---------------------------------------------------------------------------------
+
+void violation(const char* invariant, const char* text, site s) {
+  if (current_engine) current_engine->violation(invariant, text, s);
+  throw setup_violation{invariant, text};
+}
+
+std::optional<unsigned> explored_allocation() {
+  if (!current_engine) return std::nullopt;
+  thread_state& me = current_engine->self();
+  return me.thread * EXPLORED_ALLOCATIONS_PER_THREAD + me.allocations++;
+}
+
+void object_free(const void* p, std::size_t bytes, site s) {
+  if (current_engine) current_engine->free_object(p, bytes, s);
+}
+
+// ---- CPUs and interrupts ---------------------------------------------------------------------------------
+
+unsigned smp_processor_id() { return current_engine ? current_engine->self().cpu : 0; }
+
+void local_irq_disable(site s) {
+  if (!current_engine) return;
+  thread_state& me = current_engine->self();
+  if (me.irq_depth == 0) {
+    detail::interruptible_point(s);
+    current_engine->section_begin(domain::irq, s);
+    if (me.rcu_depth == 0) current_engine->section_begin(domain::rcu, s);
+  }
+  me.irq_depth++;
+}
+
+void local_irq_enable(site s) {
+  if (!current_engine) return;
+  thread_state& me = current_engine->self();
+  if (--me.irq_depth != 0) return;
+  if (me.rcu_depth == 0) current_engine->section_end(domain::rcu, s);
+  current_engine->section_end(domain::irq, s);
+  detail::interruptible_point(s);
+}
+
+bool irqs_disabled() { return current_engine && current_engine->self().irq_depth != 0; }
+
+void smp_call_function_many(cpumask_bits mask, void (*fn)(unsigned cpu, void* arg), void* arg, site s) {
+  if (!current_engine) return;
+  thread_state& me = current_engine->self();
+  if (me.irq_depth != 0)
+    violation("INV-LIVE", "waits for an IPI with interrupts off: the target may be waiting for this CPU", s);
+  mask &= ~(u64{1} << me.cpu);
+  if (!fn) {
+    current_engine->quiesce(domain::irq, mask, nullptr, s);
+    return;
+  }
+  me.requests[me.requests_made] = {fn, arg};
+  const u64 id = u64{me.thread} << 8 | ++me.requests_made;
+  unsigned ticket[MAX_CPUS];
+  current_engine->fence(fence_kind::mb, s); // the target's handler sees what the sender did before
+  for (unsigned cpu = 0; cpu < current_engine->cpus(); cpu++) {
+    if (!(mask >> cpu & 1)) continue;
+    ticket[cpu] = static_cast<unsigned>(atomic_fetch_add(mail.tail[cpu], 1, order::relaxed, s));
+    WRITE_ONCE(mail.slot[cpu][ticket[cpu]], id, s);
+  }
+  for (unsigned cpu = 0; cpu < current_engine->cpus(); cpu++) {
+    if (!(mask >> cpu & 1)) continue;
+    detail::interruptible_point(s); // or two senders would wait for each other
+    await(mail.done[cpu][ticket[cpu]], nonzero, s);
+  }
+  current_engine->fence(fence_kind::mb, s);
+}
+
+// ---- the MMU ---------------------------------------------------------------------------------------------
+
+dep_value<u64> translation_read(ref<u64> entry, const translation& t, site s) {
+  if (!current_engine) return {entry.storage(), {}};
+  thread_state& me = current_engine->self();
+  if (!me.in_access) {
+    detail::interruptible_point(s);
+    current_engine->section_begin(domain::tlb, s);
+    me.in_access = true;
+  }
+  u64 v = current_engine->translation_read(detail::access_of(entry, order::relaxed, s), t);
+  return {v, current_engine->last_read()};
+}
+
+void user_access_end(site s) {
+  if (!current_engine || !current_engine->self().in_access) return;
+  current_engine->section_end(domain::tlb, s);
+  current_engine->self().in_access = false;
+}
+
+void tlb_invalidated(const tlb_range& range, site s) {
+  if (current_engine) current_engine->invalidate(range, s);
+}
+
+void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site s) {
+  if (!current_engine) return;
+  const u64 self = u64{1} << current_engine->self().cpu;
+  if (mask & self) current_engine->invalidate(range, s);
+  current_engine->quiesce(domain::tlb, mask & ~self, &range, s);
+}
+
+// ---- locks -----------------------------------------------------------------------------------------------
+
+namespace {
+
+void acquire(atomic_t& word, const rmw_op& op, site s) {
+  if (!current_engine) {
+    detail::do_rmw(word, op, order::acquire, s);
+    return;
+  }
+  detail::interruptible_point(s);
+  current_engine->await_rmw(detail::access_of(word, order::acquire, s), op);
+}
+bool try_acquire(atomic_t& word, const rmw_op& op, site s) {
+  return detail::do_rmw(word, op, order::acquire, s).done;
+}
+constexpr rmw_op take{rmw_kind::compare_exchange, 1, 0};
+constexpr rmw_op take_read{rmw_kind::add_unless_bits, 1, rwsem_t::WRITER};
+constexpr rmw_op take_write{rmw_kind::compare_exchange, rwsem_t::WRITER, 0};
+
+void count_spinlock(int by) {
+  if (current_engine) current_engine->self().spin_depth += static_cast<unsigned>(by);
+}
+
+} // namespace
+
+void might_sleep(const char* what, site s) {
+  if (!current_engine) return;
+  const thread_state& me = current_engine->self();
+  if (me.irq_depth != 0) violation("INV-LIVE", "sleeps with interrupts off", s);
+  if (me.spin_depth != 0) violation("INV-LIVE", "sleeps with a spinlock held", s);
+  if (me.rcu_depth != 0) violation("INV-LIVE", "sleeps in an RCU read-side section", s);
+  (void)what;
+}
+
+void spin_lock(spinlock_t& l, site s) {
+  acquire(l.word, take, s);
+  count_spinlock(1);
+}
+bool spin_trylock(spinlock_t& l, site s) {
+  if (!try_acquire(l.word, take, s)) return false;
+  count_spinlock(1);
+  return true;
+}
+void spin_unlock(spinlock_t& l, site s) {
+  smp_store_release(l.word, 0, s);
+  count_spinlock(-1);
+}
+
+void mutex_lock(mutex_t& m, site s) {
+  might_sleep("takes a mutex", s);
+  acquire(m.word, take, s);
+}
+bool mutex_trylock(mutex_t& m, site s) { return try_acquire(m.word, take, s); }
+void mutex_unlock(mutex_t& m, site s) { smp_store_release(m.word, 0, s); }
+
+void down_read(rwsem_t& r, site s) {
+  might_sleep("takes a semaphore", s);
+  acquire(r.word, take_read, s);
+}
+bool down_read_trylock(rwsem_t& r, site s) { return try_acquire(r.word, take_read, s); }
+void up_read(rwsem_t& r, site s) { atomic_fetch_add(r.word, -1, order::release, s); }
+void down_write(rwsem_t& r, site s) {
+  might_sleep("takes a semaphore", s);
+  acquire(r.word, take_write, s);
+}
+bool down_write_trylock(rwsem_t& r, site s) { return try_acquire(r.word, take_write, s); }
+void up_write(rwsem_t& r, site s) { atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s); }
+void downgrade_write(rwsem_t& r, site s) { atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s); }
+
+// ---- RCU -------------------------------------------------------------------------------------------------
+
+void rcu_read_lock(site s) {
+  if (!current_engine) return;
+  thread_state& me = current_engine->self();
+  if (me.rcu_depth++ == 0 && me.irq_depth == 0) current_engine->section_begin(domain::rcu, s);
+}
+void rcu_read_unlock(site s) {
+  if (!current_engine) return;
+  thread_state& me = current_engine->self();
+  if (--me.rcu_depth == 0 && me.irq_depth == 0) current_engine->section_end(domain::rcu, s);
+}
+bool rcu_read_lock_held() {
+  return current_engine && (current_engine->self().rcu_depth != 0 || current_engine->self().irq_depth != 0);
+}
+
+void synchronize_rcu(site s) {
+  if (!current_engine) return;
+  might_sleep("waits for a grace period", s);
+  current_engine->quiesce(domain::rcu, ~u64{0}, nullptr, s);
+}
+
+void call_rcu(rcu_head* head, void (*fn)(rcu_head*), site s) {
+  if (!current_engine) {
+    fn(head);
+    return;
+  }
+  thread_state& me = current_engine->self();
+  const unsigned k = me.callbacks_made++;
+  me.callbacks[k] = {fn, head};
+  smp_store_release(mail.callback[me.thread][k], 1, s); // pairs with the wait in rcu_callback_thread()
+}
+
+// ---- thread bodies ---------------------------------------------------------------------------------------
+
+void cpu_idle() {
+  const site s = RW_HERE;
+  thread_state& me = current_engine->self();
+  for (;;) {
+    me.idle = true;
+    u64 slot = await(mail.slot[me.cpu][me.ipis_handled], nonzero, s);
+    me.idle = false;
+    handle_ipi(slot, s);
+  }
+}
+
+void rcu_callback_thread(unsigned owner) {
+  const site s = RW_HERE;
+  thread_state& me = current_engine->self();
+  for (unsigned k = 0;; k++) {
+    me.idle = true;
+    await(mail.callback[owner][k], nonzero, s);
+    me.idle = false;
+    current_engine->quiesce(domain::rcu, ~u64{0}, nullptr, s);
+    const thread_state::callback& cb = current_engine->peer(owner).callbacks[k];
+    cb.fn(cb.head);
+  }
+}
+
+} // namespace racewalk::inline model
