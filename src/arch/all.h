@@ -1,0 +1,30 @@
+// Every architecture. To add one: write its file (arch_desc.h is the contract), include it and list it here.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string_view>
+
+#include "arch/arm64.h"
+#include "arch/powerpc64.h"
+#include "arch/riscv64.h"
+#include "arch/x86_64.h"
+#include "arch/x86_64_pv.h"
+
+namespace racewalk {
+
+namespace detail {
+inline constexpr std::array arch_list{&x86_64, &x86_64_pv, &arm64, &powerpc64, &riscv64};
+} // namespace detail
+
+/// In the order in which verdict tables show them.
+inline constexpr std::span<const arch_desc* const> all_archs{detail::arch_list};
+
+/// The architecture of that name, or null.
+[[nodiscard]] constexpr const arch_desc* find_arch(std::string_view name) {
+  for (const arch_desc* a : all_archs)
+    if (name == a->name) return a;
+  return nullptr;
+}
+
+} // namespace racewalk

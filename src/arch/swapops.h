@@ -1,0 +1,69 @@
+// What a not-present entry remembers: swap entries, of which migration entries are a kind.
+//
+// A migration entry stands for a page that is being moved or split. Its type tells whether the mapping may be
+// restored writable or exclusive; its offset holds the pfn and, above it, whether the page was young and
+// dirty.
+#pragma once
+
+#include "arch/pgtable.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+struct swp_entry_t {
+  unsigned type;
+  u64 offset;
+  friend constexpr bool operator==(swp_entry_t, swp_entry_t) = default;
+};
+
+/// Linux's numbers, counted from the top of the type field: below them are swap devices.
+inline constexpr unsigned SWP_MIGRATION_READ = 24;
+inline constexpr unsigned SWP_MIGRATION_READ_EXCLUSIVE = 25;
+inline constexpr unsigned SWP_MIGRATION_WRITE = 26;
+
+/// The pfn in the offset of a migration entry, and the two bits above it.
+constexpr u64 swp_pfn_mask(const arch_desc& a) { return (u64{1} << (a.phys_bits - PAGE_SHIFT)) - 1; }
+constexpr u64 swp_mig_young(const arch_desc& a) { return swp_pfn_mask(a) + 1; }
+constexpr u64 swp_mig_dirty(const arch_desc& a) { return swp_mig_young(a) << 1; }
+
+inline bool is_swap_pte(pte_t pte) { return !pte_none(pte) && !pte_present(pte); }
+inline bool is_swap_pmd(pmd_t pmd) { return !pmd_none(pmd) && !pmd_present(pmd); }
+
+template <unsigned Level> swp_entry_t entry_to_swp_entry(entry_t<Level> e) {
+  return {arch().swp_type(e.val), arch().swp_offset(e.val)};
+}
+inline swp_entry_t pte_to_swp_entry(pte_t pte) { return entry_to_swp_entry(pte); }
+inline swp_entry_t pmd_to_swp_entry(pmd_t pmd) { return entry_to_swp_entry(pmd); }
+inline pte_t swp_entry_to_pte(swp_entry_t entry) { return {arch().swp_entry(entry.type, entry.offset)}; }
+inline pmd_t swp_entry_to_pmd(swp_entry_t entry) { return {arch().swp_entry(entry.type, entry.offset)}; }
+
+inline swp_entry_t make_readable_migration_entry(pfn_t pfn) { return {SWP_MIGRATION_READ, pfn}; }
+inline swp_entry_t make_readable_exclusive_migration_entry(pfn_t pfn) {
+  return {SWP_MIGRATION_READ_EXCLUSIVE, pfn};
+}
+inline swp_entry_t make_writable_migration_entry(pfn_t pfn) { return {SWP_MIGRATION_WRITE, pfn}; }
+inline swp_entry_t make_migration_entry_young(swp_entry_t e) {
+  return {e.type, e.offset | swp_mig_young(arch())};
+}
+inline swp_entry_t make_migration_entry_dirty(swp_entry_t e) {
+  return {e.type, e.offset | swp_mig_dirty(arch())};
+}
+
+inline bool is_migration_entry(swp_entry_t e) {
+  return e.type >= SWP_MIGRATION_READ && e.type <= SWP_MIGRATION_WRITE;
+}
+inline bool is_writable_migration_entry(swp_entry_t e) { return e.type == SWP_MIGRATION_WRITE; }
+inline bool is_readable_exclusive_migration_entry(swp_entry_t e) {
+  return e.type == SWP_MIGRATION_READ_EXCLUSIVE;
+}
+inline bool is_migration_entry_young(swp_entry_t e, const arch_desc& a = arch()) {
+  return (e.offset & swp_mig_young(a)) != 0;
+}
+inline bool is_migration_entry_dirty(swp_entry_t e, const arch_desc& a = arch()) {
+  return (e.offset & swp_mig_dirty(a)) != 0;
+}
+inline pfn_t swp_offset_pfn(swp_entry_t e, const arch_desc& a = arch()) { return e.offset & swp_pfn_mask(a); }
+inline bool is_pmd_migration_entry(pmd_t pmd) {
+  return is_swap_pmd(pmd) && is_migration_entry(pmd_to_swp_entry(pmd));
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND
