@@ -1,0 +1,115 @@
+// `racewalk check`: decides scenarios and prints what was found.
+//
+// As text: a race table for each variant that was asked for by name and loses (and for every verdict that is
+// not the expected one), then the verdict table. As JSON: one object a run, as soon as it is known.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/engine.h"
+#include "cli/interrupt.h"
+#include "cli/job_runner.h"
+#include "cli/usage.h"
+#include "report/json.h"
+#include "report/race_file.h"
+#include "report/race_table.h"
+#include "report/verdict_table.h"
+
+namespace racewalk::cli {
+namespace {
+
+using report::result;
+
+report::colour colour_of_stdout() { return isatty(STDOUT_FILENO) ? report::colour::on : report::colour::off; }
+
+std::map<std::string, std::string> titles() {
+  std::map<std::string, std::string> titles;
+  for (const scenario_info& s : scenarios())
+    titles[s.name] = s.summary;
+  return titles;
+}
+
+/// Two architectures often lose the same way; the steps then read the same.
+bool same_steps(const result& a, const result& b) {
+  const auto same = [](const report::trace_step& x, const report::trace_step& y) {
+    return x.column == y.column && x.function == y.function && x.line == y.line && x.text == y.text;
+  };
+  return a.scenario == b.scenario && a.variant == b.variant &&
+         std::equal(a.trace->steps.begin(), a.trace->steps.end(), b.trace->steps.begin(),
+                    b.trace->steps.end(), same);
+}
+
+/// The race tables of `lost`, each once, with the other architectures on which the same steps lose.
+void print_race_tables(const std::vector<result>& lost) {
+  std::vector<bool> printed(lost.size());
+  for (std::size_t i = 0; i < lost.size(); i++) {
+    if (printed[i]) continue;
+    fmt::print("{}", report::race_table(lost[i], {.colour = colour_of_stdout()}));
+    std::vector<std::string> others;
+    for (std::size_t j = i + 1; j < lost.size(); j++) {
+      if (!same_steps(lost[i], lost[j])) continue;
+      printed[j] = true;
+      others.push_back(lost[j].arch);
+    }
+    if (!others.empty()) fmt::print("The same steps lose on {}.\n", fmt::join(others, ", "));
+    fmt::print("\n\n");
+  }
+}
+
+/// A counterexample that somebody asked for by name becomes a file in the current directory.
+void save(const result& r) {
+  const std::string name = report::race_file_name(r);
+  std::ofstream file(name, std::ios::binary | std::ios::trunc);
+  file << report::write_race_file(r);
+  if (!file.flush())
+    fmt::print(stderr, "racewalk: cannot write {} here; the counterexample is not saved\n", name);
+}
+
+void print_text(const std::vector<result>& results, const std::vector<result>& lost, bool saved,
+                double seconds) {
+  print_race_tables(lost);
+  fmt::print("{}\n{}", report::verdict_table(results, titles(), colour_of_stdout()),
+             report::verdict_summary(results, seconds));
+  if (saved && !lost.empty())
+    fmt::print("saved as NAME-VARIANT-ARCH.race; run one again with: racewalk replay {}\n",
+               report::race_file_name(lost.front()));
+}
+
+int exit_status_of(const std::vector<result>& results) {
+  if (!std::all_of(results.begin(), results.end(), [](const result& r) { return r.as_expected(); }))
+    return EXIT_UNEXPECTED;
+  const auto inconclusive = [](const result& r) { return r.verdict == report::verdict::inconclusive; };
+  return std::any_of(results.begin(), results.end(), inconclusive) ? EXIT_INCONCLUSIVE : EXIT_AS_EXPECTED;
+}
+
+} // namespace
+
+int run_check(const check_options& options) {
+  const std::vector<job> jobs = select_jobs(options);
+  const bool by_name = !options.names.empty();
+  watch_interrupts();
+
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<result> results = run_jobs(jobs, {options.jobs, options.timeout}, [&](const result& r) {
+    if (options.format != output_format::json) return;
+    fmt::print("{}", report::json_line(r));
+    std::fflush(stdout);
+  });
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+
+  std::vector<result> lost;
+  for (const result& r : results)
+    if (r.trace && (by_name || !r.as_expected())) lost.push_back(r);
+  if (by_name)
+    for (const result& r : lost)
+      save(r);
+  if (options.format == output_format::text) print_text(results, lost, by_name, elapsed.count());
+  return exit_status_of(results);
+}
+
+} // namespace racewalk::cli

@@ -1,0 +1,173 @@
+#include "cli/options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "cli/usage.h"
+
+namespace racewalk::cli {
+namespace {
+
+/// The whole of `text` as a T, or nothing.
+template <class T> std::optional<T> number(const std::string& text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// A bound of 0 would decide nothing, and a negative one means nothing.
+std::string at_least_one(const std::string& text) {
+  const auto n = number<std::uint64_t>(text);
+  if (n && *n >= 1) return "";
+  return fmt::format("'{}' is not a whole number from 1 up; nearest valid: 1", text);
+}
+
+std::string positive_seconds(const std::string& text) {
+  const auto n = number<double>(text);
+  if (n && *n > 0 && *n < 1e9) return "";
+  return fmt::format("'{}' is not a number of seconds above 0; nearest valid: 1", text);
+}
+
+std::string any_number(const std::string& text) {
+  return number<std::uint64_t>(text) ? "" : fmt::format("'{}' is not a whole number; nearest valid: 0", text);
+}
+
+std::vector<std::string> comma_separated(const std::string& text) {
+  std::vector<std::string> words;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    words.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return words;
+}
+
+/// The command line's grammar. Values land in the structs; CLI11 keeps the words until parse() returns.
+class parser {
+ public:
+  parser();
+  command_line parse(int argc, const char* const* argv);
+
+ private:
+  void add_check();
+  void add_stress();
+  [[nodiscard]] usage_error leftover() const;
+  [[nodiscard]] std::vector<std::string> commands() const;
+
+  CLI::App app_{"Racewalk: a virtual-memory manager that is also its own race explorer", "racewalk"};
+  CLI::App* list_ = app_.add_subcommand("list", "the scenarios: threads, variants, where each was argued");
+  CLI::App* check_ = app_.add_subcommand("check", "decide scenarios; with no name, all of them");
+  CLI::App* replay_ = app_.add_subcommand("replay", "run one recorded interleaving again, step by step");
+  CLI::App* stress_ = app_.add_subcommand("stress", "the native library under load, with its checks on");
+  CLI::App* bench_ = app_.add_subcommand("bench", "the native figures, beside the kernel's on this machine");
+
+  list_options list_options_;
+  check_options check_options_;
+  replay_options replay_options_;
+  stress_options stress_options_;
+  std::string archs_;
+  std::string format_ = "text";
+  std::uint64_t max_executions_ = 0;
+  double timeout_ = 0;
+};
+
+parser::parser() {
+  app_.set_version_flag("--version", "racewalk " RACEWALK_VERSION);
+  list_->add_flag("--json", list_options_.json, "one JSON object a line");
+  add_check();
+  replay_->add_option("FILE.race", replay_options_.file, "what `racewalk check NAME` saved")->required();
+  add_stress();
+}
+
+void parser::add_check() {
+  check_options_.jobs = std::max(1U, std::thread::hardware_concurrency());
+  check_->add_option("NAME[:VARIANT]", check_options_.names,
+                     "scenarios, by name or by number in the catalogue");
+  check_->add_option("--arch", archs_, "architectures, separated by commas, or all (the default)");
+  check_->add_option("--model", check_options_.model, "sc, tso or weak (default: the architecture's)");
+  check_->add_option("-j", check_options_.jobs, "runs at the same time (default: all CPUs)")
+      ->check(at_least_one, "N")
+      ->type_name("N");
+  check_->add_option("--max-executions", max_executions_, "of one run; then it is inconclusive")
+      ->check(at_least_one, "N")
+      ->type_name("N");
+  check_->add_option("--timeout", timeout_, "seconds, of all runs; what is left is inconclusive")
+      ->check(positive_seconds, "S")
+      ->type_name("S");
+  check_->add_option("--format", format_, "text (the default) or json, one object a line");
+}
+
+void parser::add_stress() {
+  stress_->add_option("--seconds", stress_options_.seconds, "how long (default: 10)")
+      ->check(positive_seconds, "N")
+      ->type_name("N");
+  stress_->add_option("--seed", stress_options_.seed, "of the random operations (default: 1)")
+      ->check(any_number, "S")
+      ->type_name("S");
+}
+
+std::vector<std::string> parser::commands() const {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app_.get_subcommands(nullptr))
+    names.push_back(command->get_name());
+  return names;
+}
+
+/// What to say about a word that the grammar has no place for.
+usage_error parser::leftover() const {
+  const std::string word = app_.remaining(true).front();
+  const CLI::App* command = app_.get_subcommands().empty() ? &app_ : app_.get_subcommands().front();
+  if (!word.starts_with("-"))
+    return usage_error(fmt::format("{} takes no argument '{}'", command->get_name(), word));
+
+  std::vector<std::string> choices;
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames())
+      choices.push_back("--" + name);
+    for (const std::string& name : option->get_snames())
+      choices.push_back("-" + name);
+  }
+  return unknown("option", word.substr(0, word.find('=')), choices);
+}
+
+command_line parser::parse(int argc, const char* const* argv) {
+  if (argc < 2)
+    throw usage_error(fmt::format("no command given (choices: {}); see --help", fmt::join(commands(), ", ")));
+  if (argv[1][0] != '-') require_choice("command", argv[1], commands());
+
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return help_text{app_.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return help_text{std::string(version.what()) + "\n"};
+  } catch (const CLI::ExtrasError&) {
+    throw leftover();
+  } catch (const CLI::ParseError& e) {
+    throw usage_error(e.what());
+  }
+
+  if (list_->parsed()) return list_options_;
+  if (replay_->parsed()) return replay_options_;
+  if (stress_->parsed()) return stress_options_;
+  if (bench_->parsed()) return bench_options{};
+  if (!check_->parsed()) throw usage_error("no command given; see --help");
+
+  require_choice("format", format_, {"text", "json"});
+  if (format_ == "json") check_options_.format = output_format::json;
+  if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
+  if (max_executions_) check_options_.max_executions = max_executions_;
+  if (timeout_ > 0) check_options_.timeout = timeout_;
+  return check_options_;
+}
+
+} // namespace
+
+command_line parse_command_line(int argc, const char* const* argv) { return parser().parse(argc, argv); }
+
+} // namespace racewalk::cli

@@ -1,0 +1,50 @@
+// The command line, parsed: one struct a command. Every option that is accepted is used.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace racewalk::cli {
+
+enum class output_format { text, json };
+
+struct list_options {
+  bool json = false;
+};
+
+struct check_options {
+  std::vector<std::string> names; ///< NAME or NAME:VARIANT; none: all
+  std::vector<std::string> archs; ///< none: all
+  std::string model;              ///< empty: each architecture's own
+  unsigned jobs = 1;
+  std::optional<std::uint64_t> max_executions; ///< of one variant on one architecture
+  std::optional<double> timeout;               ///< seconds, of the whole run
+  output_format format = output_format::text;
+};
+
+struct replay_options {
+  std::string file;
+};
+
+struct stress_options {
+  double seconds = 10;
+  std::uint64_t seed = 1;
+};
+
+struct bench_options {};
+
+/// Only words to print were asked for: --help, --version.
+struct help_text {
+  std::string text;
+};
+
+using command_line =
+    std::variant<help_text, list_options, check_options, replay_options, stress_options, bench_options>;
+
+/// Throws usage_error.
+command_line parse_command_line(int argc, const char* const* argv);
+
+} // namespace racewalk::cli

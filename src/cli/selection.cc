@@ -1,0 +1,103 @@
+#include "cli/selection.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "cli/usage.h"
+
+namespace racewalk::cli {
+namespace {
+
+/// What one NAME[:VARIANT] means. An empty variant means all of them.
+struct wanted {
+  std::string scenario;
+  std::string variant;
+};
+
+wanted split(const std::string& name) {
+  const std::size_t colon = name.find(':');
+  return {name.substr(0, colon), colon == std::string::npos ? "" : name.substr(colon + 1)};
+}
+
+/// A scenario is called by its name or by its number in the catalogue.
+bool matches(const scenario_info& s, const wanted& w) { return w.scenario == s.name || w.scenario == s.id; }
+bool matches(const variant_info& v, const wanted& w) {
+  return w.variant.empty() || w.variant == v.name || w.variant == v.id;
+}
+
+/// Throws for a name that no scenario or variant answers to.
+void require_known(const std::vector<scenario_info>& all, const wanted& w, const std::string& name) {
+  std::vector<std::string> scenario_names;
+  std::vector<std::string> variant_names;
+  bool found_variant = false;
+  for (const scenario_info& s : all) {
+    scenario_names.push_back(s.name);
+    if (!matches(s, w)) continue;
+    for (const variant_info& v : s.variants) {
+      variant_names.push_back(v.name);
+      found_variant |= matches(v, w);
+    }
+  }
+  if (variant_names.empty()) throw unknown("scenario", w.scenario, scenario_names);
+  if (!found_variant || name.ends_with(':'))
+    throw unknown(fmt::format("variant of {}", w.scenario), w.variant, variant_names);
+}
+
+std::vector<std::string> select_archs(const std::vector<std::string>& asked) {
+  const std::vector<std::string> all = architectures();
+  if (asked.empty() || asked == std::vector<std::string>{"all"}) return all;
+  std::vector<std::string> choices = all;
+  choices.emplace_back("all");
+  for (const std::string& arch : asked)
+    require_choice("architecture", arch, choices);
+  if (std::find(asked.begin(), asked.end(), "all") != asked.end()) return all;
+
+  std::vector<std::string> archs; // in the table's order, each once
+  for (const std::string& arch : all)
+    if (std::find(asked.begin(), asked.end(), arch) != asked.end()) archs.push_back(arch);
+  return archs;
+}
+
+job make_job(const scenario_info& s, const variant_info& v, const std::string& arch,
+             const check_options& options) {
+  job j;
+  j.request = {s.name, v.name, arch, options.model, options.max_executions};
+  j.blank.id = s.id;
+  j.blank.scenario = s.name;
+  j.blank.variant = v.name;
+  j.blank.variant_id = v.id;
+  j.blank.arch = arch;
+  j.blank.model = options.model.empty() ? default_model(arch) : options.model;
+  return j;
+}
+
+} // namespace
+
+std::vector<job> select_jobs(const check_options& options) {
+  const std::vector<scenario_info> all = scenarios();
+  const std::vector<std::string> archs = select_archs(options.archs);
+  if (!options.model.empty()) require_choice("model", options.model, {"sc", "tso", "weak"});
+
+  std::vector<wanted> wanted_names;
+  for (const std::string& name : options.names) {
+    wanted_names.push_back(split(name));
+    require_known(all, wanted_names.back(), name);
+  }
+  const auto is_wanted = [&](const scenario_info& s, const variant_info& v) {
+    return wanted_names.empty() ||
+           std::any_of(wanted_names.begin(), wanted_names.end(),
+                       [&](const wanted& w) { return matches(s, w) && matches(v, w); });
+  };
+
+  std::vector<job> jobs;
+  for (const scenario_info& s : all)
+    for (const variant_info& v : s.variants)
+      for (const std::string& arch : archs)
+        if (is_wanted(s, v) && std::find(s.archs.begin(), s.archs.end(), arch) != s.archs.end())
+          jobs.push_back(make_job(s, v, arch, options));
+  if (jobs.empty()) throw usage_error("nothing to check: no named scenario runs on the named architectures");
+  return jobs;
+}
+
+} // namespace racewalk::cli
