@@ -1,0 +1,87 @@
+// The machine: memory as frames, a struct page for each, and CPUs.
+//
+// Natively the frames are one host mapping, aligned so that huge pages of the host can serve huge pages of ours,
+// and backed by the host only where touched. machine() is the one that the calling thread works on.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "arch/arch.h"
+#include "machine/page.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+class Cpu;
+struct zone;
+
+class Machine {
+public:
+  /// Memory is rounded up to a whole huge page. Throws std::bad_alloc, or std::invalid_argument for a size or a
+  /// number of CPUs that cannot be.
+  Machine(u64 bytes, unsigned nr_cpus);
+  ~Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  [[nodiscard]] u64 nr_pages() const { return nr_pages_; }
+  [[nodiscard]] unsigned nr_cpus() const { return nr_cpus_; }
+  /// The CPUs that there are.
+  [[nodiscard]] cpumask_bits cpu_mask() const {
+    return nr_cpus_ == MAX_CPUS ? ~cpumask_bits{0} : (cpumask_bits{1} << nr_cpus_) - 1;
+  }
+  [[nodiscard]] Cpu& cpu(unsigned id) const { return *cpus_[id]; }
+  [[nodiscard]] smp_domain& domain() { return domain_; }
+
+  [[nodiscard]] struct page* pages() const { return pages_; }
+  [[nodiscard]] std::byte* frames() const { return frames_; }
+
+  /// The page allocator's state (mm/page_alloc.h), which installs it and takes it away.
+  struct zone* zone = nullptr;
+
+private:
+  u64 nr_pages_;
+  unsigned nr_cpus_;
+  std::byte* frames_;
+  struct page* pages_;
+  std::array<std::unique_ptr<Cpu>, MAX_CPUS> cpus_;
+  smp_domain domain_;
+};
+
+/// The machine that this thread works on. RCU callbacks work on that of the thread that called call_rcu().
+inline Machine& machine() { return *static_cast<Machine*>(run_context); }
+
+/// Makes the calling thread work on a machine, without being one of its CPUs.
+class machine_scope {
+public:
+  explicit machine_scope(Machine& m) : previous_(run_context) { run_context = &m; }
+  ~machine_scope() { run_context = previous_; }
+  machine_scope(const machine_scope&) = delete;
+  machine_scope& operator=(const machine_scope&) = delete;
+
+private:
+  void* previous_;
+};
+
+inline bool pfn_valid(pfn_t pfn) { return pfn < machine().nr_pages(); }
+
+// ---- page.h's conversions --------------------------------------------------------------------------------
+
+static_assert(sizeof(word_t) * 512 == PAGE_SIZE, "a frame is an array of words");
+
+inline struct page* pfn_to_page(pfn_t pfn) { return machine().pages() + pfn; }
+inline pfn_t page_to_pfn(const struct page* page) { return static_cast<pfn_t>(page - machine().pages()); }
+inline void* page_address(const struct page* page) {
+  return machine().frames() + (page_to_pfn(page) << PAGE_SHIFT);
+}
+inline word_t* pfn_words(pfn_t pfn) {
+  return reinterpret_cast<word_t*>(machine().frames() + (pfn << PAGE_SHIFT));
+}
+inline word_t* page_words(const struct page* page) { return pfn_words(page_to_pfn(page)); }
+
+inline struct folio* page_folio(struct page* page, site s) {
+  u64 head = READ_ONCE(page->compound_head, s);
+  return reinterpret_cast<struct folio*>(head & 1 ? pfn_to_page(head >> 1) : page);
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

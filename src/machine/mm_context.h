@@ -1,0 +1,34 @@
+// mm_context: what the machine knows of an address space. The manager's mm_struct contains one.
+//
+// cpumask and tlb_gen carry the shootdown protocol (tlbflush.h): a CPU sets its bit before it loads the root, and a
+// flush raises tlb_gen before it reads the mask.
+#pragma once
+
+#include "sync/sync.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// What an access wanted that the page table did not grant.
+enum fault_flags : u32 {
+  FAULT_FLAG_NONE = 0,
+  FAULT_FLAG_WRITE = 1U << 0,
+};
+
+/// What came of a fault.
+enum class fault_result : u8 {
+  handled, ///< try the access again
+  sigsegv, ///< no mapping, or one that forbids the access
+  sigbus,
+  oom, ///< no frame or table could be had
+};
+
+struct mm_context {
+  pfn_t pgd = 0;      ///< the root table; fixed while the mm lives
+  u64 ctx_id = 0;     ///< never reused
+  word_t cpumask;     ///< CPUs that may hold translations (mm_cpumask)
+  atomic64_t tlb_gen; ///< one more for each flush
+  /// Makes the entry grant the access, or says why not. Called without locks, interrupts on.
+  fault_result (*fault)(mm_context& mm, vaddr_t addr, fault_flags flags) = nullptr;
+};
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,22 @@
+// The hardware page-table walker: what a CPU does when its TLB does not have the page.
+//
+// It reads each level once, top down, by translation_read(): what it sees may be as old as the last flush allows.
+// It stops at the first entry that hardware does not accept. Accessed and dirty bits are set by the architecture's
+// profile (arch_desc::ad_profile): in the entry, atomically; or not at all, and the access faults.
+#pragma once
+
+#include "arch/arch.h"
+#include "machine/mm_context.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// What a walk ended with.
+struct walk_result {
+  bool found;  ///< else: fault
+  mapping map; ///< of the page that holds the address
+};
+
+/// Walks mm's table for an access to `va`. Caller is between tlb_t::walk_begin() and walk_end().
+walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s = RW_HERE);
+
+} // namespace racewalk::inline RACEWALK_BACKEND
