@@ -45,7 +45,7 @@ void detail::interruptible_point(site s) {
   thread_state& me = current_engine->self();
   if (!interruptible(me) || me.ipis_handled >= mailboxes::SLOTS || me.cpu >= current_engine->cpus()) return;
   const word_t& slot = mail.slot[me.cpu][me.ipis_handled];
-  if (u64 v = current_engine->read(access_of(slot, order::acquire, s))) handle_ipi(v, s);
+  if (u64 v = current_engine->read(access_of(slot, order::relaxed, s))) handle_ipi(v, s);
 }
 
 void detail::do_fence(fence_kind k, site s) {

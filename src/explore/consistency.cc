@@ -1,0 +1,388 @@
+#include "explore/consistency.h"
+
+namespace racewalk::explore {
+
+const char* to_string(memory_model m) {
+  switch (m) {
+  case memory_model::sc: return "sc";
+  case memory_model::tso: return "tso";
+  case memory_model::weak: break;
+  }
+  return "weak";
+}
+
+namespace {
+
+/// A relation on at most 64 * W events.
+template <unsigned W> struct relation {
+  u64 row[64 * W][W];
+  unsigned n;
+
+  explicit relation(unsigned size) : n(size) {
+    for (unsigned i = 0; i < n; i++)
+      for (unsigned k = 0; k < W; k++) row[i][k] = 0;
+  }
+  void add(unsigned a, unsigned b) { row[a][b / 64] |= u64{1} << (b % 64); }
+  bool has(unsigned a, unsigned b) const { return row[a][b / 64] >> (b % 64) & 1; }
+  void add_row(unsigned a, const u64* set) {
+    for (unsigned k = 0; k < W; k++) row[a][k] |= set[k];
+  }
+  relation& operator|=(const relation& o) {
+    for (unsigned i = 0; i < n; i++) add_row(i, o.row[i]);
+    return *this;
+  }
+  template <class F> static void for_each(const u64* set, F f) {
+    for (unsigned k = 0; k < W; k++)
+      for (u64 m = set[k]; m; m &= m - 1) f(64 * k + static_cast<unsigned>(std::countr_zero(m)));
+  }
+  /// this ; o
+  relation then(const relation& o) const {
+    relation r(n);
+    for (unsigned i = 0; i < n; i++) for_each(row[i], [&](unsigned j) { r.add_row(i, o.row[j]); });
+    return r;
+  }
+  void close() {
+    for (unsigned k = 0; k < n; k++)
+      for (unsigned i = 0; i < n; i++)
+        if (has(i, k)) add_row(i, row[k]);
+  }
+  bool reflexive_somewhere() const {
+    for (unsigned i = 0; i < n; i++)
+      if (has(i, i)) return true;
+    return false;
+  }
+  /// Removes events without successors until none is left (acyclic) or nothing moves.
+  bool acyclic() const {
+    u64 left[W] = {};
+    for (unsigned i = 0; i < n; i++) left[i / 64] |= u64{1} << (i % 64);
+    for (bool moved = true; moved;) {
+      moved = false;
+      bool any = false;
+      for (unsigned i = n; i-- > 0;) {
+        if (!(left[i / 64] >> (i % 64) & 1)) continue;
+        u64 hit = 0;
+        for (unsigned k = 0; k < W; k++) hit |= row[i][k] & left[k];
+        if (hit) {
+          any = true;
+        } else {
+          left[i / 64] &= ~(u64{1} << (i % 64));
+          moved = true;
+        }
+      }
+      if (!any) return true;
+    }
+    return false;
+  }
+};
+
+/// Is the event outside program order? A cached translation may have been made at any earlier time.
+bool floats(const event& e) { return e.kind == event_kind::translation && !e.coherent; }
+
+bool covers(const tlb_range& r, const translation& t) {
+  return r.ctx == t.ctx && (r.levels >> t.level & 1) && t.va >= r.start && t.va < r.end;
+}
+
+/// The section of `dom` that begins first in `thread` at or after `po`, or NONE.
+eid next_section(const graph& g, unsigned thread, unsigned po, domain dom) {
+  for (; po < g.thread_size(thread); po++) {
+    const event& e = g[g.at(thread, po)];
+    if (e.kind == event_kind::section_begin && e.dom == dom) return g.at(thread, po);
+  }
+  return NONE;
+}
+
+/// Calls f(a, b) for each pair that invalidations and quiescence order by what was read: like from-reads, the
+/// first has not seen what the second does.
+template <class F> void for_each_unseen(const graph& g, F f) {
+  for (eid r = 0; r < g.size(); r++) {
+    const event& e = g[r];
+    if (floats(e)) {
+      const eid newer = g.co_after(e.loc, e.rf);
+      if (newer == NONE) continue;
+      for (unsigned po = 0; po < e.po; po++) {
+        const eid i = g.at(e.thread, po);
+        if (g[i].kind == event_kind::invalidate && covers(g[i].range, e.tr)) f(i, newer);
+      }
+      continue;
+    }
+    if (!e.counts_sections) continue;
+    const eid start = g.at(e.thread, e.quiesce_po);
+    const unsigned from = e.rf == INIT ? 0u : g[e.rf].po + 1u;
+    if (eid b = next_section(g, e.counted, from, e.dom); b != NONE) f(start, b);
+    if (!e.has_range) continue;
+    for (unsigned po = from; po < g.thread_size(e.counted); po++) {
+      const event& t = g[g.at(e.counted, po)];
+      if (!floats(t) || !covers(e.range, t.tr)) continue;
+      if (eid newer = g.co_after(t.loc, t.rf); newer != NONE) f(start, newer);
+    }
+  }
+}
+
+/// Per location, a thread goes forward in coherence order; a read-modify-write leaves no gap.
+bool coherent(const graph& g, const model_options& options) {
+  std::array<u16, MAX_EVENTS> position;
+  for (eid e = 0; e < g.size(); e++) {
+    if (!g[e].is_write() || g[e].co_prev != INIT) continue;
+    u16 p = 1;
+    for (eid w = e; w != NONE; w = g[w].co_next) position[w] = p++;
+  }
+  auto pos = [&](const event& e, eid id) -> unsigned {
+    if (e.is_write()) return position[id];
+    return e.rf == INIT ? 0 : position[e.rf];
+  };
+  for (unsigned t = 0; t < MAX_THREADS; t++) {
+    for (unsigned i = 0; i < g.thread_size(t); i++) {
+      const eid id = g.at(t, i);
+      const event& e = g[id];
+      if (!(e.is_read() || e.is_write()) || e.counts_sections) continue;
+      if (e.is_write() && e.rmw && g[g.at(t, i - 1)].rf != e.co_prev) return false; // atomicity
+      for (unsigned j = i; j-- > 0;) {
+        const eid before = g.at(t, j);
+        const event& b = g[before];
+        if (b.loc != e.loc || !(b.is_read() || b.is_write()) || b.counts_sections) continue;
+        if (floats(e) || floats(b)) {
+          if (!options.monotone_translations || !floats(e) || !floats(b)) continue;
+          if (pos(e, id) < pos(b, before)) return false;
+          break;
+        }
+        if (e.is_write() ? pos(e, id) <= pos(b, before) : pos(e, id) < pos(b, before)) return false;
+        break; // the nearest one suffices: it was checked against those before it
+      }
+    }
+  }
+  return true;
+}
+
+/// Fences of the machine in tso: nothing passes them.
+bool full_fence(const event& e) {
+  return e.kind == event_kind::fence || e.kind == event_kind::quiesce || e.kind == event_kind::invalidate ||
+         e.counts_sections || e.rmw;
+}
+
+/// The program order that a model keeps, for sc and tso, as few edges.
+template <unsigned W> void add_program_order(memory_model m, const graph& g, relation<W>& order) {
+  for (unsigned t = 0; t < MAX_THREADS; t++) {
+    eid last_strong = NONE; // everything later comes after it
+    eid last_write = NONE;  // writes and fences come after it
+    for (unsigned i = 0; i < g.thread_size(t); i++) {
+      const eid id = g.at(t, i);
+      const event& e = g[id];
+      if (floats(e)) {
+        if (i + 1 < g.thread_size(t)) order.add(id, g.at(t, i + 1)); // the access that it serves
+        continue;
+      }
+      const bool stores = e.is_write() || e.kind == event_kind::free_object;
+      if (last_strong != NONE) order.add(last_strong, id);
+      if (last_write != NONE && (stores || full_fence(e))) order.add(last_write, id);
+      if (m == memory_model::sc || !stores || full_fence(e)) last_strong = id;
+      if (stores) last_write = id;
+    }
+  }
+}
+
+template <unsigned W> relation<W> simple_order(memory_model m, const graph& g) {
+  relation<W> order(g.size());
+  add_program_order(m, g, order);
+  for (eid id = 0; id < g.size(); id++) {
+    const event& e = g[id];
+    if (e.rf < NONE && (m == memory_model::sc || g[e.rf].thread != e.thread)) order.add(e.rf, id);
+    if (e.is_write() && e.co_next != NONE) order.add(id, e.co_next);
+    if (e.is_read() && !e.counts_sections && !floats(e))
+      if (eid w = g.co_after(e.loc, e.rf); w != NONE && w != id) order.add(id, w);
+  }
+  for_each_unseen(g, [&](eid a, eid b) { order.add(a, b); });
+  return order;
+}
+
+/// The relations of the Linux kernel memory model, under their names there.
+template <unsigned W> struct lkmm {
+  using rel = relation<W>;
+  const graph& g;
+  rel strong_fence, weak_fence, rfe, overwrite_ext, ppo, cumul_fence, prop, hb, pb;
+
+  explicit lkmm(const graph& graph_)
+      : g(graph_), strong_fence(g.size()), weak_fence(g.size()), rfe(g.size()), overwrite_ext(g.size()),
+        ppo(g.size()), cumul_fence(g.size()), prop(g.size()), hb(g.size()), pb(g.size()) {
+    for (unsigned t = 0; t < MAX_THREADS; t++) thread_relations(t);
+    communication();
+    propagation();
+  }
+
+  struct sets {
+    u64 all[W] = {}, reads[W] = {}, writes[W] = {};
+  };
+  static void put(u64* set, unsigned e) { set[e / 64] |= u64{1} << (e % 64); }
+
+  /// What the fences, acquires, releases, locks and sections of one thread order, found by walking it backwards
+  /// with the sets of later events.
+  void thread_relations(unsigned t) {
+    const unsigned n = g.thread_size(t);
+    sets later;                                       // everything after
+    u64 after_mb[W] = {}, after_rmb[W] = {}, after_wmb[W] = {}; // after the next such fence
+    u64 after_release[W] = {};                        // the later releases
+    u64 after_lock[W] = {};                           // after the next lock
+    u64 after_unlock_lock[W] = {};                    // after the next unlock that a lock follows
+    auto copy = [](u64* to, const u64* from) {
+      for (unsigned k = 0; k < W; k++) to[k] = from[k];
+    };
+    auto merge = [](u64* to, const u64* from) {
+      for (unsigned k = 0; k < W; k++) to[k] |= from[k];
+    };
+    for (unsigned i = n; i-- > 0;) {
+      const eid id = g.at(t, i);
+      const event& e = g[id];
+      if (e.dep != NONE) ppo.add(e.dep, id);
+      if (floats(e)) {
+        if (i + 1 < n) ppo.add(id, g.at(t, i + 1));
+        continue;
+      }
+      if (e.kind == event_kind::fence) {
+        if (e.fence == fence_kind::mb || e.fence == fence_kind::atomic) copy(after_mb, later.all);
+        if (e.fence != fence_kind::wmb) copy(after_rmb, later.reads);
+        if (e.fence != fence_kind::rmb) copy(after_wmb, later.writes);
+        continue;
+      }
+      const bool barrier = e.kind == event_kind::quiesce || e.counts_sections;
+      const bool ordered_rmw = e.rmw && e.ord == order::full && (e.is_write() || e.succeeds);
+      if (barrier || (ordered_rmw && e.is_write())) copy(after_mb, later.all); // a fence after it
+      strong_fence.add_row(id, after_mb);
+      weak_fence.add_row(id, after_release);
+      const bool is_read = e.is_read() || e.kind == event_kind::section_begin;
+      const bool is_write = e.is_write() || e.kind == event_kind::free_object;
+      if (is_read) weak_fence.add_row(id, after_rmb);
+      if (is_write) weak_fence.add_row(id, after_wmb);
+      if (e.is_read() && (e.ord == order::acquire)) ppo.add_row(id, later.all);
+      cumul_row(id, after_unlock_lock);
+      if (e.kind == event_kind::section_begin) order_section(t, i);
+      // what the events before this one will see
+      if (e.is_write() && e.ord == order::release) put(after_release, id);
+      if (e.lock && e.is_write() && e.ord == order::release) merge(after_unlock_lock, after_lock);
+      if (e.lock && e.is_read()) copy(after_lock, later.all);
+      put(later.all, id);
+      if (is_read) put(later.reads, id);
+      if (is_write) put(later.writes, id);
+      if (barrier || (ordered_rmw && e.is_read())) copy(after_mb, later.all); // a fence before it
+    }
+  }
+  void cumul_row(eid id, const u64* set) {
+    ppo.add_row(id, set);
+    cumul_fence.add_row(id, set);
+  }
+  /// A section that begins at program-order position `i` of `t`: it is inside its two ends, in order. Interrupts
+  /// are delivered outside it with a full barrier, so for them the rest of the thread is ordered as well.
+  void order_section(unsigned t, unsigned i) {
+    const eid begin = g.at(t, i);
+    const domain dom = g[begin].dom;
+    unsigned j = i + 1;
+    for (; j < g.thread_size(t); j++) {
+      const event& e = g[g.at(t, j)];
+      if (e.section_end && e.dom == dom) break;
+      strong_fence.add(begin, g.at(t, j));
+    }
+    if (j < g.thread_size(t))
+      for (unsigned k = dom == domain::irq ? 0 : i; k < j; k++) strong_fence.add(g.at(t, k), g.at(t, j));
+    if (dom == domain::irq)
+      for (; j < g.thread_size(t); j++) strong_fence.add(begin, g.at(t, j));
+  }
+
+  void communication() {
+    for (eid id = 0; id < g.size(); id++) {
+      const event& e = g[id];
+      if (e.rf < NONE && g[e.rf].thread != e.thread) rfe.add(e.rf, id);
+      if (!e.is_write() && !(e.is_read() && !e.counts_sections && !floats(e))) continue;
+      for (eid w = e.is_write() ? e.co_next : g.co_after(e.loc, e.rf); w != NONE; w = g[w].co_next) {
+        if (w == id) continue;
+        (g[w].thread == e.thread ? ppo : overwrite_ext).add(id, w);
+      }
+    }
+    for_each_unseen(g, [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); });
+  }
+
+  void propagation() {
+    ppo |= strong_fence;
+    ppo |= weak_fence;
+    // cumul-fence: (rfe? ; (strong-fence | po-rel)) | wmb | po-unlock-lock-po, then through read-modify-writes
+    rel cumulative = strong_fence;
+    for (eid id = 0; id < g.size(); id++)
+      rel::for_each(weak_fence.row[id], [&](unsigned b) {
+        if (g[static_cast<eid>(b)].is_write() && g[static_cast<eid>(b)].ord == order::release)
+          cumulative.add(id, b);
+        else if (is_store(id) && is_store(static_cast<eid>(b)))
+          cumul_fence.add(id, b); // wmb
+      });
+    cumul_fence |= cumulative;
+    cumul_fence |= rfe.then(cumulative);
+    rel through_rmw(g.size());
+    for (eid id = 0; id < g.size(); id++)
+      if (g[id].rmw && g[id].is_write() && g[id].po > 0)
+        if (eid source = g[g.at(g[id].thread, g[id].po - 1u)].rf; source < NONE) through_rmw.add(source, id);
+    through_rmw.close();
+    cumul_fence |= cumul_fence.then(through_rmw);
+    cumul_fence.close();
+    // prop: (overwrite & ext)? ; cumul-fence* ; rfe?
+    prop = cumul_fence;
+    prop |= overwrite_ext;
+    prop |= overwrite_ext.then(cumul_fence);
+    rel last = prop.then(rfe);
+    last |= rfe;
+    prop |= last;
+    hb = ppo;
+    hb |= rfe;
+    for (eid id = 0; id < g.size(); id++)
+      rel::for_each(prop.row[id], [&](unsigned b) {
+        if (b != id && g[static_cast<eid>(b)].thread == g[id].thread) hb.add(id, b);
+      });
+    hb.close();
+    // pb: prop ; strong-fence ; hb*, with prop the identity too
+    pb = prop.then(strong_fence);
+    pb |= strong_fence;
+    pb |= pb.then(hb);
+  }
+  bool is_store(eid id) const { return g[id].is_write() || g[id].kind == event_kind::free_object; }
+
+  bool consistent() const { return !hb.reflexive_somewhere() && pb.acyclic(); }
+};
+
+template <unsigned W> bool consistent_in(memory_model m, const graph& g, const model_options& options) {
+  if (!coherent(g, options)) return false;
+  // A model allows what the stronger ones allow, and those are quickly asked.
+  if (simple_order<W>(memory_model::sc, g).acyclic()) return true;
+  if (m == memory_model::sc) return false;
+  if (simple_order<W>(memory_model::tso, g).acyclic()) return true;
+  if (m == memory_model::tso) return false;
+  return lkmm<W>(g).consistent();
+}
+
+template <unsigned W> void order_rows(memory_model m, const graph& g, std::vector<event_set>& rows) {
+  relation<W> order(g.size());
+  if (m == memory_model::weak) {
+    lkmm<W> model(g);
+    order = model.hb;
+    order |= model.pb;
+  } else {
+    order = simple_order<W>(m, g);
+  }
+  order.close();
+  rows.resize(g.size());
+  for (unsigned i = 0; i < g.size(); i++)
+    relation<W>::for_each(order.row[i], [&](unsigned b) { rows[i].set(static_cast<eid>(b)); });
+}
+
+} // namespace
+
+bool consistent(memory_model m, const graph& g, const model_options& options) {
+  if (g.size() <= 64) return consistent_in<1>(m, g, options);
+  if (g.size() <= 128) return consistent_in<2>(m, g, options);
+  return consistent_in<4>(m, g, options);
+}
+
+performed_order::performed_order(memory_model m, const graph& g) {
+  if (g.size() <= 64)
+    order_rows<1>(m, g, row_);
+  else if (g.size() <= 128)
+    order_rows<2>(m, g, row_);
+  else
+    order_rows<4>(m, g, row_);
+}
+
+} // namespace racewalk::explore

@@ -1,0 +1,45 @@
+// The memory models: which execution graphs can happen, and what is ordered in them.
+//
+//   sc    program order, reads-from, coherence and from-reads are acyclic together.
+//   tso   the same, where a write may be delayed past later reads of its thread up to a fence or a locked
+//         read-modify-write, and a thread reads its own delayed writes.
+//   weak  the Linux kernel memory model (Alglave et al., ASPLOS 2018; tools/memory-model), for programs whose
+//         accesses are all marked, restricted to executions whose program order and reads-from are acyclic.
+//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked, so
+//         a read does not order a later write by itself.
+//
+// In all of them: a cached translation is ordered before the access it serves and after the write it came from,
+// and by nothing else; an invalidation comes before every write that is newer than what a later translation of
+// its CPU returns; a section that a quiescence event does not wait for begins after that event did.
+//
+// Each model is prefix-closed and extensible (a new event with the newest choice is always consistent), which is
+// what the search relies on.
+#pragma once
+
+#include <memory>
+
+#include "explore/graph.h"
+
+namespace racewalk::explore {
+
+enum class memory_model : u8 { sc, tso, weak };
+const char* to_string(memory_model m);
+
+/// What some hardware promises and other does not.
+struct model_options {
+  bool monotone_translations = false; ///< a CPU does not go back to an older entry between invalidations
+};
+
+bool consistent(memory_model m, const graph& g, const model_options& options = {});
+
+/// The order in which events must have been performed (transitive), for use-after-free and data races.
+class performed_order {
+public:
+  performed_order(memory_model m, const graph& g);
+  bool before(eid a, eid b) const { return row_[a].test(b); }
+
+private:
+  std::vector<event_set> row_;
+};
+
+} // namespace racewalk::explore

@@ -1,0 +1,106 @@
+#include "explore/graph.h"
+
+namespace racewalk::explore {
+
+bool graph::co_before(eid a, eid b) const {
+  if (a == b || b == INIT) return false;
+  if (a == INIT) return true;
+  for (eid w = ev_[a].co_next; w != NONE; w = ev_[w].co_next)
+    if (w == b) return true;
+  return false;
+}
+
+void graph::compute_past(eid e) {
+  event& x = ev_[e];
+  x.past = {};
+  if (x.po > 0) {
+    const eid prev = po_[x.thread][x.po - 1u];
+    x.past |= ev_[prev].past;
+    x.past.set(prev);
+  }
+  if (x.rf != NONE && x.rf != INIT) {
+    x.past |= ev_[x.rf].past;
+    x.past.set(x.rf);
+  }
+}
+
+eid graph::append(event e) {
+  const eid id = static_cast<eid>(ev_.size());
+  e.po = static_cast<u16>(po_[e.thread].size());
+  po_[e.thread].push_back(id);
+  ev_.push_back(e);
+  compute_past(id);
+  return id;
+}
+
+void graph::place(eid w, eid prev) {
+  const u16 loc = ev_[w].loc;
+  if (co_first_.size() <= loc) {
+    co_first_.resize(loc + 1u, NONE);
+    co_last_.resize(loc + 1u, NONE);
+  }
+  const eid next = prev == INIT ? co_first_[loc] : ev_[prev].co_next;
+  ev_[w].co_prev = prev;
+  ev_[w].co_next = next;
+  (prev == INIT ? co_first_[loc] : ev_[prev].co_next) = w;
+  (next == NONE ? co_last_[loc] : ev_[next].co_prev) = w;
+}
+
+void graph::unlink(eid w) {
+  const event& x = ev_[w];
+  if (x.co_prev == NONE) return; // not placed yet
+  (x.co_prev == INIT ? co_first_[x.loc] : ev_[x.co_prev].co_next) = x.co_next;
+  if (x.co_next != NONE)
+    ev_[x.co_next].co_prev = x.co_prev;
+  else
+    co_last_[x.loc] = x.co_prev == INIT ? NONE : x.co_prev;
+}
+
+void graph::set_source(eid r, eid w) {
+  ev_[r].rf = w;
+  compute_past(r);
+}
+
+void graph::cut(unsigned n) {
+  while (ev_.size() > n) {
+    const eid e = static_cast<eid>(ev_.size() - 1);
+    if (ev_[e].is_write()) unlink(e);
+    po_[ev_[e].thread].pop_back();
+    ev_.pop_back();
+  }
+}
+
+graph graph::restricted(const event_set& keep, std::vector<eid>* renamed) const {
+  graph g;
+  renamed->assign(ev_.size(), NONE);
+  eid n = 0;
+  for (eid e = 0; e < ev_.size(); e++)
+    if (keep.test(e)) (*renamed)[e] = n++;
+  auto name = [&](eid e) { return e == INIT || e == NONE ? e : (*renamed)[e]; };
+  g.co_first_.assign(co_first_.size(), NONE);
+  g.co_last_.assign(co_last_.size(), NONE);
+  g.ev_.reserve(n + 16u);
+  for (eid e = 0; e < ev_.size(); e++) {
+    if ((*renamed)[e] == NONE) continue;
+    event x = ev_[e];
+    x.rf = name(x.rf);
+    x.dep = name(x.dep);
+    if (x.is_write()) { // skip what is gone in the coherence list
+      while (x.co_prev < INIT && x.co_prev != NONE && name(x.co_prev) == NONE) x.co_prev = ev_[x.co_prev].co_prev;
+      while (x.co_next != NONE && name(x.co_next) == NONE) x.co_next = ev_[x.co_next].co_next;
+      x.co_prev = name(x.co_prev);
+      x.co_next = name(x.co_next);
+      if (x.co_prev == INIT) g.co_first_[x.loc] = (*renamed)[e];
+      if (x.co_next == NONE) g.co_last_[x.loc] = (*renamed)[e];
+    }
+    event_set past;
+    for (eid p = 0; p < ev_.size(); p++)
+      if (x.past.test(p) && (*renamed)[p] != NONE) past.set((*renamed)[p]);
+    x.past = past;
+    g.po_[x.thread].push_back((*renamed)[e]);
+    g.ev_.push_back(x);
+  }
+  return g;
+}
+
+} // namespace racewalk::explore

@@ -1,0 +1,130 @@
+// The execution graph: events, program order, reads-from, coherence.
+//
+// Invariants:
+//  - ev[0..n) is in insertion order; a cut to an earlier length gives back the graph as it was then (cut()), except
+//    that a revisit re-sources an event in place, for which the search keeps a copy.
+//  - a thread's events are in ev in program order; po counts them from 0.
+//  - the writes of a location form one list in coherence order, from co_first to co_last; the initial value stands
+//    before them and is not an event (INIT).
+//  - past(e) is the set of events before e in (po u rf)+; po u rf is acyclic.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <vector>
+
+#include "sync/sync.h"
+
+namespace racewalk::explore {
+
+using eid = u16;
+inline constexpr eid INIT = 0xffff; ///< the initial value of a location
+inline constexpr eid NONE = 0xfffe;
+inline constexpr unsigned MAX_EVENTS = 256;
+inline constexpr unsigned MAX_THREADS = 16;
+
+/// A set of events.
+class event_set {
+public:
+  static constexpr unsigned WORDS = MAX_EVENTS / 64;
+  bool test(eid e) const { return w_[e / 64] >> (e % 64) & 1; }
+  void set(eid e) { w_[e / 64] |= u64{1} << (e % 64); }
+  event_set& operator|=(const event_set& o) {
+    for (unsigned i = 0; i < WORDS; i++) w_[i] |= o.w_[i];
+    return *this;
+  }
+
+private:
+  std::array<u64, WORDS> w_{};
+};
+
+enum class event_kind : u8 {
+  read,
+  write,
+  fence,
+  translation,   ///< a read by the MMU
+  invalidate,    ///< this CPU's TLB dropped a range
+  section_begin, ///< of a domain, on the location that counts its sections
+  quiesce,       ///< a wait for sections begins; its reads of the counting locations follow
+  free_object,
+};
+
+/// One step of one thread.
+struct event {
+  event_kind kind{};
+  u8 thread = 0;
+  order ord = order::relaxed;
+  fence_kind fence{};
+  bool rmw = false;       ///< half of a read-modify-write: the write follows its read directly
+  bool succeeds = false;  ///< rmw read: the operation succeeds on the value read, so its write half must come next
+  bool is_plain = false;
+  bool lock = false;      ///< on a lock's word
+  bool await = false;     ///< a read that blocks its thread while the value does not meet `until`
+  bool blocked = false;   ///< such a read with such a value
+  bool section_end = false; ///< a write: ends a section of `dom`
+  bool counts_sections = false; ///< a read by a quiesce event
+  bool coherent = true;   ///< false: a cached translation, not bound by coherence
+  domain dom{};
+  bool has_range = false; ///< quiesce, its reads, invalidate: `range` is meant
+  u16 po = 0;
+  u16 loc = 0xffff;
+  eid rf = NONE;          ///< reads: the write, or INIT
+  eid dep = NONE;         ///< the read this one's address depends on
+  eid co_prev = NONE;     ///< writes
+  eid co_next = NONE;
+  u16 quiesce_po = 0;     ///< counts_sections: po of its quiesce event
+  u8 counted = 0;         ///< counts_sections: the thread whose sections are counted
+  u64 value = 0;          ///< read or written
+  rmw_op op{};            ///< rmw: what it does
+  wait_condition until{}; ///< await
+  translation tr{};       ///< translation
+  tlb_range range{};
+  const void* object = nullptr; ///< free_object
+  u64 bytes = 0;
+  site where;
+  event_set past;
+
+  bool is_read() const { return kind == event_kind::read || kind == event_kind::translation; }
+  bool is_write() const { return kind == event_kind::write; }
+};
+
+class graph {
+public:
+  graph() { ev_.reserve(64); }
+
+  unsigned size() const { return static_cast<unsigned>(ev_.size()); }
+  event& operator[](eid e) { return ev_[e]; }
+  const event& operator[](eid e) const { return ev_[e]; }
+
+  unsigned thread_size(unsigned t) const { return static_cast<unsigned>(po_[t].size()); }
+  eid at(unsigned t, unsigned po) const { return po_[t][po]; }
+  eid last(unsigned t) const { return po_[t].empty() ? NONE : po_[t].back(); }
+
+  eid co_first(u16 loc) const { return loc < co_first_.size() ? co_first_[loc] : NONE; }
+  eid co_last(u16 loc) const { return loc < co_last_.size() && co_last_[loc] != NONE ? co_last_[loc] : INIT; }
+  /// The write after `w` (or after the initial value) in coherence order, or NONE.
+  eid co_after(u16 loc, eid w) const { return w == INIT ? co_first(loc) : ev_[w].co_next; }
+  /// Is `a` before `b` in coherence order? Both are writes of one location; INIT is before all.
+  bool co_before(eid a, eid b) const;
+
+  /// Appends an event to its thread; fills in po and past (with rf, if set).
+  eid append(event e);
+  /// Puts the write `w` directly after `prev` (or INIT) in coherence order.
+  void place(eid w, eid prev);
+  /// Gives the read `r` the source `w`, and its past.
+  void set_source(eid r, eid w);
+  /// Removes the events from `n` on.
+  void cut(unsigned n);
+  /// A copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or NONE.
+  graph restricted(const event_set& keep, std::vector<eid>* renamed) const;
+
+private:
+  void unlink(eid w);
+  void compute_past(eid e);
+
+  std::vector<event> ev_;
+  std::array<std::vector<eid>, MAX_THREADS> po_;
+  std::vector<eid> co_first_, co_last_;
+};
+
+} // namespace racewalk::explore

@@ -1,0 +1,90 @@
+// The variables of a run: which of them are shared, and what happened to the memory they live in.
+//
+// A location is an event's business only if two threads use it and one writes it, or if another thread may free
+// it. That is learned while exploring: a use that breaks what was believed makes the location shared, for good,
+// and says so, and the search starts again. In the end nothing was believed wrongly.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "explore/graph.h"
+
+namespace racewalk::explore {
+
+struct location {
+  const void* addr = nullptr;
+  u8 size = 0;
+  u64 initial = 0;
+  bool shared = false;
+  bool lock = false; ///< somebody waited to take it
+  u32 readers = 0;   ///< threads
+  u32 writers = 0;
+  u32 freers = 0; ///< threads that free the object it is in
+};
+
+class locations {
+public:
+  locations();
+
+  /// The location at `addr`; made on first use, with the value that the storage holds.
+  u16 at(const void* addr, u8 size);
+  /// The location that counts the sections of `d` on `cpu`.
+  u16 sections(unsigned cpu, domain d) { return at(&section_words_[static_cast<unsigned>(d)][cpu], 8); }
+
+  location& operator[](u16 l) { return all_[l]; }
+  const location& operator[](u16 l) const { return all_[l]; }
+  unsigned size() const { return static_cast<unsigned>(all_.size()); }
+
+  /// Notes a use; true if it makes the location shared that was not.
+  bool note_use(u16 l, unsigned thread, bool writes);
+  /// Makes it shared; true if it was not.
+  bool share(u16 l);
+  /// Notes that `thread` frees these bytes; true if that makes a location shared that was not.
+  bool note_free(const void* p, u64 bytes, unsigned thread);
+
+  /// Notes that `cpu` has sections of `d`, or that they are waited for; true if they become events by that.
+  bool note_section(unsigned cpu, domain d);
+  bool note_wait(unsigned cpu, domain d);
+  bool sections_matter(unsigned cpu, domain d) const {
+    const auto i = static_cast<unsigned>(d);
+    return (begun_[i] & waited_[i]) >> cpu & 1;
+  }
+
+private:
+  struct freed_range {
+    const char* begin;
+    const char* end;
+    u32 freers;
+  };
+  void grow();
+
+  std::vector<location> all_;
+  std::vector<u16> table_; ///< open addressing by address; 0xffff: empty
+  std::vector<freed_range> freed_;
+  u64 section_words_[N_DOMAINS][MAX_CPUS] = {};
+  u64 begun_[N_DOMAINS] = {};
+  u64 waited_[N_DOMAINS] = {};
+};
+
+/// The values of locations that only this thread uses, since its last start.
+class private_values {
+public:
+  void clear() { epoch_++; }
+  u64 get(u16 l, u64 initial) const { return l < v_.size() && v_[l].epoch == epoch_ ? v_[l].value : initial; }
+  void set(u16 l, u64 value) {
+    if (l >= v_.size()) v_.resize(l + 16u);
+    v_[l] = {epoch_, value};
+  }
+
+private:
+  struct slot {
+    u64 epoch = 0;
+    u64 value = 0;
+  };
+  std::vector<slot> v_;
+  u64 epoch_ = 1;
+};
+
+} // namespace racewalk::explore
