@@ -169,7 +169,7 @@ struct arch_desc {
 
   // ---- what does a present leaf say; undefined for other kinds ----
 
-  /// May be stored to. Kept by protnone-free kinds and by invalid.
+  /// May be stored to. Never true for protnone; invalid keeps it.
   bool (*write)(u64);
   /// Was stored to, as hardware or software recorded it.
   bool (*dirty)(u64);
@@ -201,6 +201,7 @@ struct arch_desc {
   u64 (*modify)(u64, pgprot_t, level_t);
   /// Takes the right to store away; dirty() stays as it was.
   u64 (*wrprotect)(u64);
+  /// Grants the right to store, to a leaf that can be read.
   u64 (*mkwrite)(u64);
   /// Makes dirty() true, write() stays.
   u64 (*mkdirty)(u64);
@@ -216,7 +217,8 @@ struct arch_desc {
 
   unsigned swp_type_bits;
   unsigned swp_offset_bits;
-  /// A swap entry: neither none nor present, whatever the type and offset.
+  /// A swap entry: neither none nor present, except that of type 0 one offset may be none: the first or the
+  /// last, which no swap device uses.
   u64 (*swp_entry)(unsigned type, u64 offset);
   unsigned (*swp_type)(u64);
   u64 (*swp_offset)(u64);

@@ -1,0 +1,80 @@
+// Slots, natively: each function alone, and those that must not lose what hardware records meanwhile.
+
+#include <atomic>
+#include <thread>
+
+#include "slot_checks.h"
+
+namespace racewalk {
+namespace {
+
+TEST(Slots, DoWhatTheirNamesSay) { check_slot_functions(); }
+
+TEST(Slots, NativeArchitectureIsOneOfTheList) { EXPECT_EQ(find_arch(arch().name), &arch()); }
+
+/// Another CPU's walker: stores through the entry as long as it may, as fast as it can, and counts stores
+/// that found the entry clean.
+class Walker {
+ public:
+  explicit Walker(word_t& word) : word_(word), thread_([this] { run(); }) {}
+  ~Walker() { stop(); }
+  Walker(const Walker&) = delete;
+  Walker& operator=(const Walker&) = delete;
+
+  u64 stop() {
+    stopped_ = true;
+    if (thread_.joinable()) thread_.join();
+    return marked_;
+  }
+  /// Waits until the walker has marked some entry since the last call.
+  void wait_for_store() {
+    const u64 seen = marked_;
+    while (marked_ == seen)
+      std::this_thread::yield();
+  }
+
+ private:
+  void run() {
+    while (!stopped_) {
+      u64 e = READ_ONCE(word_);
+      if (!arch().mmu_permits(e, true) || arch().dirty(e)) continue;
+      if (try_cmpxchg(word_, e, arch().mmu_update(e, true))) marked_++;
+    }
+  }
+
+  word_t& word_;
+  std::atomic<u64> marked_{0};
+  std::atomic<bool> stopped_{false};
+  std::thread thread_;
+};
+
+// Every store that hardware recorded is found by whoever took the entry or its rights away: M13.
+TEST(Slots, LoseNoDirtyBitThatHardwareSets) {
+  if (!arch().hw_sets_ad()) GTEST_SKIP() << "dirty bits are set by faults here";
+  word_t word;
+  const ptep_t ptep(word);
+  Walker walker(word);
+  u64 found = 0;
+  const auto harvest = [&](pte_t taken) { found += pte_dirty(taken) ? 1 : 0; };
+
+  for (unsigned i = 0; i < 3000; i++) {
+    set_pte_at(0, ptep, mk_pte(1, PAGE_SHARED)); // the entry was none: nobody can be marking it
+    if (i % 64 == 0) walker.wait_for_store();
+    switch (i % 3) {
+    case 0:
+      ptep_set_wrprotect(0, ptep);
+      break;
+    case 1:
+      ptep_test_and_clear_young(0, ptep);
+      break;
+    default:
+      ptep_set_access_flags(0, ptep, pte_mkold(ptep_get(ptep)));
+      break;
+    }
+    harvest(ptep_get_and_clear(0, ptep));
+  }
+  EXPECT_EQ(walker.stop(), found);
+}
+
+} // namespace
+} // namespace racewalk

@@ -1,0 +1,313 @@
+// Every predicate on every kind of entry, for every architecture: the table of mechanisms M30, written out.
+//
+// A row names the questions that are answered with yes; all others are answered with no. Each row is replayed
+// with boundary pfns, clean and dirty, young and old, and for migration entries with every type and a sweep
+// of offsets, at native and at small geometries.
+
+#include <span>
+
+#include "entries.h"
+
+namespace racewalk {
+namespace {
+
+enum answer : unsigned {
+  NONE = 1 << 0,
+  PRESENT = 1 << 1,
+  VALID = 1 << 2,
+  LEAF = 1 << 3,
+  THP = 1 << 4, ///< trans_huge
+  BAD = 1 << 5,
+  PROTNONE = 1 << 6,
+  GUP_R = 1 << 7, ///< access_permitted, reading
+  GUP_W = 1 << 8, ///< access_permitted, writing
+};
+
+constexpr std::array<const char*, 9> answer_names{"none", "present",  "valid", "leaf", "trans_huge",
+                                                  "bad",  "protnone", "gup_r", "gup_w"};
+
+enum class kind {
+  none,
+  table,
+  leaf_ro,
+  leaf_rw,
+  protnone,
+  invalid_ro,
+  invalid_rw,
+  invalid_protnone,
+  migration,
+  invalid_migration, ///< what a pmdp_invalidate of a migration pmd leaves (mail 4)
+};
+
+constexpr std::array<const char*, 10> kind_names{
+    "none",       "table",      "leaf RO",          "leaf RW",   "protnone",
+    "invalid RO", "invalid RW", "invalid protnone", "migration", "mkinvalid(migration)"};
+
+struct row {
+  kind what;
+  unsigned yes;
+};
+
+// ---- the table -------------------------------------------------------------------------------------------
+
+constexpr row x86_pmd[] = {
+    {kind::none, NONE | BAD},
+    {kind::table, PRESENT | VALID | GUP_R | GUP_W}, // gup: of a table the bits happen to say so
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD},
+    {kind::migration, BAD},
+    {kind::invalid_migration, BAD},
+};
+constexpr row arm64_pmd[] = {
+    {kind::none, NONE | BAD},
+    {kind::table, PRESENT | VALID},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD | PROTNONE}, // one encoding for both
+    {kind::migration, BAD},
+    {kind::invalid_migration, PRESENT | LEAF | THP | BAD},
+};
+constexpr row powerpc64_pmd[] = {
+    {kind::none, NONE}, // of none, bad is not asked
+    {kind::table, PRESENT | VALID},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | VALID | LEAF | THP | BAD | PROTNONE},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD},
+    {kind::migration, LEAF | BAD},
+    {kind::invalid_migration, PRESENT | LEAF | THP | BAD},
+};
+constexpr row riscv64_pmd[] = {
+    {kind::none, NONE | BAD},
+    {kind::table, PRESENT | VALID | GUP_R},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R}, // hence protnone is tested first
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD | GUP_R},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W}, // S4.7
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD | GUP_R},
+    {kind::migration, BAD},
+    {kind::invalid_migration, BAD},
+};
+
+// At the PTE level trans_huge and bad are not asked, and nothing is invalidated.
+constexpr row x86_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | PROTNONE},
+    {kind::migration, 0},
+};
+constexpr row arm64_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | PROTNONE},
+    {kind::migration, 0},
+};
+constexpr row powerpc64_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | VALID | LEAF | PROTNONE},
+    {kind::migration, 0},
+};
+constexpr row riscv64_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | PROTNONE | GUP_R},
+    {kind::migration, 0},
+};
+
+// PUD and PGD hold tables; of a table, GUP asks nothing.
+constexpr row upper[] = {
+    {kind::none, NONE},
+    {kind::table, PRESENT | VALID},
+};
+
+struct arch_rows {
+  const char* arch;
+  std::span<const row> pte;
+  std::span<const row> pmd;
+};
+constexpr arch_rows expected[] = {
+    {"x86-64", x86_pte, x86_pmd},          {"x86-64-pv", x86_pte, x86_pmd},
+    {"arm64", arm64_pte, arm64_pmd},       {"powerpc64", powerpc64_pte, powerpc64_pmd},
+    {"riscv64", riscv64_pte, riscv64_pmd},
+};
+
+constexpr unsigned ASKED_OF_PTE = NONE | PRESENT | VALID | LEAF | PROTNONE | GUP_R | GUP_W;
+constexpr unsigned ASKED_OF_PMD = ASKED_OF_PTE | THP | BAD;
+constexpr unsigned ASKED_OF_UPPER = NONE | PRESENT | VALID | LEAF;
+
+// ---- replaying it ----------------------------------------------------------------------------------------
+
+unsigned answers(const arch_desc& a, level_t level, u64 e) {
+  unsigned yes = 0;
+  if (a.none(e)) yes |= NONE;
+  if (a.present(e, level)) yes |= PRESENT;
+  if (a.valid(e)) yes |= VALID;
+  if (a.leaf(e, level)) yes |= LEAF;
+  if (a.trans_huge(e)) yes |= THP;
+  if (a.bad(e, level)) yes |= BAD;
+  if (a.protnone(e)) yes |= PROTNONE;
+  if (a.access_permitted(e, level, false)) yes |= GUP_R;
+  if (a.access_permitted(e, level, true)) yes |= GUP_W;
+  return yes;
+}
+
+std::string names(unsigned yes) {
+  std::string text;
+  for (unsigned i = 0; i < answer_names.size(); i++)
+    if ((yes & 1U << i) != 0) text += std::string(text.empty() ? "" : " ") + answer_names[i];
+  return text;
+}
+
+/// Leaves with these rights: boundary pfns, clean and dirty, young and old.
+std::vector<u64> leaves(const arch_desc& a, level_t level, pgprot_t prot) {
+  std::vector<u64> entries;
+  for (const pfn_t pfn : boundary_pfns(a, level)) {
+    const u64 e = a.mk_leaf(pfn, prot, level);
+    for (const u64 f : {e, a.mkdirty(e)}) {
+      entries.push_back(f);
+      entries.push_back(a.mkold(f));
+    }
+  }
+  return entries;
+}
+
+std::vector<u64> invalidated(const arch_desc& a, level_t level, std::vector<u64> entries) {
+  for (u64& e : entries)
+    e = a.mkinvalid(e, level);
+  return entries;
+}
+
+std::vector<u64> migrations(const arch_desc& a) {
+  std::vector<u64> entries;
+  for (const unsigned type : migration_types)
+    for (const u64 offset : migration_offsets(a))
+      entries.push_back(a.swp_entry(type, offset));
+  return entries;
+}
+
+std::vector<u64> entries_of(const arch_desc& a, level_t level, kind what) {
+  switch (what) {
+  case kind::none:
+    return {0};
+  case kind::table: {
+    std::vector<u64> tables;
+    for (const pfn_t pfn : boundary_pfns(a, {PTE_LEVEL, level.bits}))
+      tables.push_back(a.mk_table(pfn, level));
+    return tables;
+  }
+  case kind::leaf_ro:
+    return leaves(a, level, PAGE_READONLY);
+  case kind::leaf_rw:
+    return leaves(a, level, PAGE_SHARED);
+  case kind::protnone:
+    return leaves(a, level, PAGE_NONE);
+  case kind::invalid_ro:
+    return invalidated(a, level, leaves(a, level, PAGE_READONLY));
+  case kind::invalid_rw:
+    return invalidated(a, level, leaves(a, level, PAGE_SHARED));
+  case kind::invalid_protnone:
+    return invalidated(a, level, leaves(a, level, PAGE_NONE));
+  case kind::migration:
+    return migrations(a);
+  case kind::invalid_migration:
+    return invalidated(a, level, migrations(a));
+  }
+  return {};
+}
+
+void replay(const arch_desc& a, level_t level, std::span<const row> rows, unsigned asked) {
+  for (const auto& [what, yes] : rows)
+    for (const u64 e : entries_of(a, level, what))
+      ASSERT_EQ(names(answers(a, level, e) & asked), names(yes & asked))
+          << a.name << ", " << kind_names[static_cast<unsigned>(what)] << " at level "
+          << unsigned{level.number} << " of " << (1U << level.bits) << ": " << std::hex << e;
+}
+
+const arch_rows& rows_of(const arch_desc& a) {
+  return *std::ranges::find(expected, std::string_view(a.name), [](const arch_rows& r) { return r.arch; });
+}
+
+class PredicateTable : public ArchTest {};
+FOR_EVERY_ARCH(PredicateTable);
+
+TEST_P(PredicateTable, HoldsForPtes) {
+  for (const geometry_t& g : geometries)
+    replay(a, g.level(PTE_LEVEL), rows_of(a).pte, ASKED_OF_PTE);
+}
+
+TEST_P(PredicateTable, HoldsForPmds) {
+  for (const geometry_t& g : geometries)
+    replay(a, g.level(PMD_LEVEL), rows_of(a).pmd, ASKED_OF_PMD);
+}
+
+TEST_P(PredicateTable, HoldsForTheUpperLevels) {
+  for (const geometry_t& g : geometries)
+    for (unsigned n = PUD_LEVEL; !g.folded(n); n++)
+      replay(a, g.level(n), upper, ASKED_OF_UPPER);
+}
+
+TEST_P(PredicateTable, ATableIsNotBad) {
+  for (const geometry_t& g : geometries)
+    for (unsigned n = PMD_LEVEL; !g.folded(n); n++)
+      for (const u64 e : entries_of(a, g.level(n), kind::table))
+        ASSERT_FALSE(a.bad(e, g.level(n)));
+}
+
+TEST(PredicateTables, CoverEveryArchitecture) { EXPECT_EQ(std::size(expected), all_archs.size()); }
+
+// Hardware that sets A and D in an entry which has just become none must not make it something.
+TEST(X86, StrayAccessedAndDirtyBitsAreNone) {
+  EXPECT_TRUE(x86_64.none(x86::ACCESSED | x86::DIRTY));
+  EXPECT_FALSE(x86_64.none(x86::ACCESSED | x86::PROTNONE));
+}
+
+// ---- scenario S4.1: which architectures turn a migration pmd into something else? -------------------------
+
+std::vector<std::string> archs_where(bool (*property)(const arch_desc&, level_t, u64 migration)) {
+  std::vector<std::string> found;
+  for (const arch_desc* a : all_archs) {
+    const level_t level = geometry_t{}.level(PMD_LEVEL);
+    if (std::ranges::any_of(migrations(*a), [&](u64 e) { return property(*a, level, e); }))
+      found.emplace_back(a->name);
+  }
+  return found;
+}
+
+TEST(InvalidatedMigrationPmd, BecomesPresentOnArm64AndPowerpc) {
+  EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
+              return !a.present(e, level) && a.present(a.mkinvalid(e, level), level);
+            }),
+            (std::vector<std::string>{"arm64", "powerpc64"}));
+}
+
+TEST(InvalidatedMigrationPmd, LosesOffsetBitsOnX86) {
+  EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
+              return a.swp_offset(a.mkinvalid(e, level)) != a.swp_offset(e);
+            }),
+            (std::vector<std::string>{"x86-64", "x86-64-pv"}));
+}
+
+TEST(InvalidatedMigrationPmd, IsAcceptedByGupFastNowhere) {
+  EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
+              return a.access_permitted(a.mkinvalid(e, level), level, false);
+            }),
+            std::vector<std::string>{});
+}
+
+} // namespace
+} // namespace racewalk
