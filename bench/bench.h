@@ -1,0 +1,15 @@
+// `racewalk bench`: the native library's figures beside the kernel's own, on the same machine in the same run.
+//
+// Every figure is measured on both sides with the same source (workloads.h): what differs is only whether
+// mmap, a store or a pin is the kernel's or ours. The sides take turns within a figure, round after round, so
+// that a change of clock speed or a noisy neighbour meets both; the median of the rounds is printed.
+#pragma once
+
+#include <cstdio>
+
+namespace racewalk::bench {
+
+/// Measures everything and prints the table. Throws std::system_error if the kernel's side cannot run here.
+void run(std::FILE* out);
+
+} // namespace racewalk::bench

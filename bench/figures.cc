@@ -1,0 +1,127 @@
+// What is measured, and what each figure is meant to reach.
+#include "bench/racewalk_side.h"
+#include "bench/workload.h"
+#include "bench/workloads.h"
+
+#include <fmt/format.h>
+
+namespace racewalk::bench {
+namespace {
+
+using kind = goal::kind;
+
+/// The figure that Work<Side>(arguments...) measures on both sides.
+template <template <class> class Work, class... Arguments>
+figure make_figure(std::string name, unsigned threads, double operations, std::vector<goal> goals,
+                   Arguments... arguments) {
+  return {.name = std::move(name),
+          .threads = threads,
+          .operations = operations,
+          .ours = [=] { return std::make_unique<Work<racewalk_side>>(arguments...); },
+          .kernel = [=] { return std::make_unique<Work<kernel_side>>(arguments...); },
+          .goals = std::move(goals)};
+}
+
+template <class Side> using pins = pin_unpin<Side>;
+
+const char* name_of(backing b) { return b == backing::huge_pages ? "2 MiB pages" : "4 KiB pages"; }
+
+figure load_figure(const char* name, std::size_t bytes, pattern p, backing b, goal g) {
+  return make_figure<loads>(fmt::format("{}, {}", name, name_of(b)), 1, loads<kernel_side>::per_iteration, {g},
+                            bytes, b, p);
+}
+
+figure_group load_figures() {
+  figure_group group{"8-byte loads through a TLB hit", {}};
+  for (const backing b : {backing::small_pages, backing::huge_pages}) {
+    const auto add = [&](const char* name, std::size_t bytes, pattern p, goal g) {
+      group.figures.push_back(load_figure(name, bytes, p, b, g));
+    };
+    add("64 KiB sequential", 64 * KiB, pattern::sequential, {kind::at_most_ratio, 1.1});
+    add("64 MiB sequential", 64 * MiB, pattern::sequential, {kind::at_most_ratio, 1.1});
+    add("1 GiB sequential", GiB, pattern::sequential, {kind::at_most_ratio, 1.1});
+    add("64 KiB random", 64 * KiB, pattern::random, {kind::at_most_added, 0.5});
+    add("64 MiB random", 64 * MiB, pattern::random, {kind::at_most_added, 4});
+    add("1 GiB random", GiB, pattern::random, {kind::at_most_added, 10});
+  }
+  return group;
+}
+
+figure_group fault_figures() {
+  constexpr std::size_t small = 16 * MiB;
+  constexpr std::size_t huge = 64 * MiB;
+  return {"first touch of anonymous memory, per page",
+          {make_figure<first_touch>("4 KiB", 1, small / page_bytes, {{kind::at_most, 450}}, small,
+                                    backing::small_pages),
+           make_figure<first_touch>("2 MiB", 1, huge / huge_page_bytes, {}, huge, backing::huge_pages)}};
+}
+
+figure_group map_figures() {
+  figure_group group{"mmap and munmap of 4 KiB, per pair", {}};
+  for (const bool touch : {false, true})
+    for (const unsigned threads : {1U, 2U}) {
+      std::vector<goal> goals;
+      if (!touch) goals.push_back(threads == 1 ? goal{kind::at_most, 300} : goal{kind::scales, 1.8});
+      group.figures.push_back(make_figure<map_unmap>(touch ? "mmap, touch, munmap" : "mmap, munmap", threads, 1,
+                                                     goals, threads, page_bytes, backing::small_pages, touch));
+    }
+  return group;
+}
+
+figure_group unmap_figures() {
+  figure_group group{"munmap with a second CPU in the mm, per call", {}};
+  for (const std::size_t pages : {1U, 512U})
+    for (const peer p : {peer::asleep, peer::busy}) {
+      std::vector<goal> goals;
+      if (pages == 1) goals.push_back({kind::at_most, 1000});
+      const std::string name = fmt::format("{} touched page{}, peer {}", pages, pages == 1 ? "" : "s",
+                                           p == peer::asleep ? "asleep" : "busy");
+      group.figures.push_back(make_figure<unmap_with_peer>(name, 1, 1, goals, pages, p));
+    }
+  return group;
+}
+
+figure_group pin_figures() {
+  figure_group group{"pin and unpin, per page (kernel: through a pipe)", {}};
+  for (const unsigned threads : {1U, 2U})
+    for (const std::size_t pages : {1U, 16U, 256U}) {
+      std::vector<goal> goals;
+      if (threads == 1 && pages == 1) goals.push_back({kind::at_most, 25});
+      if (threads == 1 && pages == 256) goals.push_back({kind::at_most, 6});
+      const std::string name = fmt::format("{} page{} a call", pages, pages == 1 ? "" : "s");
+      group.figures.push_back(
+          make_figure<pins>(name, threads, static_cast<double>(pages), goals, threads, pages));
+    }
+  return group;
+}
+
+figure_group scale_figures() {
+  constexpr std::size_t memory = 128 * MiB;
+  constexpr double pages = memory / page_bytes;
+  figure_group group{"the shapes of will-it-scale", {}};
+  for (const unsigned threads : {1U, 2U}) {
+    const std::vector<goal> ahead = {{kind::at_most_ratio, 1}};
+    const auto map = [&](const char* name, double operations, backing b, bool touch) {
+      group.figures.push_back(make_figure<map_unmap>(name, threads, operations, ahead, threads, memory, b, touch));
+    };
+    const auto flush = [&](const char* name, std::size_t bytes, backing b) {
+      group.figures.push_back(make_figure<touch_and_drop>(name, threads, static_cast<double>(bytes / page_bytes),
+                                                          ahead, threads, bytes, b));
+    };
+    map("page_fault1", pages, backing::small_pages, true);
+    map("mmap1", 1, backing::small_pages, false);
+    map("mmap2 *", 1, backing::private_file, false);
+    flush("tlb_flush1 *", memory, backing::private_file);
+    flush("tlb_flush2", MiB, backing::small_pages);
+    flush("tlb_flush3 *", memory, backing::shared_file);
+  }
+  return group;
+}
+
+} // namespace
+
+std::vector<figure_group> figures() {
+  return {load_figures(), fault_figures(), map_figures(), unmap_figures(), pin_figures(), scale_figures()};
+}
+
+} // namespace racewalk::bench

@@ -1,0 +1,107 @@
+#include "bench/kernel_side.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace racewalk::bench {
+namespace {
+
+constexpr std::size_t huge_page = 2U << 20;
+constexpr std::size_t page = 4096;
+
+[[noreturn]] void fail(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+/// A huge-page mapping has to begin at a huge page: map more, give the ends back.
+void* map_aligned(std::size_t bytes) {
+  void* raw = mmap(nullptr, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw == MAP_FAILED) return raw;
+  const auto from = reinterpret_cast<std::uintptr_t>(raw);
+  const std::uintptr_t start = (from + huge_page - 1) & ~(huge_page - 1);
+  if (start > from) munmap(raw, start - from);
+  if (start < from + huge_page) munmap(reinterpret_cast<void*>(start + bytes), from + huge_page - start);
+  return reinterpret_cast<void*>(start);
+}
+
+} // namespace
+
+kernel_side::cpu::~cpu() {
+  if (file_ >= 0) close(file_);
+}
+
+/// An unlinked file, as large as the first mapping of it.
+int kernel_side::cpu::file(std::size_t bytes) {
+  if (file_ >= 0) return file_;
+  const char* dir = std::getenv("TMPDIR");
+  std::string name = std::string(dir ? dir : "/tmp") + "/racewalk-bench-XXXXXX";
+  file_ = mkstemp(name.data());
+  if (file_ < 0) fail("mkstemp");
+  unlink(name.c_str());
+  if (ftruncate(file_, static_cast<off_t>(bytes)) != 0) fail("ftruncate");
+  return file_;
+}
+
+std::uint64_t kernel_side::cpu::map(std::size_t bytes, backing b) {
+  constexpr int rights = PROT_READ | PROT_WRITE;
+  void* at = MAP_FAILED;
+  switch (b) {
+  case backing::small_pages:
+    at = mmap(nullptr, bytes, rights, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    break;
+  case backing::huge_pages:
+    at = map_aligned(bytes);
+    if (at != MAP_FAILED && madvise(at, bytes, MADV_HUGEPAGE) != 0) fail("madvise(MADV_HUGEPAGE)");
+    break;
+  case backing::private_file:
+    at = mmap(nullptr, bytes, rights, MAP_PRIVATE, file(bytes), 0);
+    break;
+  case backing::shared_file:
+    at = mmap(nullptr, bytes, rights, MAP_SHARED, file(bytes), 0);
+    break;
+  }
+  if (at == MAP_FAILED) fail("mmap");
+  return reinterpret_cast<std::uint64_t>(at);
+}
+
+void kernel_side::cpu::unmap(std::uint64_t at, std::size_t bytes) {
+  if (munmap(reinterpret_cast<void*>(at), bytes) != 0) fail("munmap");
+}
+
+void kernel_side::cpu::dont_need(std::uint64_t at, std::size_t bytes) {
+  if (madvise(reinterpret_cast<void*>(at), bytes, MADV_DONTNEED) != 0) fail("madvise(MADV_DONTNEED)");
+}
+
+kernel_side::pinner::pinner(cpu& /*owner*/) : null_(open("/dev/null", O_WRONLY)) {
+  if (null_ < 0 || pipe(pipe_) != 0) fail("pipe");
+  if (fcntl(pipe_[1], F_SETPIPE_SZ, 256 * page) < 0) fail("fcntl(F_SETPIPE_SZ)");
+}
+
+kernel_side::pinner::~pinner() {
+  close(pipe_[0]);
+  close(pipe_[1]);
+  close(null_);
+}
+
+void kernel_side::pinner::pin_and_unpin(std::uint64_t at, std::size_t pages) {
+  std::size_t left = pages * page;
+  while (left > 0) {
+    const iovec buffer = {reinterpret_cast<void*>(at), left};
+    const ssize_t pinned = vmsplice(pipe_[1], &buffer, 1, 0);
+    if (pinned <= 0) fail("vmsplice");
+    for (ssize_t drained = 0; drained < pinned;) {
+      const ssize_t n = splice(pipe_[0], nullptr, null_, nullptr, static_cast<std::size_t>(pinned - drained), 0);
+      if (n <= 0) fail("splice");
+      drained += n;
+    }
+    at += static_cast<std::uint64_t>(pinned);
+    left -= static_cast<std::size_t>(pinned);
+  }
+}
+
+} // namespace racewalk::bench

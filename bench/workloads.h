@@ -1,0 +1,237 @@
+// The figures' source, written once for both sides.
+//
+// Side: kernel_side or racewalk_side. Side::cpu is a thread's view of the address space that all threads of the
+// workload share; a Pinner pins and unpins pages of it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+
+#include "bench/crew.h"
+#include "bench/kernel_side.h"
+#include "bench/workload.h"
+
+namespace racewalk::bench {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+constexpr std::size_t GiB = 1024 * MiB;
+constexpr std::size_t page_bytes = 4 * KiB;
+constexpr std::size_t huge_page_bytes = 2 * MiB;
+constexpr unsigned max_threads = 2;
+
+constexpr std::size_t step_of(backing b) { return b == backing::huge_pages ? huge_page_bytes : page_bytes; }
+
+/// Keeps the compiler from dropping what was computed.
+inline void keep(std::uint64_t value) { asm volatile("" : : "r"(value)); }
+
+/// Threads that share an address space.
+template <class Side> class shared_space : public workload {
+protected:
+  using side_cpu = typename Side::cpu;
+
+  shared_space(unsigned threads, std::uint64_t memory)
+      : side_(threads, memory), crew_(threads, [this](unsigned i) {
+          auto own = std::make_unique<side_cpu>(side_, i);
+          cpus_[i] = own.get();
+          return own;
+        }) {}
+
+  side_cpu& on(unsigned i) { return *cpus_[i]; }
+  nanoseconds together(const std::function<void(unsigned)>& job) { return crew_.run(job); }
+
+  /// Maps, and touches every page.
+  std::uint64_t map_touched(unsigned i, std::size_t bytes, backing b) {
+    const std::uint64_t at = on(i).map(bytes, b);
+    for (std::size_t offset = 0; offset < bytes; offset += step_of(b)) on(i).store(at + offset, offset);
+    return at;
+  }
+
+private:
+  Side side_;
+  std::array<side_cpu*, max_threads> cpus_{};
+  crew crew_;
+};
+
+enum class pattern { sequential, random };
+
+/// 8-byte loads that hit.
+template <class Side> class loads : public shared_space<Side> {
+public:
+  static constexpr std::size_t per_iteration = 4096;
+
+  loads(std::size_t bytes, backing b, pattern p) : shared_space<Side>(1, 2 * bytes), bytes_(bytes), pattern_(p) {
+    this->together([this, b](unsigned i) { at_ = this->map_touched(i, bytes_, b); });
+  }
+  nanoseconds run(std::uint64_t iterations) override {
+    return this->together([this, iterations](unsigned i) {
+      auto& cpu = this->on(i);
+      if (pattern_ == pattern::sequential)
+        sequential(cpu, iterations);
+      else
+        random(cpu, iterations);
+    });
+  }
+
+private:
+  template <class Cpu> void sequential(Cpu& cpu, std::uint64_t iterations) {
+    std::uint64_t sum = 0;
+    for (std::uint64_t n = 0; n < iterations; n++) {
+      const std::uint64_t from = at_ + n * per_iteration * 8 % bytes_;
+      for (std::uint64_t va = from; va < from + per_iteration * 8; va += 8) sum += cpu.load(va);
+    }
+    keep(sum);
+  }
+  /// Addresses do not depend on what was loaded: as many loads are in flight as the machine can hold.
+  template <class Cpu> void random(Cpu& cpu, std::uint64_t iterations) {
+    std::uint64_t sum = 0;
+    std::uint64_t state = 88172645463325252;
+    for (std::uint64_t n = iterations * per_iteration; n > 0; n--) {
+      state ^= state << 13;
+      state ^= state >> 7;
+      state ^= state << 17;
+      sum += cpu.load(at_ + (state & (bytes_ - 1) & ~std::uint64_t{7}));
+    }
+    keep(sum);
+  }
+
+  std::size_t bytes_;
+  pattern pattern_;
+  std::uint64_t at_ = 0;
+};
+
+/// The first store to each page of a fresh mapping; mapping and unmapping are not counted.
+template <class Side> class first_touch : public shared_space<Side> {
+public:
+  first_touch(std::size_t bytes, backing b) : shared_space<Side>(1, 4 * bytes), bytes_(bytes), backing_(b) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t at = cpu.map(bytes_, backing_);
+        const auto from = bench_clock::now();
+        for (std::size_t offset = 0; offset < bytes_; offset += step_of(backing_)) cpu.store(at + offset, 1);
+        counted += bench_clock::now() - from;
+        cpu.unmap(at, bytes_);
+      }
+    });
+    return counted;
+  }
+
+private:
+  std::size_t bytes_;
+  backing backing_;
+};
+
+/// mmap and munmap of one range again and again, on each thread its own; page by page touched in between or not.
+template <class Side> class map_unmap : public shared_space<Side> {
+public:
+  map_unmap(unsigned threads, std::size_t bytes, backing b, bool touch)
+      : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b), touch_(touch) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    return this->together([this, iterations](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t at = cpu.map(bytes_, backing_);
+        if (touch_)
+          for (std::size_t offset = 0; offset < bytes_; offset += page_bytes) cpu.store(at + offset, 1);
+        cpu.unmap(at, bytes_);
+      }
+    });
+  }
+
+private:
+  std::size_t bytes_;
+  backing backing_;
+  bool touch_;
+};
+
+enum class peer { asleep, busy };
+
+/// munmap of touched pages while a second thread runs in the address space. Only the munmap is counted.
+template <class Side> class unmap_with_peer : public shared_space<Side> {
+public:
+  unmap_with_peer(std::size_t pages, peer p)
+      : shared_space<Side>(2, 256 * MiB), bytes_(pages * page_bytes), peer_(p) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    done_.store(false);
+    this->together([&](unsigned i) {
+      if (i == 1) return be_peer();
+      for (std::uint64_t n = 0; n < iterations; n++) counted += map_touch_unmap(this->on(0));
+      done_.store(true);
+      done_.notify_all();
+    });
+    return counted;
+  }
+
+private:
+  template <class Cpu> nanoseconds map_touch_unmap(Cpu& cpu) {
+    const std::uint64_t at = this->map_touched(0, bytes_, backing::small_pages);
+    const auto from = bench_clock::now();
+    cpu.unmap(at, bytes_);
+    return bench_clock::now() - from;
+  }
+  void be_peer() {
+    auto& cpu = this->on(1);
+    const std::uint64_t own = this->map_touched(1, page_bytes, backing::small_pages);
+    if (peer_ == peer::asleep) done_.wait(false);
+    while (!done_.load(std::memory_order_relaxed))
+      for (unsigned n = 0; n < 64; n++) keep(cpu.load(own));
+    cpu.unmap(own, page_bytes);
+  }
+
+  std::size_t bytes_;
+  peer peer_;
+  std::atomic<bool> done_{false};
+};
+
+/// Pins a run of touched pages and unpins them, on each thread its own pages.
+template <class Side, class Pinner = typename Side::pinner> class pin_unpin : public shared_space<Side> {
+public:
+  static constexpr std::size_t working_set = 256; // pages a thread walks through
+
+  pin_unpin(unsigned threads, std::size_t pages) : shared_space<Side>(threads, 64 * MiB), pages_(pages) {
+    this->together([this](unsigned i) { at_[i] = this->map_touched(i, working_set * page_bytes, backing::small_pages); });
+  }
+  nanoseconds run(std::uint64_t iterations) override {
+    return this->together([this, iterations](unsigned i) {
+      Pinner pinner(this->on(i));
+      for (std::uint64_t n = 0; n < iterations; n++)
+        pinner.pin_and_unpin(at_[i] + n * pages_ % working_set * page_bytes, pages_);
+    });
+  }
+
+private:
+  std::size_t pages_;
+  std::array<std::uint64_t, max_threads> at_{};
+};
+
+/// Store, MADV_DONTNEED and load of every page of a mapping: will-it-scale's tlb_flush.
+template <class Side> class touch_and_drop : public shared_space<Side> {
+public:
+  touch_and_drop(unsigned threads, std::size_t bytes, backing b)
+      : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    return this->together([this, iterations](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t at = cpu.map(bytes_, backing_);
+        for (std::size_t offset = 0; offset < bytes_; offset += page_bytes) {
+          cpu.store(at + offset, 1);
+          cpu.dont_need(at + offset, page_bytes);
+          keep(cpu.load(at + offset));
+        }
+        cpu.unmap(at, bytes_);
+      }
+    });
+  }
+
+private:
+  std::size_t bytes_;
+  backing backing_;
+};
+
+} // namespace racewalk::bench
