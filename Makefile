@@ -33,7 +33,7 @@ tsan: setup ## native tests and a short stress under ThreadSanitizer
 format: setup ## rewrite the sources in the house's format
 	scripts/format
 
-docs: build ## regenerate docs/verdicts.md from a run of every scenario
+docs: build ## write docs/verdicts.md from a run of every scenario
 	scripts/verdicts
 
 install: build ## install the native library and the command to PREFIX (/usr/local)
