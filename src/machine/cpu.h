@@ -8,12 +8,13 @@
 // runs on its behalf; other CPUs read it.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include "machine/machine.h"
 #include "machine/mm_context.h"
 #include "machine/result.h"
+#include "machine/walker.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -26,34 +27,56 @@ public:
   const unsigned id;
 
   // ---- a program's instructions ----
-  // T: 1, 2, 4 or 8 bytes. Aligned accesses are single-copy atomic and relaxed; read-modify-writes are ordered as
-  // their `order` says.
+  // T: an integer or the like of 1, 2, 4 or 8 bytes. Aligned accesses are single-copy atomic and relaxed;
+  // read-modify-writes are ordered as their `order` says and must be aligned.
 
-  template <class T> result<T> load(vaddr_t va, site s = RW_HERE);
-  template <class T> result<void> store(vaddr_t va, T value, site s = RW_HERE);
-  template <class T> result<T> exchange(vaddr_t va, T value, order o = order::full, site s = RW_HERE);
-  template <class T> result<T> fetch_add(vaddr_t va, T n, order o = order::full, site s = RW_HERE);
+  template <class T> result<T> load(vaddr_t va, site s = RW_HERE) {
+    T value;
+    if (local.tlb.load(va, value)) [[likely]]
+      return value;
+    return load_slow<T>(va, s);
+  }
+  template <class T> result<void> store(vaddr_t va, T value, site s = RW_HERE) {
+    if (local.tlb.store(va, value)) [[likely]]
+      return {};
+    return store_slow<T>(va, value, s);
+  }
+  template <class T> result<T> exchange(vaddr_t va, T value, order o = order::full, site s = RW_HERE) {
+    return update<T>(va, [&](ref<T> r) { return xchg(r, value, o, s); }, s);
+  }
+  template <class T> result<T> fetch_add(vaddr_t va, T n, order o = order::full, site s = RW_HERE) {
+    return update<T>(va, [&](ref<T> r) { return atomic_fetch_add(r, n, o, s); }, s);
+  }
   /// Returns the value found; the exchange took place if that is `expected`.
   template <class T>
-  result<T> compare_exchange(vaddr_t va, T expected, T desired, order o = order::full, site s = RW_HERE);
+  result<T> compare_exchange(vaddr_t va, T expected, T desired, order o = order::full, site s = RW_HERE) {
+    return update<T>(va, [&](ref<T> r) { return cmpxchg(r, expected, desired, o, s); }, s);
+  }
 
   // Ranges, page by page; each page is one access with respect to a flush. On error what precedes the page that
-  // failed has been done.
+  // failed has been done. For programs that run natively.
   result<void> copy_in(void* to, vaddr_t from, std::size_t bytes);
   result<void> copy_out(vaddr_t to, const void* from, std::size_t bytes);
-  /// Calls visit(const std::byte* at, std::size_t bytes) for the part of each page. Short and without waiting: flushes
-  /// wait for it.
-  template <class F> result<void> for_each_span(vaddr_t from, std::size_t bytes, F&& visit);
+  /// Calls visit(const std::byte* at, std::size_t bytes) for the part of each page, to read. Short and without
+  /// waiting: flushes wait for it.
+  template <class F> result<void> for_each_span(vaddr_t from, std::size_t bytes, F&& visit) {
+    return for_each_page(from, bytes, false, visit);
+  }
 
   // ---- address spaces ----
 
-  /// Loads `next` (null: none); `prev` is what is loaded. Interrupts may be on or off.
-  void switch_mm(mm_context* prev, mm_context* next, site s = RW_HERE);
-  /// Keeps the mm loaded while a thread runs that has none: its flushes may pass this CPU by.
+  /// Loads `next` (null: none) in place of what is loaded, or resumes it.
+  void switch_mm(mm_context* next, site s = RW_HERE);
+  /// Keeps the mm loaded while a thread runs that has none: flushes that free no tables pass this CPU by, and it makes
+  /// no user access until switch_mm().
   void enter_lazy_tlb(site s = RW_HERE);
   [[nodiscard]] mm_context* current_mm(site s = RW_HERE) const { return READ_ONCE(loaded_mm, s); }
 
-  // ---- what shootdowns look at (tlbflush.cc) ----
+  // ---- for shootdowns (tlbflush.cc): as this CPU, or on its behalf ----
+
+  void flush_local(const tlb_range& range, site s = RW_HERE);
+  /// Loads no mm, and takes this CPU out of the mask of the one that was.
+  void leave_mm(site s = RW_HERE);
 
   shared<mm_context*> loaded_mm{nullptr};
   shared<u32> is_lazy{0};
@@ -62,25 +85,82 @@ public:
   cpu_local local;
 
 private:
-  /// Makes an access that the TLB did not have: fast() goes through the TLB, slow(ref<T>) to the memory itself.
-  template <class T, class Fast, class Slow>
-  fault_result access_slow(vaddr_t va, bool write, Fast&& fast, Slow&& slow, site s);
+  template <class T> [[gnu::noinline]] result<T> load_slow(vaddr_t va, site s);
+  template <class T> [[gnu::noinline]] result<void> store_slow(vaddr_t va, T value, site s);
+  template <class T, class F> result<T> update(vaddr_t va, F&& operation, site s);
+  /// Makes an access that the TLB did not have: again() through the TLB, access(ref<T>) to the memory itself.
+  template <class T, class Again, class Access>
+  fault_result walk_and_access(vaddr_t va, bool write, Again&& again, Access&& access, site s);
+  template <class F> result<void> for_each_page(vaddr_t va, std::size_t bytes, bool write, F&& visit);
+  template <class F> fault_result access_span(vaddr_t va, std::size_t bytes, bool write, F&& visit);
+  void resume(site s);
   /// Asks the mm to grant the access.
   fault_result handle_fault(vaddr_t va, bool write, site s);
-  template <class F> fault_result access_span(vaddr_t va, std::size_t bytes, bool write, F&& access);
 };
 
 /// The calling thread's CPU.
 inline Cpu& this_cpu() { return machine().cpu(smp_processor_id()); }
 
-/// Makes the calling thread a CPU of a machine while it lives.
-class cpu_scope {
-public:
-  cpu_scope(Machine& m, unsigned id) : machine_(m), binding_(m.domain(), id) {}
+// ---- what a miss does ------------------------------------------------------------------------------------
 
-private:
-  machine_scope machine_;
-  cpu_binding binding_;
-};
+template <class T, class Again, class Access>
+fault_result Cpu::walk_and_access(vaddr_t va, bool write, Again&& again, Access&& access, site s) {
+  for (;;) {
+    const mm_context* mm = READ_ONCE(loaded_mm, s);
+    const auto token = local.tlb.walk_begin(s);
+    const walk_result walk = mm ? walk_page_table(*mm, va, write, s) : walk_result{};
+    const bool done = walk.found && local.tlb.template complete<T>(token, va, walk.map, access);
+    local.tlb.walk_end(s);
+    if (done || (walk.found && again())) return fault_result::handled;
+    if (walk.found) continue; // invalidated before it could be used
+    if (fault_result r = handle_fault(va, write, s); r != fault_result::handled) return r;
+  }
+}
+
+template <class T> result<T> Cpu::load_slow(vaddr_t va, site s) {
+  T value{};
+  if (va % sizeof(T)) {
+    const result<void> r = copy_in(&value, va, sizeof value);
+    return r ? result<T>(value) : r.error();
+  }
+  const fault_result r = walk_and_access<T>(
+      va, false, [&] { return local.tlb.load(va, value); }, [&](ref<T> at) { value = READ_ONCE(at, s); }, s);
+  return r == fault_result::handled ? result<T>(value) : r;
+}
+
+template <class T> result<void> Cpu::store_slow(vaddr_t va, T value, site s) {
+  if (va % sizeof(T)) return copy_out(va, &value, sizeof value);
+  return walk_and_access<T>(
+      va, true, [&] { return local.tlb.store(va, value); }, [&](ref<T> at) { WRITE_ONCE(at, value, s); }, s);
+}
+
+template <class T, class F> result<T> Cpu::update(vaddr_t va, F&& operation, site s) {
+  if (va % sizeof(T)) return fault_result::sigbus;
+  T found{};
+  auto access = [&](ref<T> at) { found = operation(at); };
+  auto through_tlb = [&] { return local.tlb.template update<T>(va, access); };
+  if (through_tlb()) [[likely]]
+    return found;
+  const fault_result r = walk_and_access<T>(va, true, through_tlb, access, s);
+  return r == fault_result::handled ? result<T>(found) : r;
+}
+
+template <class F> fault_result Cpu::access_span(vaddr_t va, std::size_t bytes, bool write, F&& visit) {
+  auto through_tlb = [&] { return local.tlb.span(va, write, [&](std::byte* at) { visit(at, bytes); }); };
+  if (through_tlb()) [[likely]]
+    return fault_result::handled;
+  return walk_and_access<std::byte>(
+      va, write, through_tlb, [&](ref<std::byte> at) { visit(reinterpret_cast<std::byte*>(at.get()), bytes); }, {});
+}
+
+template <class F> result<void> Cpu::for_each_page(vaddr_t va, std::size_t bytes, bool write, F&& visit) {
+  while (bytes != 0) {
+    const std::size_t n = std::min<std::size_t>(bytes, PAGE_SIZE - va % PAGE_SIZE);
+    if (fault_result r = access_span(va, n, write, visit); r != fault_result::handled) return r;
+    va += n;
+    bytes -= n;
+  }
+  return {};
+}
 
 } // namespace racewalk::inline RACEWALK_BACKEND

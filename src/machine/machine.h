@@ -9,13 +9,14 @@
 
 #include "arch/arch.h"
 #include "machine/page.h"
+#include "sync/host_memory.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu;
 struct zone;
 
-class Machine {
+class Machine : public smp_domain {
 public:
   /// Memory is rounded up to a whole huge page. Throws std::bad_alloc, or std::invalid_argument for a size or a
   /// number of CPUs that cannot be.
@@ -31,10 +32,9 @@ public:
     return nr_cpus_ == MAX_CPUS ? ~cpumask_bits{0} : (cpumask_bits{1} << nr_cpus_) - 1;
   }
   [[nodiscard]] Cpu& cpu(unsigned id) const { return *cpus_[id]; }
-  [[nodiscard]] smp_domain& domain() { return domain_; }
 
   [[nodiscard]] struct page* pages() const { return pages_; }
-  [[nodiscard]] std::byte* frames() const { return frames_; }
+  [[nodiscard]] std::byte* frames() const { return frame_memory_.data(); }
 
   /// The page allocator's state (mm/page_alloc.h), which installs it and takes it away.
   struct zone* zone = nullptr;
@@ -42,10 +42,10 @@ public:
 private:
   u64 nr_pages_;
   unsigned nr_cpus_;
-  std::byte* frames_;
+  host_memory frame_memory_;
+  host_memory page_memory_;
   struct page* pages_;
   std::array<std::unique_ptr<Cpu>, MAX_CPUS> cpus_;
-  smp_domain domain_;
 };
 
 /// The machine that this thread works on. RCU callbacks work on that of the thread that called call_rcu().
@@ -60,7 +60,7 @@ public:
   machine_scope& operator=(const machine_scope&) = delete;
 
 private:
-  void* previous_;
+  smp_domain* previous_;
 };
 
 inline bool pfn_valid(pfn_t pfn) { return pfn < machine().nr_pages(); }

@@ -24,14 +24,11 @@ void flush_tlb_page(mm_context& mm, vaddr_t addr, site s = RW_HERE);
 /// A range of pages, or of tables: paging-structure caches included.
 void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end, site s = RW_HERE);
 
-/// Before a table is freed without a flush of its range: drops every CPU's paging-structure caches of the mm.
-void tlb_flush_walk_cache(mm_context& mm, site s = RW_HERE);
-
 /// Interrupts every CPU and waits: no walk with interrupts off that began before the call is still under way. Not
 /// a grace period, but enough for tables that only such walks reach.
 void tlb_remove_table_sync_one(site s = RW_HERE);
 
-/// Interrupts the CPUs of mm_cpumask(mm) and waits (powerpc's serialize_against_pte_lookup, M7).
-void serialize_against_pte_lookup(mm_context& mm, site s = RW_HERE);
+/// Takes the CPUs that hold the mm lazily out of its mask, so that later shootdowns pass them by.
+void exit_flush_lazy_tlbs(mm_context& mm, site s = RW_HERE);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -10,6 +10,7 @@
 #include <urcu/urcu-memb.h>
 
 #include "sync/native/atomic.h"
+#include "sync/native/run.h"
 #include "sync/native/sanitizer.h"
 
 namespace racewalk::inline native {
@@ -18,7 +19,7 @@ namespace racewalk::inline native {
 struct rcu_head {
   ::rcu_head urcu;
   void (*fn)(rcu_head*);
-  void* run_context; ///< of the thread that called call_rcu()
+  smp_domain* run_context; ///< of the thread that called call_rcu()
 };
 
 namespace detail {

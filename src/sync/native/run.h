@@ -31,12 +31,9 @@ constexpr bool explored() { return false; }
 constexpr std::optional<unsigned> explored_allocation() { return std::nullopt; }
 inline void object_free(const void*, std::size_t, site = {}) {}
 
-/// How a location's values are printed.
-enum class value_format : u8 { number, entry0, entry1, entry2, entry3, flags };
-inline void describe(const void*, const char*, value_format) {}
-
-/// Which machine this thread works on (machine.h); RCU callbacks run with that of their call_rcu().
-inline constinit thread_local void* run_context = nullptr;
+class smp_domain;
+/// The machine that this thread works on; RCU callbacks work on that of their call_rcu().
+inline constinit thread_local smp_domain* run_context = nullptr;
 
 // ---- the MMU ---------------------------------------------------------------------------------------------
 
@@ -60,7 +57,7 @@ struct tlb_range {
 inline dep_value<u64> translation_read(ref<u64> entry, const translation&, site = {}) {
   return {entry.raw().load(std::memory_order_relaxed), {}};
 }
-inline void user_access_end() {}
+inline void user_access_end(site = {}) {}
 inline void tlb_invalidated(const tlb_range&, site = {}) {}
 
 } // namespace racewalk::inline native

@@ -16,6 +16,9 @@
 namespace racewalk::inline native {
 
 inline constexpr unsigned NO_CPU = ~0U;
+inline constexpr std::size_t MAX_IPI_ARG = 64; ///< bytes of an argument; the model copies it
+
+using ipi_handler = void (*)(unsigned cpu, const void* arg);
 
 /// The part of a CPU that this layer needs.
 class cpu_local {
@@ -33,13 +36,17 @@ public:
   alignas(64) spinlock_t senders; ///< one IPI at a time
   std::atomic<mail> ipi{mail::none};
   std::atomic<bool> bound{false};
-  void (*fn)(unsigned cpu, void* arg) = nullptr;
-  void* arg = nullptr;
+  ipi_handler fn = nullptr;
+  const void* arg = nullptr;
 };
 
 /// The CPUs that send each other IPIs: those of one machine.
 class smp_domain {
 public:
+  smp_domain() = default;
+  smp_domain(const smp_domain&) = delete;
+  smp_domain& operator=(const smp_domain&) = delete;
+
   void add(unsigned id, cpu_local& cpu) { cpus_[id] = &cpu; }
   cpu_local* operator[](unsigned id) const { return cpus_[id]; }
 
@@ -50,20 +57,22 @@ private:
 /// What a thread is.
 struct thread_info {
   cpu_local* cpu = nullptr;
-  smp_domain* domain = nullptr;
   unsigned id = NO_CPU;
   unsigned irq_depth = 0;
 };
 inline constinit thread_local thread_info current_thread{};
 
-/// Makes the calling thread a CPU while it lives. Throws std::logic_error if the CPU does not exist or is bound, or
-/// the thread is.
+/// Makes the calling thread a CPU of a machine while it lives. Throws std::logic_error if the CPU does not exist or
+/// is bound, or the thread is.
 class cpu_binding {
 public:
-  cpu_binding(smp_domain& domain, unsigned id);
+  cpu_binding(smp_domain& machine, unsigned id);
   ~cpu_binding();
   cpu_binding(const cpu_binding&) = delete;
   cpu_binding& operator=(const cpu_binding&) = delete;
+
+private:
+  smp_domain* previous_;
 };
 
 /// NO_CPU on a thread that is none, such as the one that runs RCU callbacks.
@@ -113,9 +122,10 @@ public:
 
 // ---- reaching other CPUs ---------------------------------------------------------------------------------
 
-/// Runs fn(cpu, arg) as each other CPU of the mask, or on its behalf, with its interrupts on, and waits. A full
-/// barrier on both sides, and on each target. INV-LIVE with interrupts off.
-void smp_call_function_many(cpumask_bits mask, void (*fn)(unsigned cpu, void* arg), void* arg, site = {});
+/// Runs fn(cpu, arg) as each other CPU of the mask, or on its behalf, with its interrupts on, and waits; a null fn is
+/// a rendezvous only. `arg` is `bytes` bytes. A full barrier on both sides, and on each target. INV-LIVE with
+/// interrupts off.
+void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, std::size_t bytes, site = {});
 
 /// TLBI; DSB: removes `range` from the TLB of every CPU of the mask, and waits. Interrupts nobody.
 void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site = {});

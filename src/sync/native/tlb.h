@@ -28,6 +28,7 @@
 #include <bit>
 #include <cstring>
 
+#include "sync/host_memory.h"
 #include "sync/native/asymmetric.h"
 #include "sync/native/lock.h"
 #include "sync/native/run.h"
@@ -51,7 +52,6 @@ public:
 
   /// `frames`: the byte at physical address 0.
   explicit tlb_t(std::byte* frames);
-  ~tlb_t();
   tlb_t(const tlb_t&) = delete;
   tlb_t& operator=(const tlb_t&) = delete;
 
@@ -61,9 +61,9 @@ public:
   template <class T> bool store(vaddr_t va, T value);
   /// A read-modify-write: access(ref<T>), made where a store may be made.
   template <class T, class F> bool update(vaddr_t va, F&& access);
-  /// Lets access(host address) touch `bytes` bytes from `va`, which do not cross a 4 KiB page. No invalidation that
+  /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that
   /// covers them completes meanwhile: it must be short and must not wait.
-  template <class F> bool span(vaddr_t va, std::size_t bytes, bool write, F&& access);
+  template <class F> bool span(vaddr_t va, bool write, F&& access);
 
   // ---- the owner's walks ----
 
@@ -72,8 +72,8 @@ public:
     u32 flush_seq;
   };
   /// Serves whatever asks for attention, then begins a walk. Invalidations wait for its end when tables are freed.
-  walk_token walk_begin();
-  void walk_end();
+  walk_token walk_begin(site = {});
+  void walk_end(site = {});
   /// Caches what the walk found, unless an invalidation came in between. Always false: the access goes through
   /// the TLB. (A TLB that caches nothing makes the access here, and returns true.)
   template <class T, class F> bool complete(walk_token token, vaddr_t va, const mapping& m, F&&) {
@@ -146,22 +146,39 @@ private:
   void unlock_flushes(u32 seq);
   /// Removes entries; true if one of them let stores through.
   bool remove(const tlb_range& range);
+  bool remove_from(slot_t& slot, vaddr_t va);
+  /// Removes everything.
   void next_epoch();
+  static bool few_entries(const tlb_range& range) {
+    return range.end > range.start &&
+           (range.end - range.start) >> (range.levels & 1 ? SMALL_SHIFT : HUGE_SHIFT) <= SINGLE_ENTRY_CEILING;
+  }
+  /// May anything of the 2 MiB around `va` be cached? One bit for each, modulo 1 GiB.
+  bool was_filled(vaddr_t va) const {
+    return (filled_[(va >> 27) & 7].load(std::memory_order_relaxed) & BIT((va >> HUGE_SHIFT) & 63)) != 0;
+  }
+  void note_filled(vaddr_t va) {
+    auto& word = filled_[(va >> 27) & 7];
+    if (!was_filled(va)) word.store(word.load(std::memory_order_relaxed) | BIT((va >> HUGE_SHIFT) & 63), std::memory_order_relaxed);
+  }
   /// Returns when every store that may have used a removed entry is done.
   void drain_stores();
 
-  // one line for what every access reads
+  host_memory small_memory_;
+  host_memory huge_memory_;
+  // what every access reads
   alignas(64) std::atomic<u64> control_{EPOCH_ONE};
   slot_t* small_;
   slot_t* huge_;
   std::byte* frames_;
   std::atomic<bool> has_huge_{false};     ///< since the last full flush
   std::atomic<bool> has_writable_{false}; ///< since the last full flush
-  // one that the owner writes
+  // what the owner writes
   alignas(64) std::atomic<u32> in_access_{0};
-  // one for invalidators
+  alignas(64) std::atomic<u64> filled_[8] = {}; ///< since the last full flush
+  // what invalidators write
   alignas(64) std::atomic<u32> flush_seq_{0};
-  bool answers_ = true; ///< did the last drain end by acknowledgement? Protected by flush_seq_.
+  unsigned unanswered_ = 0; ///< drains in a row that had to stop the owner; protected by flush_seq_
 };
 
 // ---- the paths that must be short ------------------------------------------------------------------------
@@ -228,7 +245,7 @@ template <class T, class F> bool tlb_t::update(vaddr_t va, F&& access) {
   return bracketed(va, WRITABLE, [&](std::byte* at) { access(ref<T>(*reinterpret_cast<shared<T>*>(at))); });
 }
 
-template <class F> bool tlb_t::span(vaddr_t va, std::size_t, bool write, F&& access) {
+template <class F> bool tlb_t::span(vaddr_t va, bool write, F&& access) {
   if (va >> ADDRESS_BITS) [[unlikely]]
     return false;
   return bracketed(va, write ? WRITABLE : 0, access);

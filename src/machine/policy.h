@@ -1,0 +1,28 @@
+// Every choice of the machine that a mail or a historical fix argues about, one name each; the manager's are in
+// mm/policy.h. The default is what is right.
+#pragma once
+
+#include "sync/run.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Who takes a CPU that holds an mm lazily out of the mm's mask (S1.6).
+enum class lazy_mask_clear_t : u8 {
+  by_target,  ///< the CPU, in an IPI, after it has dropped the mm
+  by_flusher, ///< whoever trims the mask, while the CPU may be about to use the mm again
+};
+
+struct machine_policy_t {
+  /// Full barrier between setting the mask bit and the first use of the mm (M8, S1.5).
+  bool switch_mm_barrier = true;
+  /// Full barrier between the change of the page table and reading the mask (M8, S1.5).
+  bool flush_mask_barrier = true;
+  lazy_mask_clear_t lazy_mask_clear = lazy_mask_clear_t::by_target; ///< S1.6, 38cf307c1f20
+};
+
+inline constexpr machine_policy_t default_machine_policy{};
+
+/// The choices in force: constant natively, the current run's in the model.
+inline const machine_policy_t& machine_policy() { return run_setting(default_machine_policy); }
+
+} // namespace racewalk::inline RACEWALK_BACKEND

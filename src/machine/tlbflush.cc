@@ -1,0 +1,144 @@
+// TLB shootdown: by IPI with Linux's generations, or by broadcast.
+#include "machine/tlbflush.h"
+
+#include <bit>
+
+#include "machine/cpu.h"
+#include "machine/policy.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+constexpr u8 ALL_LEVELS = 0xf;
+
+/// What one shootdown tells each CPU.
+struct flush_tlb_info {
+  mm_context* mm;
+  tlb_range range;
+  s64 new_tlb_gen;
+  bool whole;
+};
+static_assert(sizeof(flush_tlb_info) <= MAX_IPI_ARG);
+
+/// Cached entries of which levels go: leaves of the stride, and tables where the architecture drops them too.
+u8 flushed_levels(unsigned stride_shift, bool freed_tables) {
+  u8 levels = stride_shift >= geometry().shift(PMD_LEVEL) ? ALL_LEVELS & ~1 : ALL_LEVELS;
+  if (freed_tables || arch().walk_cache == walk_cache_rule_t::any_flush) return levels;
+  return levels & (stride_shift >= geometry().shift(PMD_LEVEL) ? 2 : 1);
+}
+
+tlb_range range_of(const mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables) {
+  // where only a flush of the whole address space reaches paging-structure caches, freed tables take one
+  const bool widen = freed_tables && arch().walk_cache == walk_cache_rule_t::mm_flush;
+  if (widen || end == TLB_FLUSH_ALL) return {mm.ctx_id, 0, TLB_FLUSH_ALL, ALL_LEVELS};
+  return {mm.ctx_id, start, end, flushed_levels(stride_shift, freed_tables)};
+}
+
+template <class F> void for_each_cpu(cpumask_bits mask, F&& visit) {
+  for (; mask; mask &= mask - 1) visit(machine().cpu(static_cast<unsigned>(std::countr_zero(mask))));
+}
+
+/// The CPUs to reach. A CPU that holds the mm lazily looks at tlb_gen before it uses it again, so it can be left
+/// out, unless its walker might be in a table that is freed.
+cpumask_bits flush_targets(const mm_context& mm, bool freed_tables, site s) {
+  if (arch().flush_targets == flush_targets_t::all) return machine().cpu_mask();
+  cpumask_bits mask = READ_ONCE(mm.cpumask, s);
+  if (freed_tables) return mask;
+  cpumask_bits lazy = 0;
+  for_each_cpu(mask, [&](Cpu& cpu) {
+    if (READ_ONCE(cpu.is_lazy, s)) lazy |= BIT(cpu.id);
+  });
+  return mask & ~lazy;
+}
+
+/// One CPU's part of a shootdown, as that CPU or on its behalf.
+void flush_tlb_func(unsigned id, const void* arg) {
+  const auto& info = *static_cast<const flush_tlb_info*>(arg);
+  Cpu& cpu = machine().cpu(id);
+  if (READ_ONCE(cpu.loaded_mm) != info.mm) return;
+  if (READ_ONCE(cpu.is_lazy)) {
+    cpu.leave_mm();
+    return;
+  }
+  // read before the flush: a later change is flushed by a later generation
+  const s64 mm_gen = atomic_read(info.mm->tlb_gen);
+  const s64 local_gen = READ_ONCE(cpu.loaded_tlb_gen);
+  if (local_gen == mm_gen) return; // an earlier request has done this one's work
+  // A part is enough only if nothing else is missing: exactly one generation behind, and this one the newest.
+  const bool partial = !info.whole && info.new_tlb_gen == local_gen + 1 && info.new_tlb_gen == mm_gen;
+  cpu.flush_local(partial ? info.range : range_of(*info.mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true));
+  WRITE_ONCE(cpu.loaded_tlb_gen, mm_gen);
+}
+
+void flush_by_ipi(cpumask_bits mask, const flush_tlb_info& info, site s) {
+  const unsigned self = raw_smp_processor_id();
+  if (self != NO_CPU && (mask & BIT(self))) {
+    irq_guard off(s);
+    flush_tlb_func(self, &info);
+  }
+  smp_call_function_many(mask, flush_tlb_func, &info, sizeof info, s);
+}
+
+/// The next generation of the mm; a full barrier between the caller's change of the page table and the read of the
+/// mask. Pairs with the barrier in Cpu::switch_mm() between setting the bit and reading the generation, and with the one
+/// between leaving lazy mode and reading it.
+s64 inc_mm_tlb_gen(mm_context& mm, site s) {
+  return atomic_inc_return(mm.tlb_gen, machine_policy().flush_mask_barrier ? order::full : order::relaxed, s);
+}
+
+} // namespace
+
+void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables,
+                        site s) {
+  const tlb_range range = range_of(mm, start, end, stride_shift, freed_tables);
+  const s64 gen = inc_mm_tlb_gen(mm, s);
+  const cpumask_bits mask = flush_targets(mm, freed_tables, s);
+  if (arch().flush_kind == flush_kind_t::ipi) {
+    flush_by_ipi(mask, {&mm, range, gen, range.end == TLB_FLUSH_ALL}, s);
+  } else {
+    smp_mb(s); // DSB: the changed entries before the invalidation; pairs with the targets' walks
+    tlb_broadcast(mask, range, s);
+    smp_mb(s); // DSB: the targets' last accesses before what the caller does next
+  }
+}
+
+void flush_tlb_mm(mm_context& mm, site s) { flush_tlb_mm_range(mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true, s); }
+
+void flush_tlb_page(mm_context& mm, vaddr_t addr, site s) {
+  const vaddr_t start = addr & PAGE_MASK;
+  flush_tlb_mm_range(mm, start, start + PAGE_SIZE, PAGE_SHIFT, false, s);
+}
+
+void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end, site s) {
+  flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, true, s);
+}
+
+void tlb_remove_table_sync_one(site s) { smp_call_function_many(machine().cpu_mask(), nullptr, nullptr, 0, s); }
+
+namespace {
+
+struct lazy_exit {
+  mm_context* mm;
+};
+
+void do_exit_flush_lazy_tlb(unsigned id, const void* arg) {
+  Cpu& cpu = machine().cpu(id);
+  if (READ_ONCE(cpu.loaded_mm) == static_cast<const lazy_exit*>(arg)->mm && READ_ONCE(cpu.is_lazy)) cpu.leave_mm();
+}
+
+} // namespace
+
+void exit_flush_lazy_tlbs(mm_context& mm, site s) {
+  const cpumask_bits mask = READ_ONCE(mm.cpumask, s);
+  if (machine_policy().lazy_mask_clear == lazy_mask_clear_t::by_target) {
+    const lazy_exit request{&mm};
+    smp_call_function_many(mask, do_exit_flush_lazy_tlb, &request, sizeof request, s);
+    return;
+  }
+  for_each_cpu(mask, [&](Cpu& cpu) {
+    if (READ_ONCE(cpu.is_lazy, s)) clear_bit(cpu.id, mm.cpumask, s);
+  });
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,94 @@
+#include "machine/walker.h"
+
+#include "machine/machine.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+/// A leaf entry as the walker found it.
+struct leaf {
+  ref<u64> slot;
+  u64 entry;
+  level_t level;
+};
+
+/// The bits that an access sets and this entry does not have.
+u64 missing_ad(u64 entry, bool write) { return arch().mmu_update(entry, write) & ~entry; }
+
+/// Is it a leaf that grants the access?
+bool grants(u64 entry, level_t level, bool write) {
+  return arch().valid(entry) && (level.number == PTE_LEVEL || arch().leaf(entry, level)) &&
+         arch().mmu_permits(entry, write);
+}
+
+/// HW-A: sets A and D only while the entry grants the access; what it has become decides. False: fault.
+bool record_if_granted(leaf& l, bool write, site s) {
+  while (u64 bits = missing_ad(l.entry, write)) {
+    u64 seen = l.entry;
+    if (try_cmpxchg(l.slot, seen, l.entry | bits, order::relaxed, s)) {
+      l.entry |= bits;
+      return true;
+    }
+    if (!grants(seen, l.level, write)) return false;
+    l.entry = seen;
+  }
+  return true;
+}
+
+/// HW-B: sets A and D on an entry that is still present, even if it no longer lets stores through, and goes on with
+/// the translation it has.
+bool record_if_present(leaf& l, bool write, site s) {
+  u64 seen = l.entry;
+  while (u64 bits = missing_ad(seen, write)) {
+    if (try_cmpxchg(l.slot, seen, seen | bits, order::relaxed, s)) {
+      l.entry |= bits;
+      return true;
+    }
+    if (!grants(seen, l.level, false)) return false;
+  }
+  l.entry |= missing_ad(l.entry, write);
+  return true;
+}
+
+bool record_access(leaf& l, bool write, site s) {
+  switch (arch().ad_profile) {
+  case ad_profile_t::hw_a:
+    return record_if_granted(l, write, s);
+  case ad_profile_t::hw_b:
+    return record_if_present(l, write, s);
+  case ad_profile_t::sw:
+    break; // an entry that grants the access has it recorded
+  }
+  return true;
+}
+
+walk_result use_leaf(leaf l, vaddr_t va, bool write, site s) {
+  if (!arch().mmu_permits(l.entry, write) || !record_access(l, write, s)) return {};
+  const u64 offset = va & ((PAGE_SIZE << l.level.order()) - 1);
+  return {.found = true,
+          .map = {.pfn = arch().pfn(l.entry, l.level) + (offset >> PAGE_SHIFT),
+                  .huge = l.level.number != PTE_LEVEL,
+                  .writable = arch().mmu_permits(l.entry, true) && missing_ad(l.entry, true) == 0}};
+}
+
+} // namespace
+
+walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s) {
+  const geometry_t& g = geometry();
+  if (va >= g.address_limit()) return {};
+  pfn_t table = mm.pgd;
+  dep_t dep{};
+  for (unsigned n = g.root_level();; --n) {
+    const level_t level = g.level(n);
+    const ref<u64> slot(&pfn_words(table)[g.index(va, n)], dep);
+    // an address dependency orders this read after the one of the entry above (M1)
+    const auto [entry, read] = translation_read(slot, {mm.ctx_id, va, level.number, arch().valid}, s);
+    if (!arch().valid(entry)) return {};
+    if (n == PTE_LEVEL || arch().leaf(entry, level)) return use_leaf({slot, entry, level}, va, write, s);
+    table = arch().table_pfn(entry);
+    dep = read;
+  }
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

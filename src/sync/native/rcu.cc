@@ -1,0 +1,54 @@
+// RCU registration and grace periods.
+#include "sync/native/rcu.h"
+
+namespace racewalk::inline native {
+
+namespace {
+
+/// Registers a thread for as long as it lives.
+struct rcu_registration {
+  rcu_registration() { urcu_memb_register_thread(); }
+  ~rcu_registration() {
+    detail::rcu_registered = false;
+    urcu_memb_unregister_thread();
+  }
+};
+
+void run_callback(::rcu_head* urcu) {
+  detail::rcu_edge();
+  // urcu is the first member
+  auto* head = reinterpret_cast<rcu_head*>(urcu);
+  run_context = head->run_context;
+  head->fn(head);
+  run_context = nullptr;
+}
+
+} // namespace
+
+void detail::rcu_register_this_thread() {
+  thread_local rcu_registration registration;
+  rcu_registered = true;
+}
+
+void synchronize_rcu(site) {
+  VM_BUG_ON(rcu_read_lock_held(), "INV-LIVE", "synchronize_rcu() in a read-side section waits for itself");
+  detail::rcu_edge();
+  urcu_memb_synchronize_rcu();
+  detail::rcu_edge();
+}
+
+void call_rcu(rcu_head* head, void (*fn)(rcu_head*), site) {
+  head->fn = fn;
+  head->run_context = run_context;
+  detail::rcu_edge();
+  if (!detail::rcu_registered) detail::rcu_register_this_thread(); // liburcu queues in a section of its own
+  urcu_memb_call_rcu(&head->urcu, run_callback);
+}
+
+void rcu_barrier(site) {
+  VM_BUG_ON(rcu_read_lock_held(), "INV-LIVE", "rcu_barrier() in a read-side section waits for itself");
+  urcu_memb_barrier();
+  detail::rcu_edge();
+}
+
+} // namespace racewalk::inline native
