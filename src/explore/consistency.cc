@@ -4,9 +4,12 @@ namespace racewalk::explore {
 
 const char* to_string(memory_model m) {
   switch (m) {
-  case memory_model::sc: return "sc";
-  case memory_model::tso: return "tso";
-  case memory_model::weak: break;
+  case memory_model::sc:
+    return "sc";
+  case memory_model::tso:
+    return "tso";
+  case memory_model::weak:
+    break;
   }
   return "weak";
 }
@@ -20,25 +23,30 @@ template <unsigned W> struct relation {
 
   explicit relation(unsigned size) : n(size) {
     for (unsigned i = 0; i < n; i++)
-      for (unsigned k = 0; k < W; k++) row[i][k] = 0;
+      for (unsigned k = 0; k < W; k++)
+        row[i][k] = 0;
   }
   void add(unsigned a, unsigned b) { row[a][b / 64] |= u64{1} << (b % 64); }
   bool has(unsigned a, unsigned b) const { return row[a][b / 64] >> (b % 64) & 1; }
   void add_row(unsigned a, const u64* set) {
-    for (unsigned k = 0; k < W; k++) row[a][k] |= set[k];
+    for (unsigned k = 0; k < W; k++)
+      row[a][k] |= set[k];
   }
   relation& operator|=(const relation& o) {
-    for (unsigned i = 0; i < n; i++) add_row(i, o.row[i]);
+    for (unsigned i = 0; i < n; i++)
+      add_row(i, o.row[i]);
     return *this;
   }
   template <class F> static void for_each(const u64* set, F f) {
     for (unsigned k = 0; k < W; k++)
-      for (u64 m = set[k]; m; m &= m - 1) f(64 * k + static_cast<unsigned>(std::countr_zero(m)));
+      for (u64 m = set[k]; m; m &= m - 1)
+        f(64 * k + static_cast<unsigned>(std::countr_zero(m)));
   }
   /// this ; o
   relation then(const relation& o) const {
     relation r(n);
-    for (unsigned i = 0; i < n; i++) for_each(row[i], [&](unsigned j) { r.add_row(i, o.row[j]); });
+    for (unsigned i = 0; i < n; i++)
+      for_each(row[i], [&](unsigned j) { r.add_row(i, o.row[j]); });
     return r;
   }
   void close() {
@@ -54,14 +62,16 @@ template <unsigned W> struct relation {
   /// Removes events without successors until none is left (acyclic) or nothing moves.
   bool acyclic() const {
     u64 left[W] = {};
-    for (unsigned i = 0; i < n; i++) left[i / 64] |= u64{1} << (i % 64);
+    for (unsigned i = 0; i < n; i++)
+      left[i / 64] |= u64{1} << (i % 64);
     for (bool moved = true; moved;) {
       moved = false;
       bool any = false;
       for (unsigned i = n; i-- > 0;) {
         if (!(left[i / 64] >> (i % 64) & 1)) continue;
         u64 hit = 0;
-        for (unsigned k = 0; k < W; k++) hit |= row[i][k] & left[k];
+        for (unsigned k = 0; k < W; k++)
+          hit |= row[i][k] & left[k];
         if (hit) {
           any = true;
         } else {
@@ -124,7 +134,8 @@ bool coherent(const graph& g, const model_options& options) {
   for (eid e = 0; e < g.size(); e++) {
     if (!g[e].is_write() || g[e].co_prev != INIT) continue;
     u16 p = 1;
-    for (eid w = e; w != NONE; w = g[w].co_next) position[w] = p++;
+    for (eid w = e; w != NONE; w = g[w].co_next)
+      position[w] = p++;
   }
   auto pos = [&](const event& e, eid id) -> unsigned {
     if (e.is_write()) return position[id];
@@ -203,7 +214,8 @@ template <unsigned W> struct lkmm {
   explicit lkmm(const graph& graph_)
       : g(graph_), strong_fence(g.size()), weak_fence(g.size()), rfe(g.size()), overwrite_ext(g.size()),
         ppo(g.size()), cumul_fence(g.size()), prop(g.size()), hb(g.size()), pb(g.size()) {
-    for (unsigned t = 0; t < MAX_THREADS; t++) thread_relations(t);
+    for (unsigned t = 0; t < MAX_THREADS; t++)
+      thread_relations(t);
     communication();
     propagation();
   }
@@ -213,20 +225,22 @@ template <unsigned W> struct lkmm {
   };
   static void put(u64* set, unsigned e) { set[e / 64] |= u64{1} << (e % 64); }
 
-  /// What the fences, acquires, releases, locks and sections of one thread order, found by walking it backwards
-  /// with the sets of later events.
+  /// What the fences, acquires, releases, locks and sections of one thread order, found by walking it
+  /// backwards with the sets of later events.
   void thread_relations(unsigned t) {
     const unsigned n = g.thread_size(t);
-    sets later;                                       // everything after
+    sets later;                                                 // everything after
     u64 after_mb[W] = {}, after_rmb[W] = {}, after_wmb[W] = {}; // after the next such fence
-    u64 after_release[W] = {};                        // the later releases
-    u64 after_lock[W] = {};                           // after the next lock
-    u64 after_unlock_lock[W] = {};                    // after the next unlock that a lock follows
+    u64 after_release[W] = {};                                  // the later releases
+    u64 after_lock[W] = {};                                     // after the next lock
+    u64 after_unlock_lock[W] = {};                              // after the next unlock that a lock follows
     auto copy = [](u64* to, const u64* from) {
-      for (unsigned k = 0; k < W; k++) to[k] = from[k];
+      for (unsigned k = 0; k < W; k++)
+        to[k] = from[k];
     };
     auto merge = [](u64* to, const u64* from) {
-      for (unsigned k = 0; k < W; k++) to[k] |= from[k];
+      for (unsigned k = 0; k < W; k++)
+        to[k] |= from[k];
     };
     for (unsigned i = n; i-- > 0;) {
       const eid id = g.at(t, i);
@@ -268,8 +282,9 @@ template <unsigned W> struct lkmm {
     ppo.add_row(id, set);
     cumul_fence.add_row(id, set);
   }
-  /// A section that begins at program-order position `i` of `t`: it is inside its two ends, in order. Interrupts
-  /// are delivered outside it with a full barrier, so for them the rest of the thread is ordered as well.
+  /// A section that begins at program-order position `i` of `t`: it is inside its two ends, in order.
+  /// Interrupts are delivered outside it with a full barrier, so for them the rest of the thread is ordered
+  /// as well.
   void order_section(unsigned t, unsigned i) {
     const eid begin = g.at(t, i);
     const domain dom = g[begin].dom;
@@ -280,9 +295,11 @@ template <unsigned W> struct lkmm {
       strong_fence.add(begin, g.at(t, j));
     }
     if (j < g.thread_size(t))
-      for (unsigned k = dom == domain::irq ? 0 : i; k < j; k++) strong_fence.add(g.at(t, k), g.at(t, j));
+      for (unsigned k = dom == domain::irq ? 0 : i; k < j; k++)
+        strong_fence.add(g.at(t, k), g.at(t, j));
     if (dom == domain::irq)
-      for (; j < g.thread_size(t); j++) strong_fence.add(begin, g.at(t, j));
+      for (; j < g.thread_size(t); j++)
+        strong_fence.add(begin, g.at(t, j));
   }
 
   void communication() {
@@ -301,7 +318,8 @@ template <unsigned W> struct lkmm {
   void propagation() {
     ppo |= strong_fence;
     ppo |= weak_fence;
-    // cumul-fence: (rfe? ; (strong-fence | po-rel)) | wmb | po-unlock-lock-po, then through read-modify-writes
+    // cumul-fence: (rfe? ; (strong-fence | po-rel)) | wmb | po-unlock-lock-po, then through
+    // read-modify-writes
     rel cumulative = strong_fence;
     for (eid id = 0; id < g.size(); id++)
       rel::for_each(weak_fence.row[id], [&](unsigned b) {

@@ -5,15 +5,16 @@
 //         read-modify-write, and a thread reads its own delayed writes.
 //   weak  the Linux kernel memory model (Alglave et al., ASPLOS 2018; tools/memory-model), for programs whose
 //         accesses are all marked, restricted to executions whose program order and reads-from are acyclic.
-//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked, so
-//         a read does not order a later write by itself.
+//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked,
+//         so a read does not order a later write by itself.
 //
-// In all of them: a cached translation is ordered before the access it serves and after the write it came from,
-// and by nothing else; an invalidation comes before every write that is newer than what a later translation of
-// its CPU returns; a section that a quiescence event does not wait for begins after that event did.
+// In all of them: a cached translation is ordered before the access it serves and after the write it came
+// from, and by nothing else; an invalidation comes before every write that is newer than what a later
+// translation of its CPU returns; a section that a quiescence event does not wait for begins after that event
+// did.
 //
-// Each model is prefix-closed and extensible (a new event with the newest choice is always consistent), which is
-// what the search relies on.
+// Each model is prefix-closed and extensible (a new event with the newest choice is always consistent), which
+// is what the search relies on.
 #pragma once
 
 #include <memory>
@@ -34,11 +35,11 @@ bool consistent(memory_model m, const graph& g, const model_options& options = {
 
 /// The order in which events must have been performed (transitive), for use-after-free and data races.
 class performed_order {
-public:
+ public:
   performed_order(memory_model m, const graph& g);
   bool before(eid a, eid b) const { return row_[a].test(b); }
 
-private:
+ private:
   std::vector<event_set> row_;
 };
 

@@ -1,15 +1,15 @@
-// The search: visits each consistent execution of a program once, in the style of TruSt (Kokologiannakis et al.,
-// POPL 2022).
+// The search: visits each consistent execution of a program once, in the style of TruSt (Kokologiannakis et
+// al., POPL 2022).
 //
 // A program's threads run on fibres; at each primitive a fibre asks what it reads or says what it writes. The
-// explorer adds the step to the graph with the newest choice and remembers the others: older sources of a read
-// and earlier places of a write are forward choices (cut the graph back, choose again); a write that an earlier
-// read could have seen is a backward revisit (a new graph without what was added after that read, unless it is in
-// the write's past). A revisit is made only if everything it removes was itself added with the newest choice, so
-// each execution has one way to be reached. Nothing visited is remembered.
+// explorer adds the step to the graph with the newest choice and remembers the others: older sources of a
+// read and earlier places of a write are forward choices (cut the graph back, choose again); a write that an
+// earlier read could have seen is a backward revisit (a new graph without what was added after that read,
+// unless it is in the write's past). A revisit is made only if everything it removes was itself added with
+// the newest choice, so each execution has one way to be reached. Nothing visited is remembered.
 //
-// Variables that one thread only uses, or that nobody writes, are no events: what is private is found out while
-// exploring, and the search starts again when it turns out wrong. The same holds for RCU, interrupt and
+// Variables that one thread only uses, or that nobody writes, are no events: what is private is found out
+// while exploring, and the search starts again when it turns out wrong. The same holds for RCU, interrupt and
 // translation sections: they are events only if somebody waits for them.
 //
 // Verdicts are never `safe` when a bound cut anything off.
@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,8 @@ struct progress {
 struct search_options {
   memory_model model = memory_model::sc;
   model_options hardware;
-  u64 max_executions = 0;          ///< 0: no bound
-  u64 shrink_executions = 20'000;  ///< after the first violation, how many more may be tried for a shorter one
+  u64 max_executions = 0;         ///< 0: no bound
+  u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
   std::function<void(const progress&)> report;
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const graph&)> on_execution; ///< tests: sees each complete execution
@@ -63,7 +64,7 @@ struct outcome {
   u64 executions = 0;
   u64 blocked = 0;
   unsigned max_events = 0;
-  std::string reason; ///< inconclusive: the bound that was hit
+  std::string reason;            ///< inconclusive: the bound that was hit
   std::vector<failure> failures; ///< the shortest found, at most one
 };
 
@@ -78,7 +79,7 @@ struct choice {
 };
 
 class explorer final : public engine {
-public:
+ public:
   explorer(const program& p, search_options options);
   ~explorer() override;
   explorer(const explorer&) = delete;
@@ -108,80 +109,96 @@ public:
   [[noreturn]] void violation(const char* invariant, const char* text, site where) override;
   dep_t last_read() override;
   thread_state& self() override { return running_->state; }
-  thread_state& peer(unsigned thread) override { return threads_[thread].state; }
+  u64 intern(const void* bytes, std::size_t n) override;
+  const void* interned(u64 id) override { return interned_[id - 1].data(); }
 
-private:
-  enum class status : u8 { fresh, ready, parked, stuck, failed };
+ private:
+  enum class status : u8 {
+    fresh,  ///< to be started from the beginning
+    ready,  ///< can go on
+    parked, ///< wants to add `pending`
+    stuck,  ///< blocked by an event that is in the graph
+    failed, ///< found an invariant broken
+  };
   struct thread {
     fibre stack;
     thread_state state;
     status st = status::fresh;
     bool body_done = false;
     unsigned id = 0;
-    unsigned pos = 0; ///< events of the graph that it has gone through
-    event pending;    ///< parked: the event it wants to add
-    u64 result = 0;
-    u16 last_read_po = 0; ///< 1 + po of its last read
+    unsigned pos = 0;  ///< events of the graph that it has gone through
+    event pending;     ///< parked: the event it wants to add
+    u16 last_read = 0; ///< 1 + po of its last read
     private_values values;
-    bool sections[N_DOMAINS] = {}; ///< sections it is in that are events
     const char* bad_invariant = nullptr;
     std::string bad_text;
     site bad_where;
     explorer* owner = nullptr;
   };
+  /// A choice not yet made: another source for the read `e`, another place for the write `e` (both on the
+  /// graph cut to `length`), or a whole graph in which `read` has a source that came later.
   struct item {
-    enum { other_source, other_place, revisit } kind;
-    unsigned length = 0; ///< of the graph before the event
+    enum class what : u8 { source, place, revisit } kind{};
+    unsigned length = 0;
     event e;
-    eid choice = NONE; ///< source, or the write to follow in coherence order
-    graph revisited;
-    eid revisited_read = NONE;
+    eid choice = NONE;
+    std::unique_ptr<graph> revisited;
+    eid read = NONE;
   };
   struct frame {
     graph g;
     std::vector<item> items;
   };
 
-  // the search
-  void explore_all();
-  bool next_item();
+  // the search (explorer.cc)
+  void search();
+  bool take_next_item();
+  bool take(item& it);
   void run_forward();
   void restart_search();
+  bool cut_off();
   thread* next_thread();
-  bool enabled(const thread& t);
+  bool enabled(const thread& t) const;
   void add(thread& t);
   void add_read(thread& t);
-  void add_write(thread& t, eid prev_if_rmw);
-  bool add_write_half(thread& t, eid read);
-  void add_revisits(eid w);
-  bool maximal(eid e, eid w) const;
-  bool may_revisit(eid r, eid w, event_set* keep) const;
-  bool take(item& it);
-  void finish_step(thread& t, u64 result);
-  bool stuck();
+  void add_write(thread& t);
+  bool add_write_half(eid read);
+  void push_other_sources(const event& e, unsigned length, eid except);
+  void nothing_runs();
+  bool waits_for_sections_only(const thread& t) const;
   void complete();
-  void settle_source(event& e, eid source);
+  void settle(event& e, eid source, u64 value) const;
+  void settle(event& e, eid source) const { settle(e, source, value_of(e.loc, source)); }
   u64 value_of(u16 loc, eid w) const;
-  bool plausible(const event& e, eid source) const;
   bool section_open(unsigned cpu, domain d) const;
-  void count_execution();
 
-  // checks
+  // backward revisits (revisit.cc)
+  void push_revisits(eid w);
+  bool removable(eid r, eid w, event_set* keep) const;
+  bool maximal(eid e, eid w) const;
+  bool plausible(const graph& in, const event& e, unsigned po, eid source) const;
+
+  // checks (checks.cc)
   void check_access(eid id);
   void check_free(eid id);
   void check_race(eid id);
   void fail(const char* invariant, std::string text, site where, unsigned thread_id);
+  void report_deadlock();
 
-  // the fibres
+  // the fibres (steps.cc)
   void resume(thread& t);
-  void restart(thread& t);
-  void restart_threads_beyond_graph();
+  void start_over(thread& t);
   static void thread_main(void* arg);
   event* replayed(event_kind kind, u16 loc);
-  u64 park(event e);
-  event new_event(event_kind kind, const access& a, u16 loc);
-  std::optional<u64> private_access(u16 loc, const access& a, bool writes, bool ordered);
-  void private_fence(const access& a);
+  u64 park(const event& e);
+  [[noreturn]] void suspend_for_good(status st);
+  event new_event(event_kind kind, site where) const;
+  event new_event(event_kind kind, const access& a, u16 loc) const;
+  bool is_private(u16 loc, const access& a, bool writes);
+  void private_rmw_fence(const access& a, bool done);
+  u64 private_value(u16 loc) const;
+  u64 final_value(u16 loc) const;
+  void add_plain_step(const event& e);
 
   graph& g() { return frames_.back().g; }
   const graph& g() const { return frames_.back().g; }
@@ -196,10 +213,12 @@ private:
   thread* running_ = nullptr;
   bool final_state_ = false;
   bool execution_over_ = false;
-  bool restart_wanted_ = false;
-  eid owed_ = NONE; ///< a read whose write half must come next
+  bool restart_wanted_ = false; ///< something private turned out not to be
+  bool replaying_ = false;      ///< no choices are collected
+  eid owed_ = NONE;             ///< a read whose write half must come next
   outcome result_;
   u64 shrink_until_ = 0;
+  std::vector<std::vector<std::byte>> interned_;
 };
 
 } // namespace racewalk::explore

@@ -1,5 +1,5 @@
-// A fibre that can be dropped anywhere: its stack is simply used again. What runs on it must own nothing that a
-// destructor would have to release.
+// A fibre that can be dropped anywhere: its stack is simply used again. What runs on it must own nothing that
+// a destructor would have to release.
 #pragma once
 
 #include <boost/context/detail/fcontext.hpp>
@@ -9,7 +9,7 @@
 namespace racewalk::explore {
 
 class fibre {
-public:
+ public:
   using entry = void (*)(void* arg);
 
   /// Forgets whatever ran before and starts at `fn(arg)` on the next resume(). `fn` never returns: it ends by
@@ -25,7 +25,7 @@ public:
   /// Back to who resumed this fibre; called on it.
   void suspend() { caller_ = boost::context::detail::jump_fcontext(caller_, nullptr).fctx; }
 
-private:
+ private:
   static constexpr std::size_t STACK = 64 * 1024;
 
   static void start(boost::context::detail::transfer_t from) {

@@ -46,7 +46,7 @@ void graph::place(eid w, eid prev) {
   (next == NONE ? co_last_[loc] : ev_[next].co_prev) = w;
 }
 
-void graph::unlink(eid w) {
+void graph::displace(eid w) {
   const event& x = ev_[w];
   if (x.co_prev == NONE) return; // not placed yet
   (x.co_prev == INIT ? co_first_[x.loc] : ev_[x.co_prev].co_next) = x.co_next;
@@ -64,7 +64,7 @@ void graph::set_source(eid r, eid w) {
 void graph::cut(unsigned n) {
   while (ev_.size() > n) {
     const eid e = static_cast<eid>(ev_.size() - 1);
-    if (ev_[e].is_write()) unlink(e);
+    if (ev_[e].is_write()) displace(e);
     po_[ev_[e].thread].pop_back();
     ev_.pop_back();
   }
@@ -86,8 +86,10 @@ graph graph::restricted(const event_set& keep, std::vector<eid>* renamed) const 
     x.rf = name(x.rf);
     x.dep = name(x.dep);
     if (x.is_write()) { // skip what is gone in the coherence list
-      while (x.co_prev < INIT && x.co_prev != NONE && name(x.co_prev) == NONE) x.co_prev = ev_[x.co_prev].co_prev;
-      while (x.co_next != NONE && name(x.co_next) == NONE) x.co_next = ev_[x.co_next].co_next;
+      while (x.co_prev < INIT && x.co_prev != NONE && name(x.co_prev) == NONE)
+        x.co_prev = ev_[x.co_prev].co_prev;
+      while (x.co_next != NONE && name(x.co_next) == NONE)
+        x.co_next = ev_[x.co_next].co_next;
       x.co_prev = name(x.co_prev);
       x.co_next = name(x.co_next);
       if (x.co_prev == INIT) g.co_first_[x.loc] = (*renamed)[e];

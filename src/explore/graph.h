@@ -1,10 +1,12 @@
 // The execution graph: events, program order, reads-from, coherence.
 //
 // Invariants:
-//  - ev[0..n) is in insertion order; a cut to an earlier length gives back the graph as it was then (cut()), except
+//  - ev[0..n) is in insertion order; a cut to an earlier length gives back the graph as it was then (cut()),
+//  except
 //    that a revisit re-sources an event in place, for which the search keeps a copy.
 //  - a thread's events are in ev in program order; po counts them from 0.
-//  - the writes of a location form one list in coherence order, from co_first to co_last; the initial value stands
+//  - the writes of a location form one list in coherence order, from co_first to co_last; the initial value
+//  stands
 //    before them and is not an event (INIT).
 //  - past(e) is the set of events before e in (po u rf)+; po u rf is acyclic.
 #pragma once
@@ -25,16 +27,17 @@ inline constexpr unsigned MAX_THREADS = 16;
 
 /// A set of events.
 class event_set {
-public:
+ public:
   static constexpr unsigned WORDS = MAX_EVENTS / 64;
   bool test(eid e) const { return w_[e / 64] >> (e % 64) & 1; }
   void set(eid e) { w_[e / 64] |= u64{1} << (e % 64); }
   event_set& operator|=(const event_set& o) {
-    for (unsigned i = 0; i < WORDS; i++) w_[i] |= o.w_[i];
+    for (unsigned i = 0; i < WORDS; i++)
+      w_[i] |= o.w_[i];
     return *this;
   }
 
-private:
+ private:
   std::array<u64, WORDS> w_{};
 };
 
@@ -55,22 +58,23 @@ struct event {
   u8 thread = 0;
   order ord = order::relaxed;
   fence_kind fence{};
-  bool rmw = false;       ///< half of a read-modify-write: the write follows its read directly
-  bool succeeds = false;  ///< rmw read: the operation succeeds on the value read, so its write half must come next
+  bool rmw = false; ///< half of a read-modify-write: the write follows its read directly
+  bool succeeds =
+      false; ///< rmw read: the operation succeeds on the value read, so its write half must come next
   bool is_plain = false;
-  bool lock = false;      ///< on a lock's word
-  bool await = false;     ///< a read that blocks its thread while the value does not meet `until`
-  bool blocked = false;   ///< such a read with such a value
-  bool section_end = false; ///< a write: ends a section of `dom`
+  bool lock = false;            ///< on a lock's word
+  bool await = false;           ///< a read that blocks its thread while the value does not meet `until`
+  bool blocked = false;         ///< such a read with such a value
+  bool section_end = false;     ///< a write: ends a section of `dom`
   bool counts_sections = false; ///< a read by a quiesce event
-  bool coherent = true;   ///< false: a cached translation, not bound by coherence
+  bool coherent = true;         ///< false: a cached translation, not bound by coherence
   domain dom{};
   bool has_range = false; ///< quiesce, its reads, invalidate: `range` is meant
   u16 po = 0;
   u16 loc = 0xffff;
-  eid rf = NONE;          ///< reads: the write, or INIT
-  eid dep = NONE;         ///< the read this one's address depends on
-  eid co_prev = NONE;     ///< writes
+  eid rf = NONE;      ///< reads: the write, or INIT
+  eid dep = NONE;     ///< the read this one's address depends on
+  eid co_prev = NONE; ///< writes
   eid co_next = NONE;
   u16 quiesce_po = 0;     ///< counts_sections: po of its quiesce event
   u8 counted = 0;         ///< counts_sections: the thread whose sections are counted
@@ -89,7 +93,7 @@ struct event {
 };
 
 class graph {
-public:
+ public:
   graph() { ev_.reserve(64); }
 
   unsigned size() const { return static_cast<unsigned>(ev_.size()); }
@@ -111,6 +115,8 @@ public:
   eid append(event e);
   /// Puts the write `w` directly after `prev` (or INIT) in coherence order.
   void place(eid w, eid prev);
+  /// Takes the write `w` out of coherence order.
+  void displace(eid w);
   /// Gives the read `r` the source `w`, and its past.
   void set_source(eid r, eid w);
   /// Removes the events from `n` on.
@@ -118,8 +124,7 @@ public:
   /// A copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or NONE.
   graph restricted(const event_set& keep, std::vector<eid>* renamed) const;
 
-private:
-  void unlink(eid w);
+ private:
   void compute_past(eid e);
 
   std::vector<event> ev_;

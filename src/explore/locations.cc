@@ -17,7 +17,8 @@ void locations::grow() {
   std::vector<u16> bigger(table_.size() * 2, EMPTY);
   for (u16 l = 0; l < all_.size(); l++) {
     std::size_t i = slot_of(all_[l].addr, bigger.size() - 1);
-    while (bigger[i] != EMPTY) i = (i + 1) & (bigger.size() - 1);
+    while (bigger[i] != EMPTY)
+      i = (i + 1) & (bigger.size() - 1);
     bigger[i] = l;
   }
   table_ = std::move(bigger);

@@ -1,8 +1,8 @@
 // The variables of a run: which of them are shared, and what happened to the memory they live in.
 //
-// A location is an event's business only if two threads use it and one writes it, or if another thread may free
-// it. That is learned while exploring: a use that breaks what was believed makes the location shared, for good,
-// and says so, and the search starts again. In the end nothing was believed wrongly.
+// A location is an event's business only if two threads use it and one writes it, or if another thread may
+// free it. That is learned while exploring: a use that breaks what was believed makes the location shared,
+// for good, and says so, and the search starts again. In the end nothing was believed wrongly.
 #pragma once
 
 #include <string>
@@ -25,7 +25,7 @@ struct location {
 };
 
 class locations {
-public:
+ public:
   locations();
 
   /// The location at `addr`; made on first use, with the value that the storage holds.
@@ -52,7 +52,7 @@ public:
     return (begun_[i] & waited_[i]) >> cpu & 1;
   }
 
-private:
+ private:
   struct freed_range {
     const char* begin;
     const char* end;
@@ -70,7 +70,7 @@ private:
 
 /// The values of locations that only this thread uses, since its last start.
 class private_values {
-public:
+ public:
   void clear() { epoch_++; }
   u64 get(u16 l, u64 initial) const { return l < v_.size() && v_[l].epoch == epoch_ ? v_[l].value : initial; }
   void set(u16 l, u64 value) {
@@ -78,7 +78,7 @@ public:
     v_[l] = {epoch_, value};
   }
 
-private:
+ private:
   struct slot {
     u64 epoch = 0;
     u64 value = 0;

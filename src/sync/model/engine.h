@@ -95,34 +95,18 @@ enum class domain : u8 {
 };
 inline constexpr unsigned N_DOMAINS = 3;
 
-/// An IPI with a handler.
-struct request {
-  void (*fn)(unsigned cpu, void* arg);
-  void* arg;
-};
-
 /// Per-thread state that follows from the thread's own calls; reset when it is replayed.
 struct thread_state {
-  static constexpr unsigned MAX_REQUESTS = 32;
-  static constexpr unsigned MAX_CALLBACKS = 8;
-  struct callback {
-    void (*fn)(struct rcu_head*);
-    struct rcu_head* head;
-  };
-
   unsigned thread = 0;
   unsigned cpu = 0;
   unsigned irq_depth = 0;
   unsigned rcu_depth = 0;
   unsigned spin_depth = 0;
   unsigned allocations = 0;
-  unsigned requests_made = 0;
   unsigned callbacks_made = 0;
   unsigned ipis_handled = 0;
   bool idle = false;      ///< its thread has ended and it waits for requests
   bool in_access = false; ///< between a translation and the access that uses it
-  request requests[MAX_REQUESTS] = {};
-  callback callbacks[MAX_CALLBACKS] = {};
 };
 
 /// Decides what happens next. Implemented by the explorer.
@@ -150,7 +134,10 @@ class engine {
   /// The id of the last read of the running thread, for dependencies.
   virtual dep_t last_read() = 0;
   virtual thread_state& self() = 0;
-  virtual thread_state& peer(unsigned thread) = 0;
+  /// A number, not 0, for these bytes, which threads can then send each other through a word; and the bytes
+  /// again.
+  virtual u64 intern(const void* bytes, std::size_t n) = 0;
+  virtual const void* interned(u64 id) = 0;
   virtual unsigned cpus() = 0;
 };
 

@@ -1,6 +1,8 @@
 // The model backend's primitives, over the current engine.
 #include "sync/model/sync.h"
 
+#include <cstring>
+
 namespace racewalk::inline model {
 
 thread_local engine* current_engine = nullptr;
@@ -11,12 +13,21 @@ namespace {
 /// Each is written at most once in a run, so waiting for one never has to choose a source.
 struct mailboxes {
   static constexpr unsigned SLOTS = 16;
-  atomic_t tail[MAX_CPUS];                                ///< IPIs sent to a CPU
-  word_t slot[MAX_CPUS][SLOTS];                           ///< the k-th one: which request of which thread
-  word_t done[MAX_CPUS][SLOTS];                           ///< it has been handled
-  word_t callback[MAX_CPUS][thread_state::MAX_CALLBACKS]; ///< the k-th call_rcu() of a thread
+  atomic_t tail[MAX_CPUS];                  ///< IPIs sent to a CPU
+  word_t slot[MAX_CPUS][SLOTS];             ///< the k-th one: its request, interned
+  word_t done[MAX_CPUS][SLOTS];             ///< it has been handled
+  word_t callback[MAX_CPUS][MAX_CALLBACKS]; ///< the k-th call_rcu() of a thread
 };
 thread_local mailboxes mail;
+
+struct request {
+  ipi_handler fn;
+  std::byte arg[MAX_IPI_ARG];
+};
+struct callback {
+  void (*fn)(rcu_head*);
+  rcu_head* head;
+};
 
 constexpr wait_condition nonzero{~u64{0}, 0, false};
 
@@ -28,7 +39,8 @@ template <class R> u64 await(const R& r, const wait_condition& c, site s) {
 void handle_ipi(u64 slot, site s) {
   thread_state& me = current_engine->self();
   const unsigned k = me.ipis_handled++;
-  const request& r = current_engine->peer(static_cast<unsigned>(slot >> 8)).requests[(slot & 0xff) - 1];
+  request r;
+  std::memcpy(&r, current_engine->interned(slot), sizeof r);
   me.irq_depth++; // a handler runs with interrupts off; nobody can wait for that: no section
   current_engine->fence(fence_kind::mb, s);
   r.fn(me.cpu, r.arg);
@@ -123,7 +135,7 @@ void local_irq_enable(site s) {
 
 bool irqs_disabled() { return current_engine && current_engine->self().irq_depth != 0; }
 
-void smp_call_function_many(cpumask_bits mask, void (*fn)(unsigned cpu, void* arg), void* arg, site s) {
+void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, std::size_t bytes, site s) {
   if (!current_engine) return;
   thread_state& me = current_engine->self();
   if (me.irq_depth != 0)
@@ -133,8 +145,9 @@ void smp_call_function_many(cpumask_bits mask, void (*fn)(unsigned cpu, void* ar
     current_engine->quiesce(domain::irq, mask, nullptr, s);
     return;
   }
-  me.requests[me.requests_made] = {fn, arg};
-  const u64 id = u64{me.thread} << 8 | ++me.requests_made;
+  request r{fn, {}};
+  std::memcpy(r.arg, arg, bytes);
+  const u64 id = current_engine->intern(&r, sizeof r);
   unsigned ticket[MAX_CPUS];
   current_engine->fence(fence_kind::mb, s); // the target's handler sees what the sender did before
   for (unsigned cpu = 0; cpu < current_engine->cpus(); cpu++) {
@@ -278,9 +291,10 @@ void call_rcu(rcu_head* head, void (*fn)(rcu_head*), site s) {
     return;
   }
   thread_state& me = current_engine->self();
-  const unsigned k = me.callbacks_made++;
-  me.callbacks[k] = {fn, head};
-  smp_store_release(mail.callback[me.thread][k], 1, s); // pairs with the wait in rcu_callback_thread()
+  const callback cb{fn, head};
+  const u64 id = current_engine->intern(&cb, sizeof cb);
+  smp_store_release(mail.callback[me.thread][me.callbacks_made++], id,
+                    s); // pairs with the wait in rcu_callback_thread()
 }
 
 // ---- thread bodies ---------------------------------------------------------------------------------------
@@ -301,10 +315,11 @@ void rcu_callback_thread(unsigned owner) {
   thread_state& me = current_engine->self();
   for (unsigned k = 0;; k++) {
     me.idle = true;
-    await(mail.callback[owner][k], nonzero, s);
+    const u64 id = await(mail.callback[owner][k], nonzero, s);
     me.idle = false;
     current_engine->quiesce(domain::rcu, ~u64{0}, nullptr, s);
-    const thread_state::callback& cb = current_engine->peer(owner).callbacks[k];
+    callback cb;
+    std::memcpy(&cb, current_engine->interned(id), sizeof cb);
     cb.fn(cb.head);
   }
 }

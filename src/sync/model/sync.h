@@ -60,9 +60,12 @@ class irq_guard {
   site where_;
 };
 
-/// Runs fn(cpu, arg) on each other CPU of the mask, with that CPU's interrupts on, and waits; a null fn is a
-/// rendezvous only. A full barrier on both sides. INV-LIVE with interrupts off.
-void smp_call_function_many(cpumask_bits mask, void (*fn)(unsigned cpu, void* arg), void* arg,
+using ipi_handler = void (*)(unsigned cpu, const void* arg);
+inline constexpr std::size_t MAX_IPI_ARG = 64;
+/// Runs fn(cpu, arg) on each other CPU of the mask, with that CPU's interrupts on, and waits; `arg` is a copy
+/// of the given `bytes` bytes. A null fn is a rendezvous only. A full barrier on both sides. INV-LIVE with
+/// interrupts off.
+void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, std::size_t bytes,
                             site s = RW_HERE);
 
 // ---- the MMU ---------------------------------------------------------------------------------------------
@@ -169,6 +172,7 @@ void rcu_read_lock(site s = RW_HERE);
 void rcu_read_unlock(site s = RW_HERE);
 bool rcu_read_lock_held();
 void synchronize_rcu(site s = RW_HERE);
+inline constexpr unsigned MAX_CALLBACKS = 8; ///< call_rcu()s of one thread in one run
 /// `fn` runs after every read-side section that has begun by now has ended.
 void call_rcu(rcu_head* head, void (*fn)(rcu_head*), site s = RW_HERE);
 /// Nothing to wait for: callbacks run in threads of their own, to the end of the run.

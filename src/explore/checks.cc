@@ -1,0 +1,101 @@
+// What is checked in every execution without the scenario asking: memory that is used after it was freed,
+// data races on plain variables, and threads that wait for each other for ever.
+#include "explore/explorer.h"
+#include "explore/linear.h"
+
+namespace racewalk::explore {
+
+namespace {
+bool inside(const event& free, const void* addr) {
+  const auto* p = static_cast<const char*>(addr);
+  const auto* begin = static_cast<const char*>(free.object);
+  return p >= begin && p < begin + free.bytes;
+}
+} // namespace
+
+/// Records the failure of the current graph; the search goes on for a while to find a shorter one.
+void explorer::fail(const char* invariant, std::string text, site where, unsigned thread_id) {
+  execution_over_ = true;
+  const u64 done = result_.executions + result_.blocked;
+  if (result_.failures.empty()) shrink_until_ = done + options_.shrink_executions;
+  failure f{g(), invariant, std::move(text), where, thread_id};
+  if (result_.failures.empty()) {
+    result_.failures.push_back(std::move(f));
+    return;
+  }
+  failure& best = result_.failures.front();
+  if (best.invariant == f.invariant && length_of(f.execution) < length_of(best.execution))
+    best = std::move(f);
+}
+
+void explorer::check_access(eid id) {
+  check_race(id);
+  const event& a = g()[id];
+  if (execution_over_ || a.counts_sections || a.section_end || !places_[a.loc].freers) return;
+  for (eid f = 0; f < g().size(); f++) {
+    if (g()[f].kind != event_kind::free_object || !inside(g()[f], places_[a.loc].addr)) continue;
+    if (performed_order(options_.model, g()).before(id, f)) continue;
+    result_.executions++;
+    fail("INV-UAF", "the memory it uses has been freed", a.where, a.thread);
+    return;
+  }
+}
+
+void explorer::check_free(eid id) {
+  const event f = g()[id];
+  std::unique_ptr<performed_order> performed;
+  for (eid a = 0; a < id; a++) {
+    const event& e = g()[a];
+    if (e.kind == event_kind::free_object && e.object == f.object) {
+      result_.executions++;
+      fail("INV-UAF", "the memory is freed twice", f.where, f.thread);
+      return;
+    }
+    if (!(e.is_read() || e.is_write()) || e.thread == f.thread || e.counts_sections || e.section_end ||
+        !inside(f, places_[e.loc].addr))
+      continue;
+    if (!performed) performed = std::make_unique<performed_order>(options_.model, g());
+    if (performed->before(a, id)) continue;
+    result_.executions++;
+    fail("INV-UAF", "the memory is freed while another thread may still use it", e.where, e.thread);
+    return;
+  }
+}
+
+void explorer::check_race(eid id) {
+  const event& e = g()[id];
+  std::unique_ptr<performed_order> performed;
+  for (eid o = 0; o < g().size(); o++) {
+    const event& x = g()[o];
+    if (x.loc != e.loc || x.thread == e.thread || !(x.is_plain || e.is_plain) ||
+        !(x.is_read() || x.is_write()) || !(x.is_write() || e.is_write()))
+      continue;
+    if (!performed) performed = std::make_unique<performed_order>(options_.model, g());
+    if (performed->before(o, id) || performed->before(id, o)) continue;
+    result_.executions++;
+    fail("DATA-RACE", "two threads use the same plain variable, one writes it, and nothing orders them",
+         e.where, e.thread);
+    return;
+  }
+}
+
+void explorer::report_deadlock() {
+  std::string who;
+  site where = RW_HERE;
+  unsigned last = 0;
+  for (unsigned i = 0; i < n_threads_; i++) {
+    const thread& t = threads_[i];
+    const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
+    if (idle) continue;
+    const event& e = t.st == status::stuck ? g()[g().last(i)] : t.pending;
+    who += who.empty() ? "" : "; ";
+    who += "thread " + std::to_string(i) +
+           (e.counts_sections ? " waits for a section to end" : " waits for a value") + " in " +
+           function_name(e.where);
+    where = e.where;
+    last = i;
+  }
+  fail("INV-LIVE", "nothing can go on: " + who, where, last);
+}
+
+} // namespace racewalk::explore

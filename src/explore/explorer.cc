@@ -1,0 +1,338 @@
+#include "explore/explorer.h"
+
+namespace racewalk::explore {
+
+explorer::explorer(const program& p, search_options options)
+    : program_(p), options_(std::move(options)), n_cpus_(static_cast<unsigned>(p.threads.size())),
+      n_threads_(2 * n_cpus_) {
+  for (unsigned i = 0; i < MAX_THREADS; i++) {
+    threads_[i].id = i;
+    threads_[i].owner = this;
+  }
+}
+
+explorer::~explorer() = default;
+
+outcome explorer::run() {
+  engine* const before = current_engine;
+  current_engine = this;
+  do {
+    restart_search();
+    search();
+  } while (restart_wanted_);
+  current_engine = before;
+  if (!result_.failures.empty())
+    result_.verdict = verdict::violation;
+  else
+    result_.verdict = result_.reason.empty() ? verdict::safe : verdict::inconclusive;
+  return std::move(result_);
+}
+
+void explorer::restart_search() {
+  restart_wanted_ = false;
+  frames_.clear();
+  frames_.emplace_back();
+  for (thread& t : threads_)
+    start_over(t);
+  owed_ = NONE;
+  shrink_until_ = 0;
+  result_ = {};
+}
+
+void explorer::search() {
+  do
+    run_forward();
+  while (!restart_wanted_ && !cut_off() && take_next_item());
+}
+
+/// Has a bound been reached?
+bool explorer::cut_off() {
+  const u64 done = result_.executions + result_.blocked;
+  if (options_.report && done % 4096 == 0) options_.report({result_.executions, result_.blocked, g().size()});
+  if (!result_.failures.empty()) return done >= shrink_until_;
+  if (options_.stop && options_.stop->load(std::memory_order_relaxed)) result_.reason = "stopped";
+  if (options_.max_executions && done >= options_.max_executions && !frames_.back().items.empty())
+    result_.reason = "the bound of " + std::to_string(options_.max_executions) + " executions was reached";
+  return !result_.reason.empty();
+}
+
+// ---- choices ---------------------------------------------------------------------------------------------
+
+bool explorer::take_next_item() {
+  for (;;) {
+    if (frames_.back().items.empty()) {
+      if (frames_.size() == 1) return false;
+      frames_.pop_back();
+      for (unsigned i = 0; i < n_threads_; i++)
+        start_over(threads_[i]);
+      continue;
+    }
+    item it = std::move(frames_.back().items.back());
+    frames_.back().items.pop_back();
+    if (take(it)) return true;
+  }
+}
+
+/// Makes the choice; false if it leads to no consistent graph.
+bool explorer::take(item& it) {
+  execution_over_ = false;
+  owed_ = NONE;
+  if (it.kind == item::what::revisit) {
+    frames_.push_back({std::move(*it.revisited), {}});
+    for (unsigned i = 0; i < n_threads_; i++)
+      start_over(threads_[i]);
+    if (g()[it.read].rmw && g()[it.read].succeeds) owed_ = it.read;
+    check_access(it.read);
+    return true;
+  }
+  g().cut(it.length);
+  for (unsigned i = 0; i < n_threads_; i++)
+    if (threads_[i].pos > g().thread_size(i) || threads_[i].st == status::stuck ||
+        threads_[i].st == status::failed)
+      start_over(threads_[i]);
+  start_over(threads_[it.e.thread]);
+  if (it.kind == item::what::place) {
+    const eid w = g().append(it.e);
+    g().place(w, it.choice);
+    if (!consistent(options_.model, g(), options_.hardware)) return false;
+    check_access(w);
+    return true;
+  }
+  settle(it.e, it.choice);
+  const eid r = g().append(it.e);
+  if (!consistent(options_.model, g(), options_.hardware)) return false;
+  check_access(r);
+  if (execution_over_ || !it.e.rmw || !it.e.succeeds) return true;
+  return add_write_half(r);
+}
+
+u64 explorer::value_of(u16 loc, eid w) const { return w == INIT ? places_[loc].initial : g()[w].value; }
+
+/// Fills in what follows from the source of a read.
+void explorer::settle(event& e, eid source, u64 value) const {
+  e.rf = source;
+  e.value = value;
+  if (e.kind == event_kind::translation) e.coherent = !e.tr.cacheable(e.value);
+  u64 ignored = 0;
+  if (e.rmw) e.succeeds = apply(e.op, places_[e.loc].size, e.value, &ignored);
+  if (e.await) e.blocked = e.rmw ? !e.succeeds : !e.until.met_by(e.value);
+}
+
+// ---- steps -----------------------------------------------------------------------------------------------
+
+void explorer::run_forward() {
+  while (!execution_over_ && !restart_wanted_) {
+    thread* t = next_thread();
+    if (restart_wanted_ || execution_over_) break;
+    if (!t) {
+      nothing_runs();
+      return;
+    }
+    if (g().size() + 4 > MAX_EVENTS) {
+      result_.reason = "an execution has more than " + std::to_string(MAX_EVENTS) + " events";
+      return;
+    }
+    add(*t);
+  }
+}
+
+/// The thread whose step is added next: a function of the graph alone, or executions would be visited twice.
+explorer::thread* explorer::next_thread() {
+  auto advance = [&](thread& t) {
+    while (t.st == status::fresh || t.st == status::ready)
+      resume(t);
+    if (t.st == status::failed) {
+      result_.executions++;
+      fail(t.bad_invariant, t.bad_text, t.bad_where, t.id);
+    }
+  };
+  if (owed_ != NONE) {
+    thread& t = threads_[g()[owed_].thread];
+    advance(t);
+    return &t;
+  }
+  for (unsigned i = 0; i < n_threads_; i++) {
+    thread& t = threads_[i];
+    advance(t);
+    if (restart_wanted_ || execution_over_) return nullptr;
+    if (t.st == status::parked && enabled(t)) return &t;
+  }
+  return nullptr;
+}
+
+bool explorer::section_open(unsigned cpu, domain d) const {
+  for (unsigned po = g().thread_size(cpu); po-- > 0;) {
+    const event& e = g()[g().at(cpu, po)];
+    if (e.dom != d) continue;
+    if (e.section_end) return false;
+    if (e.kind == event_kind::section_begin) return true;
+  }
+  return false;
+}
+
+/// A wait is added when the newest value ends it; a count of sections, when none is open.
+bool explorer::enabled(const thread& t) const {
+  const event& e = t.pending;
+  if (e.counts_sections) return !section_open(e.counted, e.dom);
+  if (!e.await) return true;
+  if (!places_[e.loc].shared) return false;
+  event now = e;
+  settle(now, g().co_last(e.loc));
+  return !now.blocked;
+}
+
+void explorer::add(thread& t) {
+  switch (t.pending.kind) {
+  case event_kind::read:
+  case event_kind::translation:
+    add_read(t);
+    break;
+  case event_kind::write:
+    add_write(t);
+    break;
+  case event_kind::free_object:
+    check_free(g().append(t.pending));
+    break;
+  case event_kind::fence:
+  case event_kind::invalidate:
+  case event_kind::section_begin:
+  case event_kind::quiesce:
+    g().append(t.pending);
+    break;
+  }
+  t.st = status::ready;
+  if (g().size() > result_.max_events) result_.max_events = g().size();
+}
+
+void explorer::push_other_sources(const event& e, unsigned length, eid except) {
+  if (replaying_) return;
+  for (eid w = INIT; w != NONE; w = g().co_after(e.loc, w)) {
+    if (w == except || !plausible(g(), e, g().thread_size(e.thread), w)) continue;
+    event other = e;
+    settle(other, w);
+    if (other.blocked) continue;
+    item it;
+    it.kind = item::what::source;
+    it.length = length;
+    it.e = other;
+    it.choice = w;
+    frames_.back().items.push_back(std::move(it));
+  }
+}
+
+void explorer::add_read(thread& t) {
+  event e = t.pending;
+  const eid newest = g().co_last(e.loc);
+  push_other_sources(e, g().size(), newest);
+  settle(e, newest);
+  const eid r = g().append(e);
+  check_access(r);
+  if (!execution_over_ && e.rmw && e.succeeds) add_write_half(r);
+}
+
+/// Adds the write half of the read-modify-write whose read is the last event. False if the graph is
+/// inconsistent, be it only because another one has the same source; what the write makes possible elsewhere
+/// has been noted.
+bool explorer::add_write_half(eid read) {
+  const event& r = g()[read];
+  const eid source = r.rf;
+  const bool newest = g().co_last(r.loc) == source;
+  event w = r;
+  w.kind = event_kind::write;
+  w.await = w.blocked = w.succeeds = false;
+  w.rf = w.dep = NONE;
+  apply(r.op, places_[r.loc].size, r.value, &w.value);
+  const eid id = g().append(w);
+  g().place(id, source);
+  push_revisits(id);
+  return newest || consistent(options_.model, g(), options_.hardware);
+}
+
+void explorer::add_write(thread& t) {
+  const unsigned length = g().size();
+  const event e = t.pending;
+  const eid w = g().append(e);
+  if (e.rmw) { // the write half that a revisit left owing
+    const eid source = g()[owed_].rf;
+    const bool newest = g().co_last(e.loc) == source;
+    owed_ = NONE;
+    g().place(w, source);
+    push_revisits(w);
+    if (!newest && !consistent(options_.model, g(), options_.hardware)) execution_over_ = true;
+    check_access(w);
+    return;
+  }
+  const eid newest = g().co_last(e.loc);
+  g().place(w, newest);
+  if (!replaying_) {
+    for (eid p = INIT; p != newest && p != NONE; p = g().co_after(e.loc, p)) {
+      const eid next = g().co_after(e.loc, p);
+      const bool splits_rmw = g()[next].rmw && next != w;
+      if (splits_rmw || !plausible(g(), e, g().thread_size(e.thread) - 1, p)) continue;
+      item it;
+      it.kind = item::what::place;
+      it.length = length;
+      it.e = e;
+      it.choice = p;
+      frames_.back().items.push_back(std::move(it));
+    }
+    push_revisits(w);
+  }
+  check_access(w);
+}
+
+// ---- ends ------------------------------------------------------------------------------------------------
+
+bool explorer::waits_for_sections_only(const thread& t) const {
+  return t.st == status::parked && t.pending.counts_sections;
+}
+
+/// No thread can go on: the execution is complete, or some are blocked.
+void explorer::nothing_runs() {
+  bool done = true;
+  bool stale =
+      false; // blocked by a value that is not the newest: not a hang, just a choice that leads nowhere
+  for (unsigned i = 0; i < n_threads_; i++) {
+    const thread& t = threads_[i];
+    const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
+    if (idle) continue;
+    done = false;
+    if (t.st == status::stuck) {
+      const event& e = g()[g().last(i)];
+      stale |= e.rf != g().co_last(e.loc);
+    }
+  }
+  if (done) {
+    complete();
+    return;
+  }
+  result_.blocked++;
+  bool may_be_deadlock = !stale;
+  for (unsigned i = 0; i < n_threads_; i++) {
+    thread& t = threads_[i];
+    if (t.st != status::parked || t.state.idle) continue;
+    // A thread that waits may have seen an older value that lets it go on; one that waits for a section, that
+    // the section begins later.
+    const event& e = t.pending;
+    if (!waits_for_sections_only(t)) {
+      if (places_[e.loc].shared) push_other_sources(e, g().size(), g().co_last(e.loc));
+      continue;
+    }
+    item it;
+    it.kind = item::what::source;
+    it.length = g().size();
+    it.e = e;
+    it.choice = g().co_last(e.loc);
+    const eid start = g().at(i, e.quiesce_po);
+    eid begin = NONE;
+    for (unsigned po = g().thread_size(e.counted); po-- > 0 && begin == NONE;) {
+      const event& b = g()[g().at(e.counted, po)];
+      if (b.kind == event_kind::section_begin && b.dom == e.dom) begin = g().at(e.counted, po);
+    }
+    if (begin != NONE && performed_order(options_.model, g()).before(start, begin)) may_be_deadlock = false;
+    if (!replaying_) frames_.back().items.push_back(std::move(it));
+  }
+  if (may_be_deadlock) report_deadlock();
+}
+
+} // namespace racewalk::explore

@@ -1,0 +1,47 @@
+// From a partial order to what people read: one interleaving with few context switches, each step in words.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "explore/explorer.h"
+
+namespace racewalk::explore {
+
+/// The name of the function that `where` is in, without its type, scope and parameters.
+std::string function_name(const site& where);
+
+/// All events, in an order that keeps program order and reads-from and, where the execution has one, a single
+/// order of all accesses.
+std::vector<eid> linearise(const graph& g);
+
+/// How long a reader needs: context switches first, then events.
+unsigned length_of(const graph& g);
+
+/// How a run's variables are printed.
+struct naming {
+  std::function<std::string(const void* addr)> name;
+  std::function<std::string(const void* addr, u64 value)> value;
+  std::function<std::string(vaddr_t va)> address;
+};
+
+struct step {
+  eid event = NONE;
+  unsigned thread = 0;
+  std::string function;
+  std::string file;
+  unsigned line = 0;
+  std::string text; ///< `R pmd[0] -> table pfn=3`
+  bool stale = false;
+  std::string note; ///< why the value is not the newest
+};
+
+/// The execution as steps; a read-modify-write is one step, and bookkeeping of waits and sections that nobody
+/// waited for is left out.
+std::vector<step> steps_of(const graph& g, const locations& places, memory_model m, const naming& names);
+
+/// What replay() needs to run the execution again.
+std::vector<choice> schedule_of(const graph& g);
+
+} // namespace racewalk::explore

@@ -1,0 +1,91 @@
+// Backward revisits: a new write becomes the source of a read that was added before it.
+//
+// The new graph keeps what was added up to the read, and the write's past; the rest must have been added with
+// the newest choices, or the same graph would be reached twice (TruSt, section 4).
+#include "explore/explorer.h"
+
+namespace racewalk::explore {
+
+/// Was `e` added with the newest choice, seen from the graph in which `w` comes directly after what it needs?
+bool explorer::maximal(eid e, eid w) const {
+  const event& x = g()[e];
+  if (!x.is_read() && !x.is_write()) return true;
+  auto kept = [&](eid y) { return y <= e || g()[w].past.test(y); };
+  eid v = x.rf;
+  if (x.is_write()) {
+    v = e;
+    for (eid r = 0; r < e; r++) // read by something older: it owes its place to a revisit
+      if (g()[r].is_read() && g()[r].rf == e) return false;
+  }
+  for (eid later = g().co_after(x.loc, v); later != NONE; later = g()[later].co_next)
+    if (later != w && kept(later)) return false;
+  return true;
+}
+
+/// May the revisit of `r` by `w` be made? Then *keep is what stays.
+bool explorer::removable(eid r, eid w, event_set* keep) const {
+  if (!maximal(r, w)) return false;
+  const event_set& past = g()[w].past;
+  for (eid e = 0; e <= r; e++)
+    keep->set(e);
+  for (eid e = static_cast<eid>(r + 1); e < w; e++) {
+    if (past.test(e))
+      keep->set(e);
+    else if (!maximal(e, w))
+      return false;
+  }
+  keep->set(w);
+  return true;
+}
+
+/// Could the event `e` at position `po` of its thread have `source` as its source, or as the write before it,
+/// by the coherence of its own thread alone?
+bool explorer::plausible(const graph& in, const event& e, unsigned po, eid source) const {
+  if (e.kind == event_kind::translation) return true;
+  for (unsigned i = po; i-- > 0;) {
+    const event& b = in[in.at(e.thread, i)];
+    if (b.loc != e.loc || !(b.is_read() || b.is_write()) || !b.coherent) continue;
+    return !in.co_before(source, b.is_write() ? in.at(e.thread, i) : b.rf);
+  }
+  return true;
+}
+
+void explorer::push_revisits(eid w) {
+  const u16 loc = g()[w].loc;
+  for (eid r = 0; r < w; r++) {
+    const event& x = g()[r];
+    if (!x.is_read() || x.loc != loc || g()[w].past.test(r)) continue;
+    event_set keep;
+    if (!removable(r, w, &keep)) continue;
+    std::vector<eid> renamed;
+    auto h = std::make_unique<graph>(g().restricted(keep, &renamed));
+    const eid new_w = renamed[w];
+    const eid new_r = renamed[r];
+    settle((*h)[new_r], new_w, (*h)[new_w].value);
+    h->set_source(new_r, new_w);
+    auto push = [&](std::unique_ptr<graph> revisited) {
+      if (!consistent(options_.model, *revisited, options_.hardware)) return;
+      item it;
+      it.kind = item::what::revisit;
+      it.read = new_r;
+      it.revisited = std::move(revisited);
+      frames_.back().items.push_back(std::move(it));
+    };
+    if ((*h)[new_w].rmw) {
+      push(std::move(h));
+      continue;
+    }
+    h->displace(new_w);
+    for (eid p = INIT;;) {
+      if (plausible(*h, (*h)[new_w], (*h)[new_w].po, p)) {
+        auto placed = std::make_unique<graph>(*h);
+        placed->place(new_w, p);
+        push(std::move(placed));
+      }
+      p = h->co_after(loc, p);
+      if (p == NONE) break;
+    }
+  }
+}
+
+} // namespace racewalk::explore

@@ -1,0 +1,376 @@
+// The engine's side of the explorer: what a fibre calls. A step that is in the graph already is replayed; one
+// that is private to its thread is done on the spot; any other parks the fibre until the search has added it.
+#include <cstring>
+
+#include "explore/explorer.h"
+
+namespace racewalk::explore {
+
+namespace {
+/// Thrown by violation() in the property of the final state, which runs on no fibre.
+struct final_violation {};
+} // namespace
+
+// ---- fibres ----------------------------------------------------------------------------------------------
+
+void explorer::thread_main(void* arg) {
+  thread& t = *static_cast<thread*>(arg);
+  if (t.id < t.owner->n_cpus_) {
+    t.owner->program_.threads[t.id]();
+    t.body_done = true;
+    cpu_idle();
+  } else {
+    rcu_callback_thread(t.id - t.owner->n_cpus_);
+  }
+}
+
+void explorer::start_over(thread& t) {
+  t.st = status::fresh;
+  t.body_done = false;
+  t.pos = 0;
+  t.last_read = 0;
+  t.state = {};
+  t.state.thread = t.id;
+  t.state.cpu = t.id;
+  t.values.clear();
+}
+
+void explorer::resume(thread& t) {
+  if (t.st == status::fresh) t.stack.reset(&thread_main, &t);
+  t.st = status::ready;
+  running_ = &t;
+  t.stack.resume();
+  running_ = nullptr;
+}
+
+void explorer::suspend_for_good(status st) {
+  running_->st = st;
+  for (;;)
+    running_->stack.suspend();
+}
+
+u64 explorer::park(const event& e) {
+  thread& t = *running_;
+  t.pending = e;
+  t.st = status::parked;
+  t.stack.suspend();
+  // The search has added the event; go through it as in a replay.
+  const event& added = g()[g().at(t.id, t.pos)];
+  t.pos++;
+  if (added.is_read()) t.last_read = static_cast<u16>(added.po + 1);
+  return added.value;
+}
+
+event* explorer::replayed(event_kind kind, u16 loc) {
+  thread& t = *running_;
+  if (t.pos >= g().thread_size(t.id)) return nullptr;
+  event& e = g()[g().at(t.id, t.pos)];
+  if (e.kind != kind || e.loc != loc) {
+    t.bad_invariant = "NONDETERMINISM";
+    t.bad_text = "the code under test took another step when it was run again with the same values";
+    t.bad_where = e.where;
+    suspend_for_good(status::failed);
+  }
+  if (e.blocked) suspend_for_good(status::stuck);
+  t.pos++;
+  if (e.is_read()) t.last_read = static_cast<u16>(e.po + 1);
+  return &e;
+}
+
+event explorer::new_event(event_kind kind, site where) const {
+  event e;
+  e.kind = kind;
+  e.thread = static_cast<u8>(running_->id);
+  e.where = where;
+  return e;
+}
+
+event explorer::new_event(event_kind kind, const access& a, u16 loc) const {
+  event e = new_event(kind, a.where);
+  e.loc = loc;
+  e.ord = a.ord;
+  e.is_plain = a.is_plain;
+  e.lock = places_[loc].lock;
+  if (a.dep.event) e.dep = g().at(running_->id, a.dep.event - 1u);
+  return e;
+}
+
+/// A step that has no choices and no location of its own to collide on.
+void explorer::add_plain_step(const event& e) {
+  if (!replayed(e.kind, e.loc)) park(e);
+}
+
+// ---- private variables -----------------------------------------------------------------------------------
+
+bool explorer::is_private(u16 loc, const access& a, bool writes) {
+  if (places_[loc].shared) return false;
+  bool changes = places_.note_use(loc, running_->id, writes);
+  // What an acquire or a release orders, it orders on a private variable too. (So it does in sc and tso,
+  // where program order says the same.)
+  const bool ordering = a.ord == order::acquire || a.ord == order::release;
+  if (ordering && options_.model == memory_model::weak) changes |= places_.share(loc);
+  if (changes) {
+    restart_wanted_ = true;
+    suspend_for_good(status::stuck);
+  }
+  return true;
+}
+
+u64 explorer::private_value(u16 loc) const { return running_->values.get(loc, places_[loc].initial); }
+
+/// A locked instruction is a fence even on a variable that nobody else sees.
+void explorer::private_rmw_fence(const access& a, bool done) {
+  if (options_.model == memory_model::tso ||
+      (options_.model == memory_model::weak && done && a.ord == order::full))
+    fence(fence_kind::mb, a.where);
+}
+
+u64 explorer::final_value(u16 loc) const {
+  const location& l = places_[loc];
+  if (l.shared) return value_of(loc, g().co_last(loc));
+  for (const thread& t : threads_)
+    if (l.writers >> t.id & 1) return t.values.get(loc, l.initial);
+  return l.initial;
+}
+
+// ---- accesses --------------------------------------------------------------------------------------------
+
+u64 explorer::read(const access& a) {
+  const u16 loc = places_.at(a.addr, a.size);
+  if (final_state_) return final_value(loc);
+  if (is_private(loc, a, false)) return private_value(loc);
+  if (event* e = replayed(event_kind::read, loc)) return e->value;
+  return park(new_event(event_kind::read, a, loc));
+}
+
+void explorer::write(const access& a, u64 value) {
+  if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
+  const u16 loc = places_.at(a.addr, a.size);
+  if (is_private(loc, a, true)) {
+    running_->values.set(loc, value);
+    return;
+  }
+  if (replayed(event_kind::write, loc)) return;
+  event e = new_event(event_kind::write, a, loc);
+  e.value = value;
+  park(e);
+}
+
+rmw_result explorer::rmw(const access& a, const rmw_op& op) {
+  if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
+  const u16 loc = places_.at(a.addr, a.size);
+  u64 now = 0;
+  if (is_private(loc, a, true)) {
+    const u64 old = private_value(loc);
+    const bool done = apply(op, a.size, old, &now);
+    if (done) running_->values.set(loc, now);
+    private_rmw_fence(a, done);
+    return {old, done};
+  }
+  u64 old;
+  if (event* e = replayed(event_kind::read, loc)) {
+    old = e->value;
+  } else {
+    event r = new_event(event_kind::read, a, loc);
+    r.rmw = true;
+    r.op = op;
+    old = park(r);
+  }
+  const bool done = apply(op, a.size, old, &now);
+  if (done && !replayed(event_kind::write, loc)) { // a revisit made the read: its write half comes now
+    event w = new_event(event_kind::write, a, loc);
+    w.rmw = true;
+    w.value = now;
+    park(w);
+  }
+  return {old, done};
+}
+
+u64 explorer::await(const access& a, const wait_condition& until) {
+  const u16 loc = places_.at(a.addr, a.size);
+  event e = new_event(event_kind::read, a, loc);
+  e.await = true;
+  e.until = until;
+  // Nobody else writes a private variable: if the wait is not over it never will be.
+  access relaxed = a;
+  if (!places_[loc].shared) relaxed.ord = order::relaxed;
+  if (is_private(loc, relaxed, false)) {
+    const u64 v = private_value(loc);
+    return until.met_by(v) ? v : park(e);
+  }
+  if (event* done = replayed(event_kind::read, loc)) return done->value;
+  return park(e);
+}
+
+rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
+  const u16 loc = places_.at(a.addr, a.size);
+  places_[loc].lock = true;
+  event e = new_event(event_kind::read, a, loc);
+  e.rmw = true;
+  e.await = true;
+  e.op = op;
+  u64 now = 0;
+  if (is_private(loc, a, true)) {
+    const u64 old = private_value(loc);
+    if (!apply(op, a.size, old, &now)) park(e);
+    running_->values.set(loc, now);
+    private_rmw_fence(a, true);
+    return {old, true};
+  }
+  u64 old;
+  if (event* done = replayed(event_kind::read, loc))
+    old = done->value;
+  else
+    old = park(e);
+  apply(op, a.size, old, &now);
+  if (!replayed(event_kind::write, loc)) {
+    event w = new_event(event_kind::write, a, loc);
+    w.rmw = true;
+    w.value = now;
+    park(w);
+  }
+  return {old, true};
+}
+
+void explorer::fence(fence_kind kind, site where) {
+  if (options_.model == memory_model::sc || final_state_) return;
+  if (options_.model == memory_model::tso && kind != fence_kind::mb) return;
+  const thread& t = *running_;
+  if (t.pos > 0) { // a full fence directly after a full fence adds nothing
+    const event& before = g()[g().at(t.id, t.pos - 1u)];
+    if (before.kind == event_kind::fence && before.fence == fence_kind::mb) return;
+  }
+  event e = new_event(event_kind::fence, where);
+  e.fence = kind;
+  add_plain_step(e);
+}
+
+// ---- sections and quiescence ------------------------------------------------------------------------------
+
+void explorer::section_begin(domain d, site where) {
+  thread& t = *running_;
+  if (t.id >= n_cpus_) return;
+  if (places_.note_section(t.id, d)) {
+    restart_wanted_ = true;
+    suspend_for_good(status::stuck);
+  }
+  if (!places_.sections_matter(t.id, d)) return;
+  event e = new_event(event_kind::section_begin, where);
+  e.dom = d;
+  e.loc = places_.sections(t.id, d);
+  add_plain_step(e);
+}
+
+void explorer::section_end(domain d, site where) {
+  thread& t = *running_;
+  if (t.id >= n_cpus_ || !places_.sections_matter(t.id, d)) return;
+  const u16 loc = places_.sections(t.id, d);
+  if (replayed(event_kind::write, loc)) return;
+  event e = new_event(event_kind::write, where);
+  e.loc = loc;
+  e.dom = d;
+  e.section_end = true;
+  const eid last = g().co_last(loc);
+  e.value = last == INIT ? 1 : g()[last].value + 1;
+  park(e);
+}
+
+void explorer::quiesce(domain d, cpumask_bits mask, const tlb_range* range, site where) {
+  thread& t = *running_;
+  bool changes = false;
+  cpumask_bits sectioned = 0;
+  for (unsigned cpu = 0; cpu < n_cpus_; cpu++) {
+    if (!(mask >> cpu & 1) || cpu == t.id) continue;
+    changes |= places_.note_wait(cpu, d);
+    if (places_.sections_matter(cpu, d)) sectioned |= u64{1} << cpu;
+  }
+  if (changes) {
+    restart_wanted_ = true;
+    suspend_for_good(status::stuck);
+  }
+  if (!sectioned) {
+    fence(fence_kind::mb, where);
+    return;
+  }
+  event e = new_event(event_kind::quiesce, where);
+  e.dom = d;
+  if (range) {
+    e.has_range = true;
+    e.range = *range;
+  }
+  const u16 start = static_cast<u16>(t.pos);
+  add_plain_step(e);
+  for (unsigned cpu = 0; cpu < n_cpus_; cpu++) {
+    if (!(sectioned >> cpu & 1)) continue;
+    e.kind = event_kind::read;
+    e.counts_sections = true;
+    e.counted = static_cast<u8>(cpu);
+    e.quiesce_po = start;
+    e.loc = places_.sections(cpu, d);
+    add_plain_step(e);
+  }
+}
+
+// ---- the MMU, memory, reports ----------------------------------------------------------------------------
+
+u64 explorer::translation_read(const access& a, const translation& t) {
+  const u16 loc = places_.at(a.addr, a.size);
+  if (is_private(loc, a, false)) return private_value(loc);
+  if (event* e = replayed(event_kind::translation, loc)) return e->value;
+  event e = new_event(event_kind::translation, a, loc);
+  e.tr = t;
+  return park(e);
+}
+
+void explorer::invalidate(const tlb_range& range, site where) {
+  event e = new_event(event_kind::invalidate, where);
+  e.range = range;
+  e.has_range = true;
+  add_plain_step(e);
+}
+
+void explorer::free_object(const void* p, std::size_t bytes, site where) {
+  if (places_.note_free(p, bytes, running_->id)) {
+    restart_wanted_ = true;
+    suspend_for_good(status::stuck);
+  }
+  event e = new_event(event_kind::free_object, where);
+  e.object = p;
+  e.bytes = bytes;
+  add_plain_step(e);
+}
+
+void explorer::violation(const char* invariant, const char* text, site where) {
+  if (final_state_) {
+    fail(invariant, text, where, MAX_THREADS);
+    throw final_violation{};
+  }
+  running_->bad_invariant = invariant;
+  running_->bad_text = text;
+  running_->bad_where = where;
+  suspend_for_good(status::failed);
+}
+
+void explorer::complete() {
+  result_.executions++;
+  if (options_.on_execution) options_.on_execution(g());
+  if (!program_.finally) return;
+  final_state_ = true;
+  try {
+    program_.finally();
+  } catch (const final_violation&) { // recorded by violation()
+  }
+  final_state_ = false;
+}
+
+dep_t explorer::last_read() { return {running_ ? running_->last_read : u16{0}}; }
+
+u64 explorer::intern(const void* bytes, std::size_t n) {
+  const auto* b = static_cast<const std::byte*>(bytes);
+  for (std::size_t i = 0; i < interned_.size(); i++)
+    if (interned_[i].size() == n && std::memcmp(interned_[i].data(), b, n) == 0) return i + 1;
+  interned_.emplace_back(b, b + n);
+  return interned_.size();
+}
+
+} // namespace racewalk::explore
