@@ -52,6 +52,14 @@ TEST_P(Algebra, ModifyThereAndBackIsTheSameEntry) {
   });
 }
 
+// Bit for bit: not even bits that no question asks about may be left over.
+TEST_P(Algebra, ModifyMakesTheEntryThatMkLeafMakes) {
+  for_each_leaf([&](level_t level, pgprot_t, pfn_t pfn, u64 e) {
+    for (const pgprot_t other : all_prots)
+      ASSERT_EQ(a.modify(e, other, level), a.mk_leaf(pfn, other, level));
+  });
+}
+
 TEST_P(Algebra, InvalidationKeepsEverythingButValidity) {
   for (const geometry_t& g : geometries) {
     const level_t level = g.level(PMD_LEVEL);

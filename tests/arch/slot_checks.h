@@ -122,6 +122,13 @@ inline void check_walk() {
   EXPECT_EQ(ptep, ptep_t(tables[PTE_LEVEL][ptrs_per_table() - 1]));
   EXPECT_EQ(pmdp, pmdp_t(tables[PMD_LEVEL][ptrs_per_table() - 1]));
   EXPECT_EQ(pte_pfn(ptep_get(ptep)), 7U);
+  // the slot of a folded level is the one below it, and is not read as its own
+  if (pud_folded()) {
+    EXPECT_EQ(pudp_get(pudp).val, 0U);
+  }
+  if (pgd_folded()) {
+    EXPECT_EQ(pgdp_get(pgdp).val, 0U);
+  }
 
   pte_clear(addr, ptep);
   pmd_clear(pmdp);
@@ -145,8 +152,12 @@ inline void check_addr_end() {
       }
     }
   }
-  EXPECT_EQ(entry_addr_end(0, 12345, upper + 1), 12345U);               // folded: one entry covers all
-  EXPECT_EQ(entry_addr_end(~u64{0} - PAGE_SIZE + 1, 0, PMD_LEVEL), 0U); // up to the end of all addresses
+  EXPECT_EQ(entry_addr_end(0, 12345, upper + 1), 12345U); // folded: one entry covers all
+  // where the end of all addresses, 2^64, is 0
+  const u64 last = -pmd_size();
+  EXPECT_EQ(entry_addr_end(last, 0, PMD_LEVEL), 0U);
+  EXPECT_EQ(entry_addr_end(last - pmd_size(), 0, PMD_LEVEL), last);
+  EXPECT_EQ(entry_addr_end(last, last + PAGE_SIZE, PMD_LEVEL), last + PAGE_SIZE);
 }
 
 inline void check_slot_functions() {
