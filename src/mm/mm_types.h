@@ -33,8 +33,7 @@ enum vm_flags_t : u32 {
   VM_WRITE = 1u << 1,
   VM_EXEC = 1u << 2,
   VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC,
-  VM_HUGEPAGE = 1u << 29,   ///< huge pages on fault wherever they fit
-  VM_NOHUGEPAGE = 1u << 30, ///< never huge pages
+  VM_HUGEPAGE = 1u << 29, ///< huge pages on fault wherever they fit
 };
 constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }
 constexpr vm_flags_t operator&(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) & u32(b)); }
@@ -60,7 +59,7 @@ struct vm_area_struct {
 /// What one entry of the root table maps.
 class mmap_region {
 public:
-  mmap_region(vaddr_t start, vaddr_t end) : start(start), end(end), free_area_cache(start) {}
+  mmap_region(vaddr_t from, vaddr_t to) : start(from), end(to), free_area_cache(from) {}
   ~mmap_region();
   mmap_region(const mmap_region&) = delete;
   mmap_region& operator=(const mmap_region&) = delete;
@@ -72,7 +71,7 @@ public:
 
   rwsem_t mmap_lock;
   const vaddr_t start;
-  const vaddr_t end;
+  const vaddr_t end;       ///< exclusive
   vma_tree areas;          ///< changes under mmap_lock for writing; look-ups need no lock
   vaddr_t free_area_cache; ///< no hole below it is larger than cached_hole_size
   u64 cached_hole_size = 0;
@@ -81,6 +80,12 @@ private:
   struct slab;
   vm_area_struct* free_ = nullptr;
   slab* slabs_ = nullptr;
+};
+
+/// A machine's view of an address space that knows which mm it belongs to.
+struct mm_owned_context : mm_context {
+  explicit mm_owned_context(mm_struct& mm) : owner(mm) {}
+  mm_struct& owner;
 };
 
 enum mm_counter : unsigned { MM_ANONPAGES, MM_PGTABLES, NR_MM_COUNTERS };
@@ -96,9 +101,10 @@ struct mm_struct {
   mm_struct(const mm_struct&) = delete;
   mm_struct& operator=(const mm_struct&) = delete;
 
-  mm_context context; ///< what the machine knows of it: root, CPUs, generation
-  atomic_t mm_users{1};
-  atomic_t lockless_walkers{0}; ///< walks in flight, under walk_tracking_t::count (mail 1)
+  mm_owned_context context;      ///< what the machine knows of it: root, CPUs, generation
+  spinlock_t page_table_lock;    ///< guards entries above the PMD level
+  atomic_t lockless_walkers{0};  ///< walks in flight, under walk_tracking_t::count (mail 1)
+  atomic_t tlb_flush_pending{0}; ///< gathers that have changed entries and not flushed yet (M10)
   std::array<mm_rss_stat, MAX_CPUS> rss_stat;
 
   /// The region that holds `addr`; created on first use. Null when memory is short.
@@ -112,7 +118,7 @@ private:
 };
 
 /// The mm that a machine context belongs to.
-inline mm_struct& mm_of(mm_context& context);
+inline mm_struct& mm_of(mm_context& context) { return static_cast<mm_owned_context&>(context).owner; }
 
 /// Adds to one of the mm's counters.
 void add_mm_counter(mm_struct& mm, mm_counter which, s64 n, site s = RW_HERE);

@@ -108,8 +108,7 @@ struct policy_t {
   pin_threshold_t pin_threshold = pin_threshold_t::ge;          ///< S5.3
   pin_subtract_t pin_subtract_mapcount = pin_subtract_t::no;    ///< S5.2
   bool pin_conditional = true;        ///< refuse a count that is not positive or near overflow (S5.5)
-  u8 pin_counter_bits = 32;           ///< width of _refcount, sign included (S5.5 scales it down)
-  u16 pin_counting_bias = 1024;       ///< GUP_PIN_COUNTING_BIAS, scaled down with the width
+  u8 pin_counter_bits = 21;           ///< pins that fit a count beside its sign; 22 forgets the sign (S5.5)
   pin_lock_mode_t pin_lock_mode = pin_lock_mode_t::trylock;     ///< S5.6
   bool pin_recheck_pte = true;        ///< page_lock scheme: re-read the pte once the lock is held (S5.6 P2)
   pin_backoff_t pin_backoff_wait = pin_backoff_t::irqs_on;      ///< S5.7

@@ -1,0 +1,77 @@
+// Life of regions and areas, and the counters.
+#include "mm/mm_types.h"
+
+#include <new>
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+struct mmap_region::slab {
+  static constexpr unsigned AREAS = 64;
+  vm_area_struct areas[AREAS];
+  slab* next = nullptr;
+};
+
+mmap_region::~mmap_region() {
+  while (slabs_ != nullptr) {
+    slab* next = slabs_->next;
+    delete slabs_;
+    slabs_ = next;
+  }
+}
+
+vm_area_struct* mmap_region::vm_area_alloc(mm_struct& mm) {
+  if (free_ == nullptr) {
+    slab* s = new (std::nothrow) slab;
+    if (s == nullptr) return nullptr;
+    s->next = slabs_;
+    slabs_ = s;
+    for (vm_area_struct& vma : s->areas) {
+      vma.vm_mm = &mm;
+      vm_area_free(vma);
+    }
+  }
+  vm_area_struct* vma = free_;
+  free_ = vma->next_free;
+  return vma;
+}
+
+void mmap_region::vm_area_free(vm_area_struct& vma) {
+  vma.next_free = free_;
+  free_ = &vma;
+}
+
+mm_struct::mm_struct() : context(*this), regions_(new std::atomic<mmap_region*>[geometry().entries()]) {
+  for (unsigned i = 0; i < geometry().entries(); ++i) regions_[i].store(nullptr, std::memory_order_relaxed);
+}
+
+mm_struct::~mm_struct() {
+  for (unsigned i = 0; i < geometry().entries(); ++i) delete regions_[i].load(std::memory_order_relaxed);
+}
+
+mmap_region* mm_struct::existing_region(vaddr_t addr) const {
+  // pairs with the release store in region()
+  return regions_[geometry().index(addr, geometry().root_level())].load(std::memory_order_acquire);
+}
+
+mmap_region* mm_struct::region(vaddr_t addr) {
+  if (mmap_region* r = existing_region(addr)) return r;
+  std::lock_guard guard(creation_lock_);
+  if (mmap_region* r = existing_region(addr)) return r;
+  const u64 size = geometry().size(geometry().root_level());
+  const vaddr_t start = addr & ~(size - 1);
+  auto* r = new (std::nothrow) mmap_region(start, start + size);
+  regions_[geometry().index(addr, geometry().root_level())].store(r, std::memory_order_release);
+  return r;
+}
+
+void add_mm_counter(mm_struct& mm, mm_counter which, s64 n, site s) {
+  atomic_add(mm.rss_stat[smp_processor_id()].count[which], n, s);
+}
+
+s64 get_mm_counter(const mm_struct& mm, mm_counter which) {
+  s64 sum = 0;
+  for (const mm_rss_stat& stat : mm.rss_stat) sum += atomic_read(stat.count[which]);
+  return sum;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

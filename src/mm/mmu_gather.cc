@@ -1,0 +1,220 @@
+#include "mm/mmu_gather.h"
+
+#include <algorithm>
+#include <new>
+
+#include "machine/cpu.h"
+#include "machine/tlbflush.h"
+#include "mm/page_alloc.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+void reset_range(mmu_gather& tlb) {
+  tlb.start = ~vaddr_t{0};
+  tlb.end = 0;
+  tlb.freed_tables = tlb.cleared_ptes = tlb.cleared_pmds = false;
+}
+
+void adjust_range(mmu_gather& tlb, vaddr_t addr, u64 size) {
+  tlb.start = std::min(tlb.start, addr);
+  tlb.end = std::max(tlb.end, addr + size);
+}
+
+/// Invalidates what was recorded since the last flush. Nothing recorded, nothing flushed (S2.7).
+void tlb_flush_mmu_tlbonly(mmu_gather& tlb, site s) {
+  if (!tlb.freed_tables && !tlb.cleared_ptes && !tlb.cleared_pmds) return;
+  if (tlb.fullmm) {
+    flush_tlb_mm(tlb.mm.context, s);
+  } else {
+    const unsigned stride = tlb.cleared_ptes || !tlb.cleared_pmds ? PAGE_SHIFT : pmd_shift();
+    flush_tlb_mm_range(tlb.mm.context, tlb.start, tlb.end, stride, tlb.freed_tables, s);
+  }
+  reset_range(tlb);
+}
+
+// ---- tables ----------------------------------------------------------------------------------------------
+
+table_free_t table_free_rule() {
+  if (policy().table_free != table_free_t::arch_default) return policy().table_free;
+  return arch().table_free == table_free_rule_t::rcu ? table_free_t::rcu : table_free_t::at_once;
+}
+
+/// The page that an object inside a frame is in.
+page* virt_to_page(const void* at) {
+  const auto offset = static_cast<u64>(static_cast<const std::byte*>(at) - machine().frames());
+  return pfn_to_page(offset >> PAGE_SHIFT);
+}
+
+void tlb_remove_table_free(rcu_head* head) {
+  page* batch = virt_to_page(head);
+  word_t* words = page_words(batch);
+  const u64 nr = READ_ONCE(words[mmu_table_batch::NR]);
+  for (u64 i = 0; i < nr; ++i) pagetable_free(pfn_to_page(READ_ONCE(words[mmu_table_batch::FIRST + i])));
+  put_page(batch);
+}
+
+/// Sends the tables of the batch to be freed after a grace period; they have been flushed.
+void tlb_table_flush(mmu_gather& tlb, site s) {
+  if (tlb.table_batch == nullptr) return;
+  WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::NR], tlb.nr_tables, s);
+  auto* batch = new (page_address(tlb.table_batch)) mmu_table_batch;
+  // The grace period waits for every walk that may have read the entry before it was cleared: pairs with
+  // lockless_walk's section in gup.cc.
+  call_rcu(&batch->rcu, tlb_remove_table_free, s);
+  tlb.table_batch = nullptr;
+  tlb.nr_tables = 0;
+}
+
+bool add_to_table_batch(mmu_gather& tlb, page* table, site s) {
+  if (tlb.table_batch == nullptr) {
+    tlb.table_batch = policy().batch_page_available ? alloc_page(GFP_KERNEL, s) : nullptr;
+    if (tlb.table_batch == nullptr) return false;
+  }
+  WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::FIRST + tlb.nr_tables], page_to_pfn(table), s);
+  if (++tlb.nr_tables == mmu_table_batch::MAX_TABLES) {
+    tlb_flush_mmu_tlbonly(tlb, s);
+    tlb_table_flush(tlb, s);
+  }
+  return true;
+}
+
+/// Without a batch: flush, wait for every walk with interrupts off, free (M5 step 2).
+void tlb_remove_table_one(mmu_gather& tlb, page* table, site s) {
+  if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
+  // Full barrier, then an interrupt that each walk holds back: a walk that read the entry before it was cleared has
+  // ended when this returns. Pairs with lockless_walk's section in gup.cc.
+  tlb_remove_table_sync_one(s);
+  pagetable_free(table, s);
+}
+
+// ---- pages -----------------------------------------------------------------------------------------------
+
+bool tlb_next_batch(mmu_gather& tlb, site s) {
+  page* backing = policy().batch_page_available ? alloc_page(GFP_KERNEL, s) : nullptr;
+  if (backing == nullptr) return false;
+  auto* memory = static_cast<std::byte*>(page_address(backing));
+  auto* batch = new (memory) mmu_gather_batch;
+  batch->pages = reinterpret_cast<page**>(memory + sizeof(mmu_gather_batch));
+  batch->max = (PAGE_SIZE - sizeof(mmu_gather_batch)) / sizeof(page*);
+  tlb.active->next = batch;
+  tlb.active = batch;
+  return true;
+}
+
+/// Drops the references; their entries have been flushed.
+void tlb_batch_pages_flush(mmu_gather& tlb, site s) {
+  for (mmu_gather_batch* batch = &tlb.local; batch != nullptr;) {
+    for (unsigned i = 0; i < batch->nr; ++i) put_page(batch->pages[i], s);
+    mmu_gather_batch* next = batch->next;
+    if (batch != &tlb.local) put_page(virt_to_page(batch), s);
+    batch = next;
+  }
+  tlb.local.nr = 0;
+  tlb.local.next = nullptr;
+  tlb.active = &tlb.local;
+}
+
+void tlb_gather_init(mmu_gather& tlb, bool fullmm, site s) {
+  tlb.fullmm = fullmm;
+  tlb.local.max = mmu_gather_batch::ON_STACK;
+  tlb.local.pages = tlb.local_pages;
+  tlb.active = &tlb.local;
+  // Ordered by the page-table locks: who sees an entry that this gather changed, under the same lock, sees the
+  // increment (M10).
+  atomic_inc(tlb.mm.tlb_flush_pending, s);
+}
+
+} // namespace
+
+void tlb_gather_mmu(mmu_gather& tlb, site s) { tlb_gather_init(tlb, false, s); }
+void tlb_gather_mmu_fullmm(mmu_gather& tlb, site s) { tlb_gather_init(tlb, true, s); }
+
+void tlb_flush_mmu(mmu_gather& tlb, site s) {
+  if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
+  tlb_table_flush(tlb, s);
+  tlb_batch_pages_flush(tlb, s);
+  if (!policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
+}
+
+void tlb_finish_mmu(mmu_gather& tlb, site s) {
+  // Another gather of this mm may have taken out entries that this one found gone, and not flushed them yet: flush
+  // everything, walk caches included (S2.10).
+  if (mm_tlb_flush_nested(tlb.mm, s)) {
+    tlb.fullmm = true;
+    tlb.freed_tables = true;
+  }
+  tlb_flush_mmu(tlb, s);
+  // only after the flush, which orders it: who reads 0 may rely on clean TLBs
+  atomic_dec(tlb.mm.tlb_flush_pending, s);
+}
+
+void tlb_remove_tlb_entry(mmu_gather& tlb, vaddr_t addr) {
+  adjust_range(tlb, addr, PAGE_SIZE);
+  tlb.cleared_ptes = true;
+}
+
+void tlb_remove_pmd_tlb_entry(mmu_gather& tlb, vaddr_t addr) {
+  adjust_range(tlb, addr, pmd_size());
+  tlb.cleared_pmds = true;
+}
+
+bool tlb_remove_page(mmu_gather& tlb, page* page, site s) {
+  mmu_gather_batch& batch = *tlb.active;
+  batch.pages[batch.nr++] = page;
+  return batch.nr == batch.max && !tlb_next_batch(tlb, s);
+}
+
+void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size, site s) {
+  adjust_range(tlb, addr, size);
+  tlb.freed_tables = true;
+  switch (table_free_rule()) {
+  case table_free_t::arch_default:
+  case table_free_t::rcu:
+    if (!add_to_table_batch(tlb, table, s)) tlb_remove_table_one(tlb, table, s);
+    break;
+  case table_free_t::sync_ipi:
+    tlb_remove_table_one(tlb, table, s);
+    break;
+  case table_free_t::at_once:
+    // the flush that comes before it interrupts every CPU that may be walking the mm
+    if (tlb_remove_page(tlb, table, s)) tlb_flush_mmu(tlb, s);
+    break;
+  }
+}
+
+namespace {
+
+mm_struct& serialized_mm(mm_struct& mm, site s) {
+  if (policy().serialize_mm == whose_mm_t::own) return mm;
+  mm_context* current = this_cpu().current_mm(s);
+  return current == nullptr ? mm : mm_of(*current);
+}
+
+} // namespace
+
+void serialize_against_pte_lookup(mm_struct& changed, site s) {
+  if (policy().serialize_mode == serialize_mode_t::none) return;
+  mm_struct& mm = serialized_mm(changed, s);
+  // The changed entry, then the mask or the count: pairs with the barrier between setting the CPU's bit (switch_mm)
+  // or raising the count (lockless_walk) and reading the entry. Store buffering: without it both may miss the other
+  // (S1.5, S1.9).
+  if (policy().serialize_barrier) smp_mb(s);
+  switch (policy().serialize_mode) {
+  case serialize_mode_t::none:
+    break;
+  case serialize_mode_t::wait_count:
+    while (const s32 walkers = atomic_read(mm.lockless_walkers, s)) wait_while(mm.lockless_walkers, ~0, walkers, s);
+    break;
+  case serialize_mode_t::ipi_if_count:
+    if (atomic_read(mm.lockless_walkers, s) == 0) break;
+    [[fallthrough]];
+  case serialize_mode_t::ipi:
+    // nothing to run there: what counts is that interrupts are on
+    smp_call_function_many(READ_ONCE(mm.context.cpumask, s), nullptr, nullptr, 0, s);
+    break;
+  }
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

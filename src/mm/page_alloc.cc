@@ -1,0 +1,93 @@
+#include "mm/page_alloc.h"
+
+#include <cstring>
+
+#include "arch/pgtable.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+page_allocator::page_allocator(Machine& machine, unsigned explored_slots)
+    : machine_(machine), zone_(1, machine.nr_pages() - 1, explored_slots) {
+  machine.zone = &zone_;
+}
+
+page_allocator::~page_allocator() { machine_.zone = nullptr; }
+
+namespace {
+
+/// Makes one folio of 2^order pages. Nobody else can reach them yet.
+void prep_compound_page(page* head, unsigned order, site s) {
+  const u64 tail_word = page_to_pfn(head) << 1 | 1;
+  for (u64 i = 1; i < u64{1} << order; ++i)
+    // a block that comes back in one piece is as it was: leave the line clean
+    if (READ_ONCE(head[i].compound_head, s) != tail_word) WRITE_ONCE(head[i].compound_head, tail_word, s);
+  head->order.set(order);
+}
+
+void prep_new_page(page* page, unsigned order, site s) {
+  WRITE_ONCE(page->flags, order > 0 ? BIT(PG_head) : 0, s);
+  WRITE_ONCE(page->compound_head, 0, s);
+  if (order > 0) prep_compound_page(page, order, s);
+  // release: a lockless walker that takes a reference by a stale entry sees the folio as it is now (M3)
+  smp_store_release(page->_refcount, 1, s);
+}
+
+/// Zeros a block that was just allocated.
+void clear_pages(page* page, unsigned order, site s) {
+  if (explored()) {
+    for (u64 i = 0; i < u64{1} << order; ++i)
+      for (unsigned word = 0; word < ptrs_per_table(); ++word) WRITE_ONCE(page_words(page + i)[word], 0, s);
+  } else {
+    std::memset(page_address(page), 0, PAGE_SIZE << order);
+  }
+}
+
+/// Nobody may still depend on a page whose last reference is gone.
+void free_pages_prepare(folio* folio, bool large, site s) {
+  const page& page = folio->page;
+  VM_BUG_ON(atomic_read(page._mapcount, s) != -1, "INV-REF", "a page was freed while it was mapped", s);
+  VM_BUG_ON((READ_ONCE(page.flags, s) & (BIT(PG_locked) | BIT(PG_writeback))) != 0, "INV-REF",
+            "a page was freed while it was locked or under writeback", s);
+  if (!large) return;
+  VM_BUG_ON(atomic_read(page._entire_mapcount, s) != -1, "INV-REF", "a folio was freed while it was mapped", s);
+  VM_BUG_ON(atomic_read(page._pincount, s) != 0, "INV-REF", "a folio was freed while it was pinned", s);
+}
+
+} // namespace
+
+page* alloc_pages(unsigned order, gfp_t gfp, site s) {
+  zone& zone = *machine().zone;
+  pfn_t pfn;
+  if (const auto slot = explored_allocation()) {
+    pfn = zone.explored_block(*slot);
+  } else {
+    if (zone.fail_page_alloc.should_fail()) return nullptr;
+    pfn = zone.rmqueue(order);
+  }
+  if (pfn == zone::NO_FRAME) return nullptr;
+  page* page = pfn_to_page(pfn);
+  VM_BUG_ON(atomic_read(page->_refcount, s) != 0, "INV-REF", "somebody holds a reference to a free page", s);
+  if ((gfp & GFP_ZERO) != 0) clear_pages(page, order, s);
+  prep_new_page(page, order, s);
+  return page;
+}
+
+void free_unref_folio(folio* folio, site s) {
+  const bool large = folio_test_large(folio, s);
+  free_pages_prepare(folio, large, s);
+  const unsigned order = large ? folio_order(folio) : 0;
+  if (explored())
+    object_free(page_address(&folio->page), PAGE_SIZE << order, s);
+  else
+    machine().zone->free_block(folio_pfn(folio), order);
+}
+
+page* pagetable_alloc(site s) {
+  page* table = alloc_page(GFP_ZERO, s);
+  if (table != nullptr) WRITE_ONCE(table->flags, BIT(PG_table), s);
+  return table;
+}
+
+void pagetable_free(page* table, site s) { put_page(table, s); }
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,44 @@
+// Pages from the frames of a machine.
+//
+// A page that alloc_pages() returns has one reference, no mapping and no flags; it goes back when its last reference
+// is dropped (folio_put), at which time nothing may map, pin or lock it (INV-REF).
+#pragma once
+
+#include <memory>
+
+#include "machine/machine.h"
+#include "mm/page_ref.h"
+#include "mm/zone.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+enum gfp_t : u32 {
+  GFP_KERNEL = 0,
+  GFP_ZERO = 1u << 0, ///< the content is zeros
+};
+
+/// Puts a machine's frames into the hands of the allocator while it lives. Frame 0 stays out: no entry maps it.
+class page_allocator {
+public:
+  /// `explored_slots`: blocks set aside for allocations by explored threads.
+  explicit page_allocator(Machine& machine, unsigned explored_slots = 0);
+  ~page_allocator();
+  page_allocator(const page_allocator&) = delete;
+  page_allocator& operator=(const page_allocator&) = delete;
+
+  zone& frames() { return zone_; }
+
+private:
+  Machine& machine_;
+  zone zone_;
+};
+
+/// 2^order pages, as one folio if there are several. Null when there are none.
+page* alloc_pages(unsigned order, gfp_t gfp, site s = RW_HERE);
+inline page* alloc_page(gfp_t gfp, site s = RW_HERE) { return alloc_pages(0, gfp, s); }
+
+/// A page for a table, all entries none; unhooked tables go back through pagetable_free().
+page* pagetable_alloc(site s = RW_HERE);
+void pagetable_free(page* table, site s = RW_HERE);
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,139 @@
+#include "mm/page_pin.h"
+
+#include "mm/page_lock.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+/// Adds to a reference count as policy() says: only if it is positive, or come what may.
+bool add_refs(atomic_t& count, s32 n, site s) {
+  if (!policy().pin_conditional) {
+    atomic_add_return(count, n, order::full, s);
+    return true;
+  }
+  // A capacity of 22 bits of pins takes the sign for a digit: only 0 is refused (S5.5).
+  if (policy().pin_counter_bits > 21) return atomic_add_unless(count, n, 0, s);
+  return atomic_add_positive(count, n, s);
+}
+
+/// What a pin adds to the reference count.
+s32 pin_refs(bool large, s32 n) { return large ? n : n * GUP_PIN_COUNTING_BIAS; }
+
+/// Adds the pins with a void atomic and orders them by the fence that policy().pin_fence names.
+void add_pins_then_fence(folio* folio, bool large, s32 n, site s) {
+  atomic_add(folio->page._refcount, pin_refs(large, n), s);
+  if (large) atomic_add(folio->page._pincount, n, s);
+  // Pin, barrier, look again (at the entry, or at PG_writeback): pairs with the barrier between changing that and
+  // looking for pins, which is in folio_mkclean() and folio_begin_writeback().
+  switch (policy().pin_fence) {
+  case pin_fence_t::value_returning:
+    break;
+  case pin_fence_t::after_atomic:
+    smp_mb__after_atomic(s);
+    break;
+  case pin_fence_t::mb:
+    smp_mb(s);
+    break;
+  case pin_fence_t::wmb:
+    smp_wmb(s);
+    break;
+  }
+}
+
+} // namespace
+
+bool folio_try_add_pins(folio* folio, s32 n, site s) {
+  const bool large = folio_test_large(folio, s);
+  if (policy().pin_fence != pin_fence_t::value_returning) {
+    add_pins_then_fence(folio, large, n, s);
+    return true;
+  }
+  // the add is a full barrier itself: pairs as in add_pins_then_fence()
+  if (!add_refs(folio->page._refcount, pin_refs(large, n), s)) return false;
+  if (large) atomic_add_return(folio->page._pincount, n, order::full, s);
+  return true;
+}
+
+void folio_put_pins(folio* folio, s32 n, site s) {
+  const bool large = folio_test_large(folio, s);
+  if (large) {
+    const s32 left = atomic_sub_return(folio->page._pincount, n, order::full, s);
+    VM_BUG_ON(left < 0, "INV-REF", "a pin was dropped that nobody held", s);
+  }
+  folio_put_refs(folio, pin_refs(large, n), s);
+}
+
+pin_result try_get_page_pin(folio* folio, s32 n, site s) {
+  if (!folio_try_add_pins(folio, n, s)) return pin_result::refused;
+  // Either this sees the writeback that began, or that sees this pin: the pin above is ordered before this read,
+  // and pairs with test-and-set; barrier; folio_maybe_dma_pinned() in folio_begin_writeback() (S5.7).
+  if (policy().pin_scheme == pin_scheme_t::barrier && folio_test_writeback(folio, s)) {
+    folio_put_pins(folio, n, s);
+    return pin_result::writeback;
+  }
+  return pin_result::pinned;
+}
+
+void pin_wait_for_writeback(folio* folio, site s) {
+  folio_wait_stable(folio, s);
+  // a folio whose owner needs no stable pages may still be under writeback (S5.9)
+  if (policy().stable_wait == stable_wait_t::stable_then_writeback && folio_test_writeback(folio, s))
+    folio_wait_writeback(folio, s);
+}
+
+namespace {
+
+/// lock_page; wait_for_stable_page; add; unlock_page: the check for pins is made under the same lock.
+pin_result get_page_pin_locked(folio* folio, site s) {
+  folio_lock(folio, s);
+  folio_wait_stable(folio, s);
+  const bool added = folio_try_add_pins(folio, 1, s);
+  folio_unlock(folio, s);
+  return added ? pin_result::pinned : pin_result::refused;
+}
+
+} // namespace
+
+pin_result get_page_pin(folio* folio, site s) {
+  if (policy().pin_scheme == pin_scheme_t::page_lock) return get_page_pin_locked(folio, s);
+  for (unsigned retry = 0;; ++retry) {
+    const pin_result result = try_get_page_pin(folio, 1, s);
+    if (result != pin_result::writeback || retry == policy().pin_retries) return result;
+    if (policy().pin_backoff_wait == pin_backoff_t::irqs_off) {
+      irq_guard irqs_off(s);
+      pin_wait_for_writeback(folio, s);
+    } else {
+      pin_wait_for_writeback(folio, s);
+    }
+    // stable_only takes wait_for_stable_page() at its word: the folio may change now (S5.9)
+    if (policy().stable_wait == stable_wait_t::stable_only)
+      return folio_try_add_pins(folio, 1, s) ? pin_result::pinned : pin_result::refused;
+  }
+}
+
+bool folio_maybe_dma_pinned(folio* folio, site s) {
+  if (policy().pin_subtract_mapcount == pin_subtract_t::no && folio_test_large(folio, s))
+    return atomic_read(folio->page._pincount, s) > 0;
+  s32 count = 0;
+  s32 mapped = 0;
+  switch (policy().pin_subtract_mapcount) {
+  case pin_subtract_t::no:
+    count = folio_ref_count(folio, s);
+    break;
+  case pin_subtract_t::count_then_map:
+    count = folio_ref_count(folio, s);
+    mapped = atomic_read(folio->page._mapcount, s) + 1;
+    break;
+  case pin_subtract_t::map_then_count:
+    mapped = atomic_read(folio->page._mapcount, s) + 1;
+    count = folio_ref_count(folio, s);
+    break;
+  }
+  // unsigned: a count that overflowed into the sign is one with very many pins
+  const auto references = static_cast<u32>(count - mapped);
+  return policy().pin_threshold == pin_threshold_t::ge ? references >= u32{GUP_PIN_COUNTING_BIAS}
+                                                       : references > u32{GUP_PIN_COUNTING_BIAS};
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,86 @@
+// Walking down an address space's tables, their locks, and installing new ones (M1).
+//
+// Locks: the ptl of a PTE table guards its entries; the ptl of a PMD table is its pml; mm->page_table_lock guards
+// the levels above. A table is reached through the value of the entry above it, which is read once: the address of
+// what is read next depends on it, and that dependency is what publishing pairs with.
+#pragma once
+
+#include "arch/pgtable.h"
+#include "mm/mm_types.h"
+#include "mm/page_alloc.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+// ---- down the levels -------------------------------------------------------------------------------------
+
+inline pgdp_t pgd_offset(const mm_struct& mm, vaddr_t addr) {
+  return pgd_offset_in(pfn_words(mm.context.pgd), addr);
+}
+inline pudp_t pud_offset(pgdp_t pgdp, pgd_t pgd, vaddr_t addr) {
+  return pud_offset_in(pgdp, pgd, pgd_folded() ? nullptr : pfn_words(pgd_table_pfn(pgd)), addr);
+}
+inline pmdp_t pmd_offset(pudp_t pudp, pud_t pud, vaddr_t addr) {
+  return pmd_offset_in(pudp, pud, pud_folded() ? nullptr : pfn_words(pud_table_pfn(pud)), addr);
+}
+inline ptep_t pte_offset(pmd_t pmd, vaddr_t addr) {
+  return pte_offset_in(pmd, pfn_words(pmd_table_pfn(pmd)), addr);
+}
+inline page* pmd_pgtable(pmd_t pmd) { return pfn_to_page(pmd_table_pfn(pmd)); }
+inline bool pmd_is_table(pmd_t pmd) { return pmd_present(pmd) && !pmd_leaf(pmd); }
+
+/// Where the PMD entry for an address stands; `found` is false if no PMD table covers it.
+struct pmd_lookup {
+  bool found;
+  pmdp_t pmdp;
+};
+/// Walks down without locks, each level read once.
+inline pmd_lookup find_pmd(const mm_struct& mm, vaddr_t addr, site s = RW_HERE) {
+  const pgdp_t pgdp = pgd_offset(mm, addr);
+  const pgd_t pgd = pgdp_get(pgdp, s);
+  if (!pgd_present(pgd)) return {false, pmdp_t(pgdp.word())};
+  const pudp_t pudp = pud_offset(pgdp, pgd, addr);
+  const pud_t pud = pudp_get(pudp, s);
+  if (!pud_present(pud)) return {false, pmdp_t(pudp.word())};
+  return {true, pmd_offset(pudp, pud, addr)};
+}
+
+// ---- locks -----------------------------------------------------------------------------------------------
+
+inline spinlock_t& pte_lockptr(pmd_t pmd) { return pmd_pgtable(pmd)->ptl; }
+inline spinlock_t& pmd_lockptr(pmdp_t pmdp) {
+  const auto* at = reinterpret_cast<const std::byte*>(pmdp.word().get());
+  return pfn_to_page(static_cast<pfn_t>(at - machine().frames()) >> PAGE_SHIFT)->ptl;
+}
+
+/// A PTE table, locked. INV-TBL if it has been unhooked: an entry stored there would be lost.
+class SCOPED_CAPABILITY pte_table_guard {
+public:
+  explicit pte_table_guard(pmd_t pmd, site s = RW_HERE) ACQUIRE(lock_)
+      : lock_(pte_lockptr(pmd)), where_(s) {
+    spin_lock(lock_, s);
+    VM_BUG_ON(!PageTable(pmd_pgtable(pmd), s), "INV-TBL", "the page table is not reachable any more", s);
+  }
+  ~pte_table_guard() RELEASE() { spin_unlock(lock_, where_); }
+  pte_table_guard(const pte_table_guard&) = delete;
+  pte_table_guard& operator=(const pte_table_guard&) = delete;
+
+private:
+  spinlock_t& lock_;
+  site where_;
+};
+
+// ---- installing tables -----------------------------------------------------------------------------------
+
+/// Puts a filled table behind the entry, if that is still none; else the table is left to the caller.
+[[nodiscard]] bool pmd_install(pmdp_t pmdp, page* table, site s = RW_HERE);
+
+/// Makes sure that a PTE table, or a huge page, is behind the entry. False when memory is short.
+[[nodiscard]] bool pte_alloc(mm_struct& mm, pmdp_t pmdp, site s = RW_HERE);
+
+/// The PMD entry for an address, with the tables above it made as needed; `found` is false when memory is short.
+pmd_lookup pmd_alloc(mm_struct& mm, vaddr_t addr, site s = RW_HERE);
+
+/// The root table. False when memory is short.
+[[nodiscard]] bool pgd_alloc(mm_struct& mm, site s = RW_HERE);
+
+} // namespace racewalk::inline RACEWALK_BACKEND

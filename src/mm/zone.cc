@@ -1,0 +1,165 @@
+// Lock order: a thread's list, then the zone.
+#include "mm/zone.h"
+
+#include <algorithm>
+#include <random>
+
+#include "arch/pgtable.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+void fault_attr::fail_nth(u64 n) {
+  nth.store(n);
+  armed.store(n != 0 || probability.load() != 0);
+}
+
+void fault_attr::fail_with_probability(u32 millionths) {
+  probability.store(millionths);
+  armed.store(millionths != 0 || nth.load() != 0);
+}
+
+bool fault_attr::decide() {
+  u64 n = nth.load();
+  while (n > 0)
+    if (nth.compare_exchange_weak(n, n - 1)) {
+      if (n == 1) return true;
+      break;
+    }
+  thread_local std::minstd_rand random{std::random_device{}()};
+  return random() % 1'000'000 < probability.load();
+}
+
+zone::zone(pfn_t first, u64 count, unsigned explored_slots)
+    : first_(first), count_(count - u64{explored_slots} * hpage_pmd_nr()), explored_slots_(explored_slots),
+      blocks_(new block[count_]) {
+  free_list_.fill(NIL);
+  spin_guard guard(lock_);
+  // the largest aligned blocks that fit; frame numbers are relative to the zone, alignment is not
+  for (u64 i = 0; i < count_;) {
+    unsigned order = MAX_ORDER;
+    while (((first + i) & ((u64{1} << order) - 1)) != 0 || i + (u64{1} << order) > count_) --order;
+    link(static_cast<u32>(i), order);
+    i += u64{1} << order;
+  }
+  free_ = count_;
+}
+
+void zone::link(u32 frame, unsigned order) {
+  const u32 head = free_list_[order];
+  blocks_[frame] = {head, NIL, static_cast<u8>(order)};
+  if (head != NIL) blocks_[head].prev = frame;
+  free_list_[order] = frame;
+}
+
+void zone::unlink(u32 frame) {
+  const block b = blocks_[frame];
+  (b.prev == NIL ? free_list_[b.order] : blocks_[b.prev].next) = b.next;
+  if (b.next != NIL) blocks_[b.next].prev = b.prev;
+  blocks_[frame].order = NOT_FREE;
+}
+
+u32 zone::take(unsigned order) {
+  unsigned o = order;
+  while (o <= MAX_ORDER && free_list_[o] == NIL) ++o;
+  if (o > MAX_ORDER) return NIL;
+  const u32 frame = free_list_[o];
+  unlink(frame);
+  while (o > order) { // give the upper halves back
+    --o;
+    link(frame + (u32{1} << o), o);
+  }
+  free_ -= u64{1} << order;
+  return frame;
+}
+
+void zone::give(u32 frame, unsigned order) {
+  free_ += u64{1} << order;
+  for (; order < MAX_ORDER; ++order) {
+    const pfn_t buddy_pfn = (first_ + frame) ^ (pfn_t{1} << order);
+    if (buddy_pfn < first_ || buddy_pfn - first_ >= count_) break;
+    const auto buddy = static_cast<u32>(buddy_pfn - first_);
+    if (blocks_[buddy].order != order) break;
+    unlink(buddy);
+    frame = std::min(frame, buddy);
+  }
+  link(frame, order);
+}
+
+void zone::refill(per_thread_pages& pcp) {
+  spin_guard guard(lock_);
+  while (pcp.count < PCP_BATCH) {
+    const u32 frame = take(0);
+    if (frame == NIL) break;
+    pcp.frame[pcp.count++] = frame;
+  }
+  // lowest on top: neighbours in time become neighbours in memory
+  std::reverse(pcp.frame.begin(), pcp.frame.begin() + pcp.count);
+}
+
+void zone::spill(per_thread_pages& pcp, unsigned frames) {
+  spin_guard guard(lock_);
+  // the coldest ones, from the bottom
+  for (unsigned i = 0; i < frames; ++i) give(pcp.frame[i], 0);
+  std::copy(pcp.frame.begin() + frames, pcp.frame.begin() + pcp.count, pcp.frame.begin());
+  pcp.count -= frames;
+}
+
+zone::per_thread_pages& zone::local_pages() {
+  static std::atomic<unsigned> threads{0};
+  thread_local const unsigned mine = threads.fetch_add(1, std::memory_order_relaxed);
+  return pcp_[mine % pcp_.size()];
+}
+
+pfn_t zone::explored_block(unsigned slot) const {
+  return slot < explored_slots_ ? first_ + count_ + u64{slot} * hpage_pmd_nr() : NO_FRAME;
+}
+
+pfn_t zone::rmqueue(unsigned order) {
+  if (order == 0) {
+    per_thread_pages& pcp = local_pages();
+    spin_guard guard(pcp.lock);
+    if (pcp.count == 0) refill(pcp);
+    if (pcp.count > 0) return first_ + pcp.frame[--pcp.count];
+  } else {
+    spin_guard guard(lock_);
+    const u32 frame = take(order);
+    if (frame != NIL) return first_ + frame;
+  }
+  // what is missing may be in the threads' lists
+  drain_all_pages();
+  spin_guard guard(lock_);
+  const u32 frame = take(order);
+  return frame == NIL ? NO_FRAME : first_ + frame;
+}
+
+void zone::free_block(pfn_t pfn, unsigned order) {
+  const auto frame = static_cast<u32>(pfn - first_);
+  if (order == 0) {
+    per_thread_pages& pcp = local_pages();
+    spin_guard guard(pcp.lock);
+    if (pcp.count == PCP_HIGH) spill(pcp, PCP_BATCH);
+    pcp.frame[pcp.count++] = frame;
+  } else {
+    spin_guard guard(lock_);
+    give(frame, order);
+  }
+}
+
+void zone::drain_all_pages() {
+  for (per_thread_pages& pcp : pcp_) {
+    spin_guard guard(pcp.lock);
+    if (pcp.count > 0) spill(pcp, pcp.count);
+  }
+}
+
+u64 zone::nr_free() const {
+  u64 frames = 0;
+  for (per_thread_pages& pcp : pcp_) {
+    spin_guard guard(pcp.lock);
+    frames += pcp.count;
+  }
+  spin_guard guard(lock_);
+  return frames + free_;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

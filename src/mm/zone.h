@@ -1,0 +1,96 @@
+// The buddy allocator's core: which frames are free, by order, with a list per thread in front.
+//
+// It deals in frame numbers and knows nothing of struct page; page_alloc.h puts pages on top.
+//
+// Invariant: a free block of order n begins at a multiple of 2^n frames, is not in any thread's list, and its buddy
+// is not a free block of the same order (they would have been merged).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+
+#include "sync/sync.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// When an allocation is made to fail.
+struct fault_attr {
+  std::atomic<bool> armed{false};
+  std::atomic<u64> nth{0};         ///< the nth from now on fails, once; 0: none
+  std::atomic<u32> probability{0}; ///< of failing, in millionths
+
+  bool should_fail() { return armed.load(std::memory_order_relaxed) && decide(); }
+  void fail_nth(u64 n);
+  void fail_with_probability(u32 millionths);
+
+private:
+  bool decide();
+};
+
+struct zone {
+  static constexpr unsigned MAX_ORDER = 10; ///< the largest block is 2^MAX_ORDER frames
+  static constexpr pfn_t NO_FRAME = ~pfn_t{0};
+
+  /// All frames from `first` to `first + count` (exclusive) are free, but for `explored_slots` blocks at the end,
+  /// which explored allocations are served from.
+  zone(pfn_t first, u64 count, unsigned explored_slots = 0);
+
+  /// The first frame of a free block, or NO_FRAME.
+  pfn_t rmqueue(unsigned order);
+  void free_block(pfn_t pfn, unsigned order);
+
+  /// The block of an explored allocation: slots are large enough for a huge page and never used twice in a run.
+  pfn_t explored_block(unsigned slot) const;
+
+  /// Gives what the threads' lists hold back to the buddy lists, where it merges.
+  void drain_all_pages();
+  /// Frames that nobody holds.
+  u64 nr_free() const;
+  u64 nr_frames() const { return count_; }
+
+  /// Which allocations fail, for tests (Linux's fail_page_alloc).
+  fault_attr fail_page_alloc;
+
+private:
+  static constexpr u32 NIL = ~u32{0};
+  static constexpr u8 NOT_FREE = 0xff;
+  /// Frames in one thread's list, and how many move between it and the buddy lists at once: large enough that the
+  /// zone's lock is rare, small enough that a list stays in its CPU's cache.
+  static constexpr unsigned PCP_HIGH = 256;
+  static constexpr unsigned PCP_BATCH = 64;
+
+  /// A thread's free frames of order 0, last in, first out: the frame freed last is the one still in the cache. (A
+  /// CPU is a thread; those that are none, such as the one that runs RCU callbacks, have a list all the same.)
+  struct alignas(64) per_thread_pages {
+    spinlock_t lock; ///< taken by its thread, by others that share the slot, and to drain
+    unsigned count GUARDED_BY(lock) = 0;
+    std::array<u32, PCP_HIGH> frame GUARDED_BY(lock);
+  };
+  struct block {
+    u32 next = NIL;
+    u32 prev = NIL;
+    u8 order = NOT_FREE; ///< of the free block that begins here
+  };
+
+  /// The calling thread's list.
+  per_thread_pages& local_pages();
+  void link(u32 frame, unsigned order) REQUIRES(lock_);
+  void unlink(u32 frame) REQUIRES(lock_);
+  u32 take(unsigned order) REQUIRES(lock_);
+  void give(u32 frame, unsigned order) REQUIRES(lock_);
+  void refill(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(lock_);
+  void spill(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(lock_);
+
+  const pfn_t first_;
+  const u64 count_;
+  const unsigned explored_slots_;
+  mutable spinlock_t lock_;
+  std::array<u32, MAX_ORDER + 1> free_list_ GUARDED_BY(lock_);
+  u64 free_ GUARDED_BY(lock_) = 0;
+  std::unique_ptr<block[]> blocks_;
+  mutable std::array<per_thread_pages, MAX_CPUS> pcp_;
+};
+
+} // namespace racewalk::inline RACEWALK_BACKEND
