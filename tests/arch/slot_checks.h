@@ -65,7 +65,7 @@ inline void check_pmd_slots() {
   word_t word;
   const pmdp_t pmdp(word);
   const vaddr_t addr = 0;
-  const pfn_t pfn = 3U * hpage_pmd_nr();
+  const pfn_t pfn = pfn_t{3} * hpage_pmd_nr();
 
   pmd_populate_raw(pmdp, 9);
   EXPECT_TRUE(pmd_present(pmdp_get(pmdp)) && !pmd_leaf(pmdp_get(pmdp)) && !pmd_bad(pmdp_get(pmdp)));
