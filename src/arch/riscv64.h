@@ -25,7 +25,7 @@ inline constexpr u64 READ = bit(1);
 inline constexpr u64 WRITE = bit(2);
 inline constexpr u64 EXEC = bit(3);
 inline constexpr u64 USER = bit(4);
-inline constexpr u64 PROT_NONE = bit(5); ///< the global bit, which means nothing to hardware unless V
+inline constexpr u64 PROTNONE = bit(5); ///< the global bit, which means nothing to hardware unless V
 inline constexpr u64 ACCESSED = bit(6);
 inline constexpr u64 DIRTY = bit(7);
 inline constexpr u64 SPECIAL = bit(8);
@@ -33,7 +33,7 @@ inline constexpr u64 LEAF = READ | WRITE | EXEC;
 inline constexpr unsigned PFN_SHIFT = 10;
 inline constexpr u64 PFN = bits(53, PFN_SHIFT);
 
-inline constexpr u64 CHANGED_BY_MODIFY = VALID | READ | WRITE | EXEC | USER | PROT_NONE;
+inline constexpr u64 CHANGED_BY_MODIFY = VALID | READ | WRITE | EXEC | USER | PROTNONE;
 
 inline constexpr unsigned SWP_TYPE_SHIFT = 7;
 inline constexpr unsigned SWP_TYPE_BITS = 5;
@@ -42,16 +42,16 @@ inline constexpr unsigned SWP_OFFSET_BITS = 52;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_SHIFT + SWP_TYPE_BITS - 1, SWP_TYPE_SHIFT);
 inline constexpr u64 SWP_OFFSET = bits(63, SWP_OFFSET_SHIFT);
 
-static_assert(disjoint(VALID, READ, WRITE, EXEC, USER, PROT_NONE, ACCESSED, DIRTY, SPECIAL, PFN));
-static_assert(disjoint(VALID, LEAF, PROT_NONE, SWP_TYPE, SWP_OFFSET));
+static_assert(disjoint(VALID, READ, WRITE, EXEC, USER, PROTNONE, ACCESSED, DIRTY, SPECIAL, PFN));
+static_assert(disjoint(VALID, LEAF, PROTNONE, SWP_TYPE, SWP_OFFSET));
 
 constexpr bool none(u64 e) { return e == 0; }
 constexpr bool present(u64 e, level_t level) {
   switch (level.number) {
   case PTE_LEVEL:
-    return (e & (VALID | PROT_NONE)) != 0;
+    return (e & (VALID | PROTNONE)) != 0;
   case PMD_LEVEL:
-    return (e & (VALID | PROT_NONE | LEAF)) != 0; // LEAF alone: an invalid leaf, see mkinvalid
+    return (e & (VALID | PROTNONE | LEAF)) != 0; // LEAF alone: an invalid leaf, see mkinvalid
   default:
     return (e & VALID) != 0;
   }
@@ -62,7 +62,7 @@ constexpr bool leaf(u64 e, level_t level) {
 }
 constexpr bool trans_huge(u64 e) { return (e & LEAF) != 0; }
 constexpr bool bad(u64 e, level_t level) { return !present(e, level) || (e & LEAF) != 0; }
-constexpr bool protnone(u64 e) { return (e & (VALID | PROT_NONE)) == PROT_NONE; }
+constexpr bool protnone(u64 e) { return (e & (VALID | PROTNONE)) == PROTNONE; }
 
 constexpr bool write(u64 e) { return (e & WRITE) != 0; }
 constexpr bool dirty(u64 e) { return (e & DIRTY) != 0; }
@@ -77,7 +77,7 @@ constexpr bool accessible(u64 e, bool flush_pending) { return valid(e) || (protn
 constexpr bool needs_flush(u64, u64, level_t) { return true; }
 
 constexpr u64 rights(pgprot_t prot) {
-  if (prot.none) return PROT_NONE | READ;
+  if (prot.none) return PROTNONE | READ;
   return VALID | READ | bit_if(prot.write, WRITE) | bit_if(prot.exec, EXEC) | bit_if(prot.user, USER);
 }
 constexpr u64 mk_leaf(pfn_t pfn, pgprot_t prot, level_t) {
@@ -92,7 +92,7 @@ constexpr u64 mkclean(u64 e) { return e & ~DIRTY; }
 constexpr u64 mkyoung(u64 e) { return e | ACCESSED; }
 constexpr u64 mkold(u64 e) { return e & ~ACCESSED; }
 constexpr u64 mkspecial(u64 e) { return e | SPECIAL; }
-constexpr u64 mkinvalid(u64 e, level_t) { return e & ~(VALID | PROT_NONE); }
+constexpr u64 mkinvalid(u64 e, level_t) { return e & ~(VALID | PROTNONE); }
 
 constexpr u64 swp_entry(unsigned type, u64 offset) {
   return (u64{type} << SWP_TYPE_SHIFT) | (offset << SWP_OFFSET_SHIFT);
