@@ -172,6 +172,9 @@ class explorer final : public engine {
   u64 value_of(u16 loc, eid w) const;
   bool section_open(unsigned cpu, domain d) const;
 
+  // replay (replay.cc)
+  std::string follow(const choice& c);
+
   // backward revisits (revisit.cc)
   void push_revisits(eid w);
   bool removable(eid r, eid w, event_set* keep) const;

@@ -51,6 +51,7 @@ bool explorer::plausible(const graph& in, const event& e, unsigned po, eid sourc
 }
 
 void explorer::push_revisits(eid w) {
+  if (replaying_) return;
   const u16 loc = g()[w].loc;
   for (eid r = 0; r < w; r++) {
     const event& x = g()[r];

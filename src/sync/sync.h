@@ -61,5 +61,6 @@
 #if RACEWALK_BACKEND_ID(RACEWALK_BACKEND) == RACEWALK_BACKEND_native
 #include "sync/native/sync.h"
 #else
+#include "sync/model/cpu.h"
 #include "sync/model/sync.h"
 #endif

@@ -1,6 +1,7 @@
 // Binding threads to CPUs, and IPIs.
 #include "sync/native/smp.h"
 
+#include <bit>
 #include <stdexcept>
 #include <string>
 

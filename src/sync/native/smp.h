@@ -23,7 +23,7 @@ using ipi_handler = void (*)(unsigned cpu, const void* arg);
 /// The part of a CPU that this layer needs.
 class cpu_local {
 public:
-  explicit cpu_local(std::byte* frames) : tlb(frames) {}
+  cpu_local(std::byte* frames, std::byte* tlb_tables) : tlb(frames, tlb_tables) {}
 
   tlb_t tlb;
 

@@ -16,10 +16,8 @@ constexpr unsigned HOPELESS = 4, RETRY = 32;
 
 } // namespace
 
-tlb_t::tlb_t(std::byte* frames)
-    : small_memory_(sizeof(slot_t) << SMALL_BITS), huge_memory_(sizeof(slot_t) << HUGE_BITS),
-      small_(reinterpret_cast<slot_t*>(small_memory_.data())), huge_(reinterpret_cast<slot_t*>(huge_memory_.data())),
-      frames_(frames) {}
+tlb_t::tlb_t(std::byte* frames, std::byte* tables)
+    : small_(reinterpret_cast<entry*>(tables)), huge_(small_ + (1U << SMALL_BITS)), frames_(frames) {}
 
 // ---- walks -----------------------------------------------------------------------------------------------
 
@@ -43,17 +41,23 @@ void tlb_t::walk_end(site) {
 }
 
 void tlb_t::fill(walk_token token, vaddr_t va, const mapping& m) {
-  pfn_t pfn = m.huge ? m.pfn & ~((pfn_t{1} << (HUGE_SHIFT - SMALL_SHIFT)) - 1) : m.pfn;
-  u64 epoch = control_.load(std::memory_order_relaxed) & EPOCH_MASK;
-  u64 e = (pfn << PFN_SHIFT) | (m.writable ? WRITABLE : 0) | epoch | (va >> TAG_SHIFT);
-  slot_t& slot = m.huge ? huge_slot(va) : small_slot(va);
+  const u64 size = m.huge ? HUGE_SIZE : SMALL_SIZE;
+  const vaddr_t page = va & ~(size - 1);
+  const u64 frame = (m.pfn << SMALL_SHIFT) & ~(size - 1);
+  entry& e = m.huge ? huge_entry(va) : small_entry(va);
 
-  // before the exchange, so that an invalidator that sees the entry sees them too
-  if (m.huge) has_huge_.store(true, std::memory_order_relaxed);
+  // stores through what was here are done before it is gone; pairs with remove_from(), which may find nothing
+  e.tag.store(0, std::memory_order_release);
+  e.addend.store(reinterpret_cast<u64>(frames_ + frame) - page, std::memory_order_relaxed);
+  // before the tag, so that an invalidator that sees the tag sees them too
   if (m.writable) has_writable_.store(true, std::memory_order_relaxed);
-  note_filled(va);
-  slot.exchange(e); // full barrier: pairs with lock_flushes(); one of the two sees the other
-  if (flush_seq_.load(std::memory_order_acquire) != token.flush_seq) slot.compare_exchange_strong(e, 0);
+  filled_.add(va);
+  not_zeroed_.add(va);
+  if (m.huge && !raised(HAS_HUGE)) raise(HAS_HUGE);
+  const u64 control = control_.load(std::memory_order_relaxed) & (EPOCH_MASK | HAS_HUGE);
+  const u64 tag = page | control | (m.writable ? 0 : READ_ONLY);
+  e.tag.exchange(tag); // full barrier: pairs with lock_flushes(); one of the two sees the other
+  if (flush_seq_.load(std::memory_order_acquire) != token.flush_seq) e.tag.store(0, std::memory_order_relaxed);
 }
 
 // ---- invalidation ----------------------------------------------------------------------------------------
@@ -69,37 +73,46 @@ u32 tlb_t::lock_flushes() {
 
 void tlb_t::unlock_flushes(u32 seq) { flush_seq_.store(seq + 1, std::memory_order_release); }
 
-void tlb_t::next_epoch() {
-  if ((control_.load(std::memory_order_relaxed) & EPOCH_MASK) == EPOCH_MASK) {
-    // epochs start again: no entry of an earlier round may be left. Meanwhile the epoch is 0, which nothing has
-    control_.fetch_and(~EPOCH_MASK);
-    for (u64 i = 0; i < u64{1} << SMALL_BITS; ++i) small_[i].store(0, std::memory_order_relaxed);
-    for (u64 i = 0; i < u64{1} << HUGE_BITS; ++i) huge_[i].store(0, std::memory_order_relaxed);
+void tlb_t::clear_tables() {
+  for (vaddr_t at = 0; at < REGIONS * HUGE_SIZE; at += HUGE_SIZE) {
+    if (!not_zeroed_.has(at)) continue;
+    huge_entry(at).tag.store(0, std::memory_order_relaxed);
+    for (vaddr_t va = at; va < at + HUGE_SIZE; va += SMALL_SIZE)
+      small_entry(va).tag.store(0, std::memory_order_relaxed);
   }
-  control_.fetch_add(EPOCH_ONE);
-  has_huge_.store(false, std::memory_order_relaxed);
-  has_writable_.store(false, std::memory_order_relaxed);
-  for (auto& word : filled_) word.store(0, std::memory_order_relaxed);
+  not_zeroed_.clear();
 }
 
-bool tlb_t::remove_from(slot_t& slot, vaddr_t va) {
-  u64 e = slot.load(std::memory_order_relaxed);
-  u64 want = (control_.load(std::memory_order_relaxed) & EPOCH_MASK) | (va >> TAG_SHIFT);
-  constexpr u64 KEY = EPOCH_MASK | (EPOCH_ONE - 1);
-  if ((e & KEY) != want) return false;
-  slot.store(0, std::memory_order_relaxed);
-  return (e & WRITABLE) != 0;
+void tlb_t::next_epoch() {
+  if ((control_.load(std::memory_order_relaxed) & EPOCH_MASK) == EPOCH_MASK) {
+    // epochs start again: no entry of an earlier round may be left. Meanwhile it is 0, which no entry has
+    control_.fetch_and(~EPOCH_MASK);
+    clear_tables();
+  }
+  control_.fetch_and(~HAS_HUGE);
+  control_.fetch_add(EPOCH_ONE);
+  has_writable_.store(false, std::memory_order_relaxed);
+  filled_.clear();
+}
+
+bool tlb_t::remove_from(entry& e, vaddr_t page) const {
+  constexpr u64 OTHER_BITS = READ_ONLY | HAS_HUGE;
+  const u64 tag = e.tag.load(std::memory_order_relaxed);
+  const u64 want = page | (control_.load(std::memory_order_relaxed) & EPOCH_MASK);
+  if ((tag & ~OTHER_BITS) != want) return false;
+  e.tag.store(0, std::memory_order_relaxed);
+  return !(tag & READ_ONLY);
 }
 
 bool tlb_t::remove(const tlb_range& range) {
-  constexpr u64 HUGE_SIZE = u64{1} << HUGE_SHIFT;
   bool stores = false;
-  for (vaddr_t at = range.start; at < range.end; at = (at | (HUGE_SIZE - 1)) + 1) {
-    if (!was_filled(at)) continue;
-    if (range.levels & 2) stores |= remove_from(huge_slot(at), at);
+  for (vaddr_t at = range.start, next; at < range.end; at = next) {
+    next = (at | (HUGE_SIZE - 1)) + 1;
+    if (!filled_.has(at)) continue;
+    if (range.levels & 2) stores |= remove_from(huge_entry(at), at & ~(HUGE_SIZE - 1));
     if (range.levels & 1)
-      for (vaddr_t va = at, end = std::min(range.end, (at | (HUGE_SIZE - 1)) + 1); va < end; va += u64{1} << SMALL_SHIFT)
-        stores |= remove_from(small_slot(va), va);
+      for (vaddr_t va = at & ~(SMALL_SIZE - 1); va < std::min(range.end, next); va += SMALL_SIZE)
+        stores |= remove_from(small_entry(va), va);
   }
   return stores;
 }

@@ -1,14 +1,17 @@
 // The software TLB of a CPU, natively.
 //
-// An entry is one word, key and frame together, so it is read and removed atomically:
+// An entry is {tag, addend}: host address = virtual address + addend. The tag is one word, compared as a whole:
 //
-//   63        38 37  36 35       18 17            0
-//   [ frame     | W | 0 | epoch    | address >> 30 ]      W: stores need no look at the page table
+//   63                          12 11    7 6 5 4 3 2 0
+//   [ page of the virtual address | epoch | 0 0 H R 000 ]
 //
-// Two direct-mapped arrays hold them: one for 4 KiB pages, reaching 1 GiB, one for 2 MiB pages. `control` holds the
-// current epoch at the same place, so that comparing (control | address >> 30) with an entry's low bits checks
-// everything at once: a full flush is an increment of the epoch, and the attention bit (36), which no entry has, makes every access
-// miss until the CPU has looked into why.
+//   R  loads only: a store needs a walk, because it is forbidden or not yet recorded in the page table (dirty)
+//   H  was cached while entries for 2 MiB pages existed
+//
+// An access compares with (address & page-and-alignment mask) | control, so one comparison checks the page, that the
+// access is aligned, and everything that `control` says: a full flush is a new epoch; H makes accesses look
+// among the 2 MiB pages first; the attention bits (5, 6), which no entry has, make every access miss until the CPU has
+// looked into why. Two direct-mapped arrays of entries, one for each page size, reach 1 GiB each.
 //
 // Invariant: once invalidate_remote() has returned, no access of the target goes through a translation that it
 // covers. Why:
@@ -25,10 +28,6 @@
 // remove cannot overtake another that still waits for a store.
 #pragma once
 
-#include <bit>
-#include <cstring>
-
-#include "sync/host_memory.h"
 #include "sync/native/asymmetric.h"
 #include "sync/native/lock.h"
 #include "sync/native/run.h"
@@ -46,12 +45,12 @@ class tlb_t {
 public:
   static constexpr unsigned SMALL_BITS = 18; ///< 4 KiB entries: 1 GiB
   static constexpr unsigned HUGE_BITS = 9;   ///< 2 MiB entries: 1 GiB
-  static constexpr pfn_t MAX_PFN = (pfn_t{1} << 26) - 1;
   /// Ranges of more entries than this are flushed by dropping everything.
   static constexpr u64 SINGLE_ENTRY_CEILING = 512;
+  static constexpr std::size_t TABLE_BYTES = 16 * ((1U << SMALL_BITS) + (1U << HUGE_BITS));
 
-  /// `frames`: the byte at physical address 0.
-  explicit tlb_t(std::byte* frames);
+  /// `frames`: the byte at physical address 0; `tables`: TABLE_BYTES of zeroes to keep the entries in.
+  tlb_t(std::byte* frames, std::byte* tables);
   tlb_t(const tlb_t&) = delete;
   tlb_t& operator=(const tlb_t&) = delete;
 
@@ -61,8 +60,8 @@ public:
   template <class T> bool store(vaddr_t va, T value);
   /// A read-modify-write: access(ref<T>), made where a store may be made.
   template <class T, class F> bool update(vaddr_t va, F&& access);
-  /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that
-  /// covers them completes meanwhile: it must be short and must not wait.
+  /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that covers it completes
+  /// meanwhile: it must be short and must not wait.
   template <class F> bool span(vaddr_t va, bool write, F&& access);
 
   // ---- the owner's walks ----
@@ -71,7 +70,7 @@ public:
   struct walk_token {
     u32 flush_seq;
   };
-  /// Serves whatever asks for attention, then begins a walk. Invalidations wait for its end when tables are freed.
+  /// Serves whatever asks for attention, then begins a walk. No table that it may be in is freed before its end.
   walk_token walk_begin(site = {});
   void walk_end(site = {});
   /// Caches what the walk found, unless an invalidation came in between. Always false: the access goes through
@@ -92,9 +91,9 @@ public:
   // ---- attention: how another CPU reaches the owner (smp.cc) ----
 
   /// An interrupt waits: accesses miss and sections with interrupts off are not entered until it was served.
-  static constexpr u64 IPI_PENDING = u64{1} << 35;
+  static constexpr u64 IPI_PENDING = 1U << 5;
   /// An invalidator wants to know that no store is under way; cleared by whoever has made sure.
-  static constexpr u64 FLUSH_PENDING = u64{1} << 36;
+  static constexpr u64 FLUSH_PENDING = 1U << 6;
   static constexpr u64 ATTENTION = IPI_PENDING | FLUSH_PENDING;
 
   /// Full barrier.
@@ -108,74 +107,81 @@ public:
   void acknowledge();
 
 private:
-  using slot_t = std::atomic<u64>;
-  static constexpr unsigned TAG_SHIFT = 30;
-  static constexpr unsigned PFN_SHIFT = 38;
-  static constexpr u64 EPOCH_ONE = u64{1} << 18;
-  static constexpr u64 EPOCH_MASK = (IPI_PENDING - 1) & ~(EPOCH_ONE - 1);
-  static constexpr u64 WRITABLE = u64{1} << 37;
-  static constexpr unsigned HUGE_SHIFT = 21;
-  static constexpr unsigned SMALL_SHIFT = 12;
-  static constexpr unsigned ADDRESS_BITS = 48;
-
-  /// Not aligned to T, or no user address.
-  template <class T> static bool unsuitable(vaddr_t va) {
-    constexpr int align = std::countr_zero(sizeof(T));
-    return (std::rotr(va, align) >> (ADDRESS_BITS - align)) != 0;
-  }
-  slot_t& small_slot(vaddr_t va) const { return small_[(va >> SMALL_SHIFT) & ((1U << SMALL_BITS) - 1)]; }
-  slot_t& huge_slot(vaddr_t va) const { return huge_[(va >> HUGE_SHIFT) & ((1U << HUGE_BITS) - 1)]; }
-  std::byte* host(u64 entry, vaddr_t va, unsigned shift) const {
-    return frames_ + ((entry >> PFN_SHIFT) << SMALL_SHIFT) + (va & ((u64{1} << shift) - 1));
-  }
-  /// Do the bits below `bits` agree?
-  static bool match(u64 entry, u64 want, unsigned bits) { return ((entry ^ want) << (64 - bits)) == 0; }
-
-  /// A cached entry and where it was found.
-  struct hit {
-    const slot_t* slot;
-    u64 entry;
-    std::byte* at;
+  struct entry {
+    std::atomic<u64> tag;
+    std::atomic<u64> addend; ///< written by the owner only
   };
-  /// The entry that matches the low `bits` of `want`, if any.
-  bool find(vaddr_t va, u64 want, unsigned bits, hit& h) const;
-  template <class F> bool bracketed(vaddr_t va, u64 extra, F&& access);
+  static_assert(sizeof(entry) == 16);
+
+  static constexpr u64 READ_ONLY = 1U << 3;
+  static constexpr u64 HAS_HUGE = 1U << 4;
+  static constexpr u64 EPOCH_ONE = 1U << 7;
+  static constexpr u64 EPOCH_MASK = 31 * EPOCH_ONE; ///< epoch 0 is never current, so tag 0 matches nothing
+  static constexpr unsigned SMALL_SHIFT = 12;
+  static constexpr unsigned HUGE_SHIFT = 21;
+  static constexpr u64 SMALL_SIZE = u64{1} << SMALL_SHIFT;
+  static constexpr u64 HUGE_SIZE = u64{1} << HUGE_SHIFT;
+  static constexpr unsigned REGIONS = 512; ///< of 2 MiB, modulo 1 GiB
+
+  entry& small_entry(vaddr_t va) const { return small_[(va >> SMALL_SHIFT) % (1U << SMALL_BITS)]; }
+  entry& huge_entry(vaddr_t va) const { return huge_[(va >> HUGE_SHIFT) % (1U << HUGE_BITS)]; }
+
+  /// A cached entry, and the tag it had.
+  struct hit {
+    const entry* at;
+    u64 tag;
+    [[nodiscard]] std::byte* host(vaddr_t va) const {
+      return reinterpret_cast<std::byte*>(va + at->addend.load(std::memory_order_relaxed));
+    }
+  };
+  /// The entry for an access of `align` bytes, aligned to that.
+  template <std::size_t align> bool find(vaddr_t va, u64 control, bool write, hit& h) const;
+  /// An access in the form that an invalidator waits for.
+  template <std::size_t align, class F> bool bracketed(vaddr_t va, bool write, F&& access);
   void fill(walk_token token, vaddr_t va, const mapping& m);
 
   u32 lock_flushes();
   void unlock_flushes(u32 seq);
   /// Removes entries; true if one of them let stores through.
   bool remove(const tlb_range& range);
-  bool remove_from(slot_t& slot, vaddr_t va);
+  bool remove_from(entry& e, vaddr_t page) const;
   /// Removes everything.
   void next_epoch();
+  void clear_tables();
   static bool few_entries(const tlb_range& range) {
     return range.end > range.start &&
            (range.end - range.start) >> (range.levels & 1 ? SMALL_SHIFT : HUGE_SHIFT) <= SINGLE_ENTRY_CEILING;
   }
-  /// May anything of the 2 MiB around `va` be cached? One bit for each, modulo 1 GiB.
-  bool was_filled(vaddr_t va) const {
-    return (filled_[(va >> 27) & 7].load(std::memory_order_relaxed) & BIT((va >> HUGE_SHIFT) & 63)) != 0;
-  }
-  void note_filled(vaddr_t va) {
-    auto& word = filled_[(va >> 27) & 7];
-    if (!was_filled(va)) word.store(word.load(std::memory_order_relaxed) | BIT((va >> HUGE_SHIFT) & 63), std::memory_order_relaxed);
-  }
   /// Returns when every store that may have used a removed entry is done.
   void drain_stores();
 
-  host_memory small_memory_;
-  host_memory huge_memory_;
+  /// Which regions have had entries.
+  struct region_set {
+    std::atomic<u64> words[REGIONS / 64] = {};
+    [[nodiscard]] bool has(vaddr_t va) const {
+      const u64 n = va >> HUGE_SHIFT;
+      return (words[n / 64 % (REGIONS / 64)].load(std::memory_order_relaxed) >> n % 64 & 1) != 0;
+    }
+    void add(vaddr_t va) {
+      const u64 n = va >> HUGE_SHIFT;
+      auto& word = words[n / 64 % (REGIONS / 64)];
+      word.store(word.load(std::memory_order_relaxed) | u64{1} << n % 64, std::memory_order_relaxed);
+    }
+    void clear() {
+      for (auto& word : words) word.store(0, std::memory_order_relaxed);
+    }
+  };
+
   // what every access reads
   alignas(64) std::atomic<u64> control_{EPOCH_ONE};
-  slot_t* small_;
-  slot_t* huge_;
-  std::byte* frames_;
-  std::atomic<bool> has_huge_{false};     ///< since the last full flush
-  std::atomic<bool> has_writable_{false}; ///< since the last full flush
+  entry* const small_;
+  entry* const huge_;
+  std::byte* const frames_;
+  std::atomic<bool> has_writable_{false}; ///< in this epoch
   // what the owner writes
   alignas(64) std::atomic<u32> in_access_{0};
-  alignas(64) std::atomic<u64> filled_[8] = {}; ///< since the last full flush
+  alignas(64) region_set filled_;     ///< in this epoch
+  alignas(64) region_set not_zeroed_; ///< since the tables were all zero
   // what invalidators write
   alignas(64) std::atomic<u32> flush_seq_{0};
   unsigned unanswered_ = 0; ///< drains in a row that had to stop the owner; protected by flush_seq_
@@ -183,72 +189,64 @@ private:
 
 // ---- the paths that must be short ------------------------------------------------------------------------
 
-inline bool tlb_t::find(vaddr_t va, u64 want, unsigned bits, hit& h) const {
-  if (has_huge_.load(std::memory_order_relaxed)) {
-    slot_t& slot = huge_slot(va);
-    u64 e = slot.load(std::memory_order_acquire);
-    if (match(e, want, bits)) [[likely]] {
-      h = {&slot, e, host(e, va, HUGE_SHIFT)};
+template <std::size_t align>
+[[gnu::always_inline]] inline bool tlb_t::find(vaddr_t va, u64 control, bool write, hit& h) const {
+  if (control & HAS_HUGE) {
+    const entry& e = huge_entry(va);
+    u64 want = (va & (~(HUGE_SIZE - 1) | (align - 1))) | control;
+    u64 tag = e.tag.load(std::memory_order_acquire);
+    if (tag == want || (!write && tag == (want | READ_ONLY))) [[likely]] {
+      h = {&e, tag};
       return true;
     }
   }
-  slot_t& slot = small_slot(va);
-  u64 e = slot.load(std::memory_order_acquire);
-  if (!match(e, want, bits)) [[unlikely]]
-    return false;
-  h = {&slot, e, host(e, va, SMALL_SHIFT)};
-  return true;
+  const entry& e = small_entry(va);
+  u64 want = (va & (~(SMALL_SIZE - 1) | (align - 1))) | control;
+  u64 tag = e.tag.load(std::memory_order_acquire);
+  h = {&e, tag};
+  return tag == want || (!write && tag == (want | READ_ONLY));
 }
 
-/// The form of access that an invalidator waits for.
-template <class F> bool tlb_t::bracketed(vaddr_t va, u64 extra, F&& access) {
+template <std::size_t align, class F>
+[[gnu::always_inline]] inline bool tlb_t::bracketed(vaddr_t va, bool write, F&& access) {
   in_access_.store(1, std::memory_order_relaxed);
   light_barrier(); // pairs with heavy_barrier() in drain_stores()
-  u64 want = control_.load(std::memory_order_acquire) | (va >> TAG_SHIFT) | extra;
   hit h;
-  bool found = find(va, want, extra ? PFN_SHIFT : PFN_SHIFT - 1, h);
+  bool found = find<align>(va, control_.load(std::memory_order_acquire), write, h);
   if (found) [[likely]]
-    access(h.at);
+    access(h.host(va));
   in_access_.store(0, std::memory_order_release); // pairs with in_access()
   return found;
 }
 
-template <class T> bool tlb_t::load(vaddr_t va, T& value) {
-  if (unsuitable<T>(va)) [[unlikely]]
-    return false;
+template <class T> [[gnu::always_inline]] inline bool tlb_t::load(vaddr_t va, T& value) {
   if constexpr (tsan_build)
-    return bracketed(va, 0, [&](std::byte* at) {
+    return bracketed<sizeof(T)>(va, false, [&](std::byte* at) {
       value = reinterpret_cast<std::atomic<T>*>(at)->load(std::memory_order_relaxed);
     });
   u64 control = control_.load(std::memory_order_acquire);
   hit h;
-  if (!find(va, control | (va >> TAG_SHIFT), PFN_SHIFT - 1, h)) [[unlikely]]
+  if (!find<sizeof(T)>(va, control, false, h)) [[unlikely]]
     return false;
-  value = reinterpret_cast<std::atomic<T>*>(h.at)->load(std::memory_order_relaxed);
-  // the data before the second look; pairs with the barrier that ends invalidate_remote()
+  value = reinterpret_cast<std::atomic<T>*>(h.host(va))->load(std::memory_order_relaxed);
+  // the data before the second look; pairs with the barrier that ends tlb_broadcast()
   std::atomic_thread_fence(std::memory_order_acquire);
-  return h.slot->load(std::memory_order_relaxed) == h.entry &&
-         control_.load(std::memory_order_relaxed) == control;
+  return h.at->tag.load(std::memory_order_relaxed) == h.tag && control_.load(std::memory_order_relaxed) == control;
 }
 
-template <class T> bool tlb_t::store(vaddr_t va, T value) {
-  if (unsuitable<T>(va)) [[unlikely]]
-    return false;
-  return bracketed(va, WRITABLE, [&](std::byte* at) {
+template <class T> [[gnu::always_inline]] inline bool tlb_t::store(vaddr_t va, T value) {
+  return bracketed<sizeof(T)>(va, true, [&](std::byte* at) {
     reinterpret_cast<std::atomic<T>*>(at)->store(value, std::memory_order_relaxed);
   });
 }
 
-template <class T, class F> bool tlb_t::update(vaddr_t va, F&& access) {
-  if (unsuitable<T>(va)) [[unlikely]]
-    return false;
-  return bracketed(va, WRITABLE, [&](std::byte* at) { access(ref<T>(*reinterpret_cast<shared<T>*>(at))); });
+template <class T, class F> [[gnu::always_inline]] inline bool tlb_t::update(vaddr_t va, F&& access) {
+  return bracketed<sizeof(T)>(va, true,
+                              [&](std::byte* at) { access(ref<T>(*reinterpret_cast<shared<T>*>(at))); });
 }
 
-template <class F> bool tlb_t::span(vaddr_t va, bool write, F&& access) {
-  if (va >> ADDRESS_BITS) [[unlikely]]
-    return false;
-  return bracketed(va, write ? WRITABLE : 0, access);
+template <class F> [[gnu::always_inline]] inline bool tlb_t::span(vaddr_t va, bool write, F&& access) {
+  return bracketed<1>(va, write, access);
 }
 
 } // namespace racewalk::inline native

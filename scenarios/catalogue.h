@@ -1,0 +1,38 @@
+// Where each argument is: one function a file, called by all.cc in the order of the catalogue.
+#pragma once
+
+#include "racewalk/scenario.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+scenario gup_fast_vs_munmap();    // S1.4
+scenario serialize_before_mask(); // S1.5
+scenario overapproximated_mask(); // S1.6
+scenario whose_mask();            // S1.8
+scenario count_based_skip();      // S1.9
+scenario pin_counter_only();      // S5.1
+scenario pin_subtraction();       // S5.2
+scenario pin_threshold();         // S5.3
+scenario pin_false_positive();    // S5.4
+scenario pin_overflow();          // S5.5
+scenario pin_page_lock();         // S5.6
+scenario pin_barrier();           // S5.7
+scenario pin_stable_wait();       // S5.9
+
+// What the expected verdict of a variant can depend on.
+inline expect always_safe(const settings&) { return expect::safe; }
+inline expect always_violation(const settings&) { return expect::violation; }
+/// Lost only where memory is weakly ordered.
+inline expect violation_if_weak(const settings& s) {
+  return s.model == explore::memory_model::weak ? expect::violation : expect::safe;
+}
+/// Lost wherever a store can be delayed past a later load.
+inline expect violation_unless_sc(const settings& s) {
+  return s.model == explore::memory_model::sc ? expect::safe : expect::violation;
+}
+/// Lost where a TLB shootdown interrupts nobody.
+inline expect violation_unless_ipi(const settings& s) {
+  return s.arch->flush_is_rendezvous() ? expect::safe : expect::violation;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

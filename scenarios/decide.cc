@@ -1,0 +1,66 @@
+// Runs a scenario under the explorer, with its settings in force.
+#include "racewalk/scenario.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+/// Makes the settings those of the runs of this OS thread.
+class settings_scope {
+ public:
+  explicit settings_scope(const settings& s) {
+    current_setting<arch_desc> = s.arch;
+    current_setting<geometry_t> = &s.geometry;
+    current_setting<policy_t> = &s.policy;
+    current_setting<machine_policy_t> = &s.machine;
+  }
+  ~settings_scope() {
+    current_setting<arch_desc> = nullptr;
+    current_setting<geometry_t> = nullptr;
+    current_setting<policy_t> = nullptr;
+    current_setting<machine_policy_t> = nullptr;
+  }
+  settings_scope(const settings_scope&) = delete;
+  settings_scope& operator=(const settings_scope&) = delete;
+};
+
+template <class Run>
+decision run_with(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options,
+                  Run run) {
+  const settings chosen = settings_for(v, arch, options.model);
+  settings_scope in_force(chosen);
+  const std::unique_ptr<scenario_world> world = s.set_up(chosen);
+  explore::explorer e(world->program, std::move(options));
+  decision d{run(e), {}, {}};
+  if (!d.outcome.failures.empty()) {
+    const explore::graph& g = d.outcome.failures.front().execution;
+    d.steps = explore::steps_of(g, e.places(), chosen.model, world->names);
+    d.schedule = explore::schedule_of(g);
+  }
+  return d;
+}
+
+} // namespace
+
+explore::memory_model default_model(const arch_desc& arch) {
+  return arch.memory_model == memory_model_t::tso ? explore::memory_model::tso : explore::memory_model::weak;
+}
+
+settings settings_for(const variant& v, const arch_desc& arch, explore::memory_model model) {
+  settings s;
+  s.arch = &arch;
+  s.model = model;
+  if (v.depart) v.depart(s);
+  return s;
+}
+
+decision decide(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options) {
+  return run_with(s, v, arch, std::move(options), [](explore::explorer& e) { return e.run(); });
+}
+
+decision replay(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options,
+                const std::vector<explore::choice>& schedule) {
+  return run_with(s, v, arch, std::move(options), [&](explore::explorer& e) { return e.replay(schedule); });
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,191 @@
+#include "testbed.h"
+
+#include "arch/describe.h"
+#include "mm/pgalloc.h"
+#include "mm/rmap.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+constexpr u64 MEMORY = u64{2} << 20;
+
+void require(bool done, const char* what) {
+  if (!done) throw setup_violation{"SCENARIO", what};
+}
+
+/// Flags as letters' names: `locked|writeback`.
+std::string flag_names(u64 flags) {
+  static constexpr std::pair<unsigned, const char*> names[] = {
+      {PG_locked, "locked"}, {PG_writeback, "writeback"},      {PG_dirty, "dirty"}, {PG_head, "head"},
+      {PG_anon, "anon"},     {PG_anon_exclusive, "exclusive"}, {PG_table, "table"}};
+  std::string s;
+  for (const auto& [bit, name] : names)
+    if (flags >> bit & 1) s += (s.empty() ? "" : "|") + std::string(name);
+  return s.empty() ? "0" : s;
+}
+
+std::string hex(u64 v) {
+  char buffer[24];
+  std::snprintf(buffer, sizeof buffer, "%#llx", static_cast<unsigned long long>(v));
+  return buffer;
+}
+
+} // namespace
+
+testbed::testbed(unsigned cpus)
+    : machine(MEMORY, cpus), allocator_(machine, 2 * cpus * EXPLORED_ALLOCATIONS_PER_THREAD) {
+  names.name = [this](const void* a) { return name_of(a); };
+  names.value = [this](const void* a, u64 v) { return value_of(a, v); };
+  names.address = [](vaddr_t va) { return hex(va); };
+}
+
+testbed::~testbed() = default;
+
+mm_struct& testbed::new_mm() {
+  mm_struct& mm = mms_.emplace_back();
+  mm.context.ctx_id = mms_.size();
+  mm.context.fault = do_user_addr_fault;
+  require(pgd_alloc(mm), "no frame for a root table");
+  name_tables(mm);
+  return mm;
+}
+
+void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name) {
+  mmap_region* region = mm.region(start);
+  vm_area_struct* vma = region->vm_area_alloc(mm);
+  vma->vm_start = start;
+  vma->vm_end = start + bytes;
+  vma->vm_flags = VM_READ | VM_WRITE;
+  vma->attached = true;
+  require(region->areas.preallocate(), "no memory for an area");
+  region->areas.insert(*vma);
+  for (vaddr_t addr = start; addr < start + bytes; addr += PAGE_SIZE)
+    require(handle_mm_fault(*vma, addr, FAULT_FLAG_WRITE) == fault_result::handled,
+            "a page cannot be faulted in");
+  pages_[page_to_pfn(page_at(mm, start))] = page_name;
+  name_tables(mm);
+}
+
+page* testbed::new_page(unsigned order, const char* name) {
+  page* p = alloc_pages(order, GFP_ZERO);
+  require(p != nullptr, "no frames");
+  pages_[page_to_pfn(p)] = name;
+  return p;
+}
+
+void testbed::load_mm(unsigned id, mm_struct& mm) {
+  WRITE_ONCE(machine.cpu(id).loaded_mm, &mm.context);
+  WRITE_ONCE(machine.cpu(id).loaded_tlb_gen, atomic_read(mm.context.tlb_gen));
+  set_bit(id, mm.context.cpumask);
+}
+
+page* testbed::page_at(mm_struct& mm, vaddr_t addr) {
+  const pmd_t pmd = pmdp_get(find_pmd(mm, addr).pmdp);
+  if (pmd_leaf(pmd)) return pfn_to_page(pmd_pfn(pmd) + pte_index(addr));
+  return pfn_to_page(pte_pfn(ptep_get(pte_offset(pmd, addr))));
+}
+
+unmap_range testbed::whole_table(vaddr_t addr) const {
+  const u64 size = pmd_size();
+  const vaddr_t start = addr & ~(size - 1);
+  return {start, start + size, start, start + size};
+}
+
+// ---- names -----------------------------------------------------------------------------------------------
+
+void testbed::name_tables(mm_struct& mm) {
+  const std::string whose =
+      mms_.size() > 1 ? std::string(1, static_cast<char>('A' + (&mm == &mms_.front() ? 0 : 1))) : "";
+  const unsigned root = geometry().root_level();
+  tables_[mm.context.pgd] = {root, 0, whose};
+  for (vaddr_t addr = 0; addr < geometry().address_limit(); addr += pmd_size()) {
+    const pmd_lookup at = find_pmd(mm, addr);
+    if (!at.found) continue;
+    const pmd_t pmd = pmdp_get(at.pmdp);
+    if (pmd_is_table(pmd)) tables_[pmd_table_pfn(pmd)] = {PTE_LEVEL, addr, whose};
+  }
+}
+
+std::string testbed::page_label(pfn_t pfn) const {
+  if (const auto named = pages_.find(pfn); named != pages_.end()) return named->second;
+  if (const auto t = tables_.find(pfn); t != tables_.end())
+    return "table" + t->second.mm + "@" + hex(t->second.start);
+  return "page" + std::to_string(pfn);
+}
+
+std::string testbed::name_of(const void* addr) const {
+  if (const auto v = variables_.find(addr); v != variables_.end()) return v->second;
+  const auto* at = static_cast<const std::byte*>(addr);
+  const auto* frames = machine.frames();
+  if (at >= frames && at < frames + (machine.nr_pages() << PAGE_SHIFT)) {
+    const u64 offset = static_cast<u64>(at - frames);
+    const pfn_t pfn = offset >> PAGE_SHIFT;
+    const u64 index = (offset & ~PAGE_MASK) / sizeof(word_t);
+    const auto t = tables_.find(pfn);
+    if (t == tables_.end()) return page_label(pfn) + ".data[" + std::to_string(index) + "]";
+    static constexpr const char* level_names[] = {"pte", "pmd", "pud", "pgd"};
+    return level_names[t->second.level] + t->second.mm + "[" +
+           std::to_string(index + (t->second.level == PTE_LEVEL ? t->second.start / PAGE_SIZE : 0)) + "]";
+  }
+  const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
+  if (at >= pages && at < pages + machine.nr_pages() * sizeof(page)) {
+    const u64 offset = static_cast<u64>(at - pages);
+    const page& p = machine.pages()[offset / sizeof(page)];
+    const std::string label = page_label(offset / sizeof(page)) + ".";
+    if (addr == &p.flags) return label + "flags";
+    if (addr == &p._refcount) return label + "refcount";
+    if (addr == &p._mapcount) return label + "mapcount";
+    if (addr == &p._pincount) return label + "pincount";
+    if (addr == &p._entire_mapcount) return label + "entire_mapcount";
+    if (addr == &p.ptl) return label + "ptl";
+    return label + "field" + std::to_string(offset % sizeof(page));
+  }
+  for (unsigned i = 0; i < machine.nr_cpus(); i++) {
+    const Cpu& c = machine.cpu(i);
+    const std::string cpu = "cpu" + std::to_string(i) + ".";
+    if (addr == &c.loaded_mm) return cpu + "loaded_mm";
+    if (addr == &c.is_lazy) return cpu + "is_lazy";
+    if (addr == &c.loaded_tlb_gen) return cpu + "tlb_gen";
+  }
+  for (const mm_struct& mm : mms_) {
+    const std::string whose =
+        mms_.size() > 1 ? std::string("mm") + (&mm == &mms_.front() ? "A." : "B.") : "mm.";
+    if (addr == &mm.context.cpumask) return whose + "cpumask";
+    if (addr == &mm.context.tlb_gen) return whose + "tlb_gen";
+    if (addr == &mm.lockless_walkers) return whose + "walkers";
+    if (addr == &mm.tlb_flush_pending) return whose + "tlb_flush_pending";
+  }
+  return "message";
+}
+
+std::string testbed::value_of(const void* addr, u64 value) const {
+  const std::string name = name_of(addr);
+  const auto ends = [&](const char* s) { return name.ends_with(s); };
+  const auto* at = static_cast<const std::byte*>(addr);
+  const auto* frames = machine.frames();
+  if (at >= frames && at < frames + (machine.nr_pages() << PAGE_SHIFT)) {
+    const auto t = tables_.find(static_cast<u64>(at - frames) >> PAGE_SHIFT);
+    if (t != tables_.end()) {
+      std::string text = describe_entry(arch(), geometry().level(t->second.level), value);
+      if (const auto pfn = text.find("pfn="); pfn != std::string::npos) {
+        std::size_t digits = 0;
+        const pfn_t n = std::stoull(text.substr(pfn + 4), &digits);
+        text.replace(pfn, 4 + digits, page_label(n));
+      }
+      return text;
+    }
+  }
+  if (ends(".flags")) return flag_names(value);
+  if (ends("mask")) return hex(value);
+  if (ends("loaded_mm")) {
+    for (const mm_struct& mm : mms_)
+      if (value == reinterpret_cast<u64>(&mm.context))
+        return mms_.size() == 1 ? "mm" : &mm == &mms_.front() ? "mmA" : "mmB";
+    return value ? "mm" : "none";
+  }
+  if (name == "message") return value ? "sent" : "none";
+  return std::to_string(static_cast<s32>(value));
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,61 @@
+// What most scenarios start from: a machine with some memory, address spaces, and names for everything in
+// them.
+#pragma once
+
+#include <deque>
+#include <map>
+
+#include "machine/cpu.h"
+#include "mm/memory.h"
+#include "mm/page_alloc.h"
+#include "racewalk/scenario.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+class testbed : public scenario_world {
+ public:
+  explicit testbed(unsigned cpus);
+  ~testbed() override;
+
+  /// Adds the body of the next CPU.
+  void cpu(std::function<void()> body) { program.threads.push_back(std::move(body)); }
+
+  /// An address space, loaded on no CPU.
+  mm_struct& new_mm();
+  /// Maps anonymous memory at [start, start + bytes) and faults it in; the first page gets the name.
+  void map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name);
+  /// A page that no address space maps, with one reference.
+  page* new_page(unsigned order, const char* name);
+  /// Loads the mm on the CPU that will run body `id`.
+  void load_mm(unsigned id, mm_struct& mm);
+  /// The page that is mapped at `addr` by a small or huge entry.
+  page* page_at(mm_struct& mm, vaddr_t addr);
+  /// The range of an address space's root entry, as munmap() of all of it would pass it on.
+  unmap_range whole_table(vaddr_t addr) const;
+
+  void describe(const void* variable, const char* name) { variables_[variable] = name; }
+
+  Machine machine;
+
+ private:
+  std::string name_of(const void* addr) const;
+  std::string value_of(const void* addr, u64 value) const;
+  std::string page_label(pfn_t pfn) const;
+  void name_tables(mm_struct& mm);
+
+  /// A frame that is a table: whose, at which level, and from which address on.
+  struct table {
+    unsigned level;
+    vaddr_t start;
+    std::string mm;
+  };
+
+  machine_scope scope_{machine};
+  page_allocator allocator_;
+  std::deque<mm_struct> mms_;
+  std::map<pfn_t, std::string> pages_;
+  std::map<pfn_t, table> tables_;
+  std::map<const void*, std::string> variables_;
+};
+
+} // namespace racewalk::inline RACEWALK_BACKEND
