@@ -5,9 +5,9 @@
 //   11 nG, PRESENT_INVALID if not valid | 10 AF | 9..8 SH | 7 RDONLY | 6 USER | 1 table/page | 0 VALID
 //
 // What is kept true:
-//  - Writable is DBM. A writable clean entry has RDONLY set; hardware clears it at the first store, and that
-//  is the
-//    dirty bit. Whatever removes DBM or sets RDONLY must first move that to the software dirty bit.
+//  - Writable is DBM. A writable clean entry has RDONLY set; hardware clears it at the first store, and
+//    that is the dirty bit. Whatever removes DBM or sets RDONLY must first move that to the software
+//    dirty bit.
 //  - Every user leaf has nG set, so bit 11 is already in place when VALID goes.
 #pragma once
 

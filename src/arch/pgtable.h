@@ -7,12 +7,11 @@
 //
 // What is kept true:
 //  - An entry is read once per function call and never torn: one READ_ONCE.
-//  - A live entry, which the hardware of another CPU may be marking accessed or dirty, is changed by one
-//  atomic
-//    operation or goes through none; never by a load and a store (M13, S2.8).
-//  - The lock that a function needs is named beside it: `ptl` is the lock of the PTE table, `pml` the one of
-//  the PMD
-//    table. These functions order nothing by themselves beyond what their comments say, and flush nothing.
+//  - A live entry, which the hardware of another CPU may be marking accessed or dirty, is changed by
+//    one atomic operation or goes through none; never by a load and a store (M13, S2.8).
+//  - The lock that a function needs is named beside it: `ptl` is the lock of the PTE table, `pml` the
+//    one of the PMD table. These functions order nothing by themselves beyond what their comments say,
+//    and flush nothing.
 //
 // The upper levels fold as in Linux: of a folded level there is no entry, it is always present and never a
 // leaf, and reading its slot reads nothing.

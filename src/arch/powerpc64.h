@@ -1,14 +1,13 @@
 // powerpc64 (book3s) with the radix MMU, 4 KiB pages. Bits are numbered from the least significant one, in
 // the value that the CPU computes with: radix trees stand in memory big-endian.
 //
-//   63 PRESENT | 62 PTE (a leaf) | 61 INVALID if not PRESENT | 52..12 pfn | 10 special | 8 R (accessed) | 7 C
-//   (dirty) 3 PRIVILEGED | 2 READ | 1 WRITE | 0 EXEC ;  in a table entry 4..0 are the log2 of the next
-//   table's entries
+//   63 PRESENT | 62 PTE (a leaf) | 61 INVALID if not PRESENT | 52..12 pfn | 10 special | 8 R (accessed)
+//   7 C (dirty) | 3 PRIVILEGED | 2 READ | 1 WRITE | 0 EXEC
+//   in a table entry 4..0 are the log2 of the next table's entries
 //
 // What is kept true:
-//  - Leaf or table is one bit, set in every leaf whatever its state; lockless readers test it first. Swap
-//  entries
-//    carry it too, so a migration pmd is a "leaf" that is not present.
+//  - Leaf or table is one bit, set in every leaf whatever its state; lockless readers test it first.
+//    Swap entries carry it too, so a migration pmd is a "leaf" that is not present.
 //  - R and C are set by faults: an access that would need to set one faults.
 //  - PROT_NONE is a present leaf without any right.
 #pragma once

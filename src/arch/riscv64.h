@@ -3,12 +3,10 @@
 //   53..10 pfn | 8 special | 7 D | 6 A | 5 G, PROT_NONE if not V | 4 U | 3 X | 2 W | 1 R | 0 V
 //
 // What is kept true:
-//  - An entry with V and none of R, W, X points to a table; every leaf has one of them, also while it is not
-//  valid:
-//    that is what keeps an invalidated pmd present and huge.
-//  - There is no permission test of the architecture's own: the generic one asks present() and write(), so it
-//  lets a
-//    PROT_NONE and an invalid leaf pass.
+//  - An entry with V and none of R, W, X points to a table; every leaf has one of them, also while it
+//    is not valid: that is what keeps an invalidated pmd present and huge.
+//  - There is no permission test of the architecture's own: the generic one asks present() and write(),
+//    so it lets a PROT_NONE and an invalid leaf pass.
 #pragma once
 
 #include "arch/arch_desc.h"

@@ -1,18 +1,16 @@
 // x86-64: 4-level tables, hardware A and D bits, TLB shootdown by interrupt.
 //
-//   63 NX | 58 saved dirty | 51..12 pfn | 9 special | 8 G, PROT_NONE if not P | 7 PSE | 6 D | 5 A | 2 U | 1 W
-//   | 0 P
+//   63 NX | 58 saved dirty | 51..12 pfn | 9 special | 8 G, PROT_NONE if not P | 7 PSE | 6 D | 5 A
+//   2 U | 1 W | 0 P
 //
 // What is kept true:
-//  - An entry that is not none and not present to hardware holds its pfn inverted, so that speculation past
-//  the
-//    cleared P bit (L1TF) reaches no memory.
-//  - W=0, D=1 means a shadow stack to CPUs that have them, so no entry is ever made so: a dirty entry that
-//  loses
-//    W keeps its dirtiness in bit 58. Such a CPU never sets D on a read-only entry (profile HW-A).
-//  - Swap entries leave bits 5 and 6 clear: a CPU with an erratum sets stray A and D in non-present entries,
-//  and
-//    none() ignores them for the same reason.
+//  - An entry that is not none and not present to hardware holds its pfn inverted, so that speculation
+//    past the cleared P bit (L1TF) reaches no memory.
+//  - W=0, D=1 means a shadow stack to CPUs that have them, so no entry is ever made so: a dirty entry
+//    that loses W keeps its dirtiness in bit 58. Such a CPU never sets D on a read-only entry (profile
+//    HW-A).
+//  - Swap entries leave bits 5 and 6 clear: a CPU with an erratum sets stray A and D in non-present
+//    entries, and none() ignores them for the same reason.
 #pragma once
 
 #include "arch/arch_desc.h"
