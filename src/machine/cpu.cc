@@ -6,7 +6,7 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-Cpu::Cpu(unsigned id_, std::byte* frames) : id(id_), local(frames) {}
+Cpu::Cpu(unsigned id_, std::byte* frames) : id(id_), local(frames, tlb_tables_.data()) {}
 
 void Cpu::flush_local(const tlb_range& range, site s) {
   local.tlb.invalidate(range);
@@ -23,8 +23,8 @@ void Cpu::leave_mm(site s) {
   if (arch().mm_cpumask != cpumask_rule_t::set_only) clear_bit(id, mm->cpumask, s);
 }
 
-// Whoever changes the page table raises tlb_gen, then reads the mask and is_lazy; we announce ourselves there, then read
-// tlb_gen and walk. With a full barrier on both sides one sees the other (M8).
+// Whoever changes the page table raises tlb_gen, then reads the mask and is_lazy; we announce ourselves
+// there, then read tlb_gen and walk. With a full barrier on both sides one sees the other (M8).
 void Cpu::switch_mm(mm_context* next, site s) {
   irq_guard off(s); // no flush comes while two mms are half loaded
   mm_context* prev = READ_ONCE(loaded_mm, s);

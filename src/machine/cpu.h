@@ -1,16 +1,17 @@
 // Cpu: executes a program's loads and stores at virtual addresses, and switches between address spaces.
 //
-// Accesses are made by the thread that is bound to the CPU (cpu_binding), with interrupts on. A hit in the TLB is a
-// compare, an add and the access; otherwise the walker looks, and if the page table does not grant the access, the
-// address space's fault handler is asked, until it does or says why not.
+// Accesses are made by the thread that is bound to the CPU (cpu_binding), with interrupts on. A hit in the
+// TLB is a compare, an add and the access; otherwise the walker looks, and if the page table does not grant
+// the access, the address space's fault handler is asked, until it does or says why not.
 //
-// Which mm is loaded, and how up to date its translations are (M8), is written by the CPU itself or by a flush that
-// runs on its behalf; other CPUs read it.
+// Which mm is loaded, and how up to date its translations are (M8), is written by the CPU itself or by a
+// flush that runs on its behalf; other CPUs read it.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
 
+#include "machine/host_memory.h"
 #include "machine/machine.h"
 #include "machine/mm_context.h"
 #include "machine/result.h"
@@ -19,7 +20,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu {
-public:
+ public:
   Cpu(unsigned id, std::byte* frames);
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
@@ -30,35 +31,38 @@ public:
   // T: an integer or the like of 1, 2, 4 or 8 bytes. Aligned accesses are single-copy atomic and relaxed;
   // read-modify-writes are ordered as their `order` says and must be aligned.
 
-  template <class T> result<T> load(vaddr_t va, site s = RW_HERE) {
+  template <class T> [[gnu::always_inline]] result<T> load(vaddr_t va, site s = RW_HERE) {
     T value;
     if (local.tlb.load(va, value)) [[likely]]
       return value;
     return load_slow<T>(va, s);
   }
-  template <class T> result<void> store(vaddr_t va, T value, site s = RW_HERE) {
+  template <class T> [[gnu::always_inline]] result<void> store(vaddr_t va, T value, site s = RW_HERE) {
     if (local.tlb.store(va, value)) [[likely]]
       return {};
     return store_slow<T>(va, value, s);
   }
   template <class T> result<T> exchange(vaddr_t va, T value, order o = order::full, site s = RW_HERE) {
-    return update<T>(va, [&](ref<T> r) { return xchg(r, value, o, s); }, s);
+    return update<T>(
+        va, [&](ref<T> r) { return xchg(r, value, o, s); }, s);
   }
   template <class T> result<T> fetch_add(vaddr_t va, T n, order o = order::full, site s = RW_HERE) {
-    return update<T>(va, [&](ref<T> r) { return atomic_fetch_add(r, n, o, s); }, s);
+    return update<T>(
+        va, [&](ref<T> r) { return atomic_fetch_add(r, n, o, s); }, s);
   }
   /// Returns the value found; the exchange took place if that is `expected`.
   template <class T>
   result<T> compare_exchange(vaddr_t va, T expected, T desired, order o = order::full, site s = RW_HERE) {
-    return update<T>(va, [&](ref<T> r) { return cmpxchg(r, expected, desired, o, s); }, s);
+    return update<T>(
+        va, [&](ref<T> r) { return cmpxchg(r, expected, desired, o, s); }, s);
   }
 
-  // Ranges, page by page; each page is one access with respect to a flush. On error what precedes the page that
-  // failed has been done. For programs that run natively.
+  // Ranges, page by page; each page is one access with respect to a flush. On error what precedes the page
+  // that failed has been done. For programs that run natively.
   result<void> copy_in(void* to, vaddr_t from, std::size_t bytes);
   result<void> copy_out(vaddr_t to, const void* from, std::size_t bytes);
-  /// Calls visit(const std::byte* at, std::size_t bytes) for the part of each page, to read. Short and without
-  /// waiting: flushes wait for it.
+  /// Calls visit(const std::byte* at, std::size_t bytes) for the part of each page, to read. Short and
+  /// without waiting: flushes wait for it.
   template <class F> result<void> for_each_span(vaddr_t from, std::size_t bytes, F&& visit) {
     return for_each_page(from, bytes, false, visit);
   }
@@ -67,8 +71,8 @@ public:
 
   /// Loads `next` (null: none) in place of what is loaded, or resumes it.
   void switch_mm(mm_context* next, site s = RW_HERE);
-  /// Keeps the mm loaded while a thread runs that has none: flushes that free no tables pass this CPU by, and it makes
-  /// no user access until switch_mm().
+  /// Keeps the mm loaded while a thread runs that has none: flushes that free no tables pass this CPU by, and
+  /// it makes no user access until switch_mm().
   void enter_lazy_tlb(site s = RW_HERE);
   [[nodiscard]] mm_context* current_mm(site s = RW_HERE) const { return READ_ONCE(loaded_mm, s); }
 
@@ -82,9 +86,14 @@ public:
   shared<u32> is_lazy{0};
   /// The generation of loaded_mm up to which this CPU's TLB has been flushed.
   shared<s64> loaded_tlb_gen{0};
+
+ private:
+  host_memory tlb_tables_{tlb_t::TABLE_BYTES};
+
+ public:
   cpu_local local;
 
-private:
+ private:
   template <class T> [[gnu::noinline]] result<T> load_slow(vaddr_t va, site s);
   template <class T> [[gnu::noinline]] result<void> store_slow(vaddr_t va, T value, site s);
   template <class T, class F> result<T> update(vaddr_t va, F&& operation, site s);
@@ -150,7 +159,8 @@ template <class F> fault_result Cpu::access_span(vaddr_t va, std::size_t bytes, 
   if (through_tlb()) [[likely]]
     return fault_result::handled;
   return walk_and_access<std::byte>(
-      va, write, through_tlb, [&](ref<std::byte> at) { visit(reinterpret_cast<std::byte*>(at.get()), bytes); }, {});
+      va, write, through_tlb,
+      [&](ref<std::byte> at) { visit(reinterpret_cast<std::byte*>(at.get()), bytes); }, {});
 }
 
 template <class F> result<void> Cpu::for_each_page(vaddr_t va, std::size_t bytes, bool write, F&& visit) {

@@ -10,11 +10,13 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
+constexpr u64 MAX_MEMORY = u64{1} << 42;
+
 /// Frames are handed to the host in huge pages.
 u64 whole_pages(u64 bytes) {
   constexpr u64 UNIT = host_memory::HUGE;
-  if (bytes == 0 || bytes > (tlb_t::MAX_PFN + 1) << PAGE_SHIFT)
-    throw std::invalid_argument("a machine's memory is between 1 byte and 256 GiB");
+  if (bytes == 0 || bytes > MAX_MEMORY)
+    throw std::invalid_argument("a machine's memory is between 1 byte and 4 TiB");
   return (bytes + UNIT - 1) / UNIT * UNIT >> PAGE_SHIFT;
 }
 

@@ -1,15 +1,15 @@
 // The machine: memory as frames, a struct page for each, and CPUs.
 //
-// Natively the frames are one host mapping, aligned so that huge pages of the host can serve huge pages of ours,
-// and backed by the host only where touched. machine() is the one that the calling thread works on.
+// Natively the frames are one host mapping, aligned so that huge pages of the host can serve huge pages of
+// ours, and backed by the host only where touched. machine() is the one that the calling thread works on.
 #pragma once
 
 #include <array>
 #include <memory>
 
 #include "arch/arch.h"
+#include "machine/host_memory.h"
 #include "machine/page.h"
-#include "sync/host_memory.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -17,9 +17,9 @@ class Cpu;
 struct zone;
 
 class Machine : public smp_domain {
-public:
-  /// Memory is rounded up to a whole huge page. Throws std::bad_alloc, or std::invalid_argument for a size or a
-  /// number of CPUs that cannot be.
+ public:
+  /// Memory is rounded up to a whole huge page. Throws std::bad_alloc, or std::invalid_argument for a size or
+  /// a number of CPUs that cannot be.
   Machine(u64 bytes, unsigned nr_cpus);
   ~Machine();
   Machine(const Machine&) = delete;
@@ -39,7 +39,7 @@ public:
   /// The page allocator's state (mm/page_alloc.h), which installs it and takes it away.
   struct zone* zone = nullptr;
 
-private:
+ private:
   u64 nr_pages_;
   unsigned nr_cpus_;
   host_memory frame_memory_;
@@ -53,13 +53,13 @@ inline Machine& machine() { return *static_cast<Machine*>(run_context); }
 
 /// Makes the calling thread work on a machine, without being one of its CPUs.
 class machine_scope {
-public:
+ public:
   explicit machine_scope(Machine& m) : previous_(run_context) { run_context = &m; }
   ~machine_scope() { run_context = previous_; }
   machine_scope(const machine_scope&) = delete;
   machine_scope& operator=(const machine_scope&) = delete;
 
-private:
+ private:
   smp_domain* previous_;
 };
 

@@ -1,7 +1,7 @@
 // mm_context: what the machine knows of an address space. The manager's mm_struct contains one.
 //
-// cpumask and tlb_gen carry the shootdown protocol (tlbflush.h): a CPU sets its bit before it loads the root, and a
-// flush raises tlb_gen before it reads the mask.
+// cpumask and tlb_gen carry the shootdown protocol (tlbflush.h): a CPU sets its bit before it loads the root,
+// and a flush raises tlb_gen before it reads the mask.
 #pragma once
 
 #include "sync/sync.h"

@@ -14,15 +14,15 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Bits of page->flags.
 enum pageflags : unsigned {
-  PG_locked,         ///< the folio lock
-  PG_writeback,      ///< its content is being written
+  PG_locked,    ///< the folio lock
+  PG_writeback, ///< its content is being written
   PG_referenced,
   PG_uptodate,
   PG_dirty,
   PG_lru,
   PG_active,
-  PG_head,           ///< the first page of a folio of several
-  PG_anon,           ///< anonymous memory
+  PG_head, ///< the first page of a folio of several
+  PG_anon, ///< anonymous memory
   PG_swapbacked,
   PG_swapcache,
   PG_anon_exclusive, ///< of the page, not the folio: only this mapping may write it (M33)
@@ -71,24 +71,26 @@ inline pfn_t folio_pfn(const struct folio* folio) { return page_to_pfn(&folio->p
 
 // PageX, SetPageX, ClearPageX, TestSetPageX, TestClearPageX, and folio_test_x, folio_set_x, folio_clear_x,
 // folio_test_set_x, folio_test_clear_x. Void ones order nothing; value-returning ones are full barriers.
-#define RW_PAGEFLAG(Name, name)                                                                                \
-  inline bool Page##Name(const struct page* p, site s = RW_HERE) { return test_bit(PG_##name, p->flags, s); } \
-  inline void SetPage##Name(struct page* p, site s = RW_HERE) { set_bit(PG_##name, p->flags, s); }            \
-  inline void ClearPage##Name(struct page* p, site s = RW_HERE) { clear_bit(PG_##name, p->flags, s); }        \
-  inline bool TestSetPage##Name(struct page* p, site s = RW_HERE) {                                           \
-    return test_and_set_bit(PG_##name, p->flags, s);                                                          \
-  }                                                                                                            \
-  inline bool TestClearPage##Name(struct page* p, site s = RW_HERE) {                                         \
-    return test_and_clear_bit(PG_##name, p->flags, s);                                                        \
-  }                                                                                                            \
-  inline bool folio_test_##name(const struct folio* f, site s = RW_HERE) { return Page##Name(&f->page, s); }  \
-  inline void folio_set_##name(struct folio* f, site s = RW_HERE) { SetPage##Name(&f->page, s); }             \
-  inline void folio_clear_##name(struct folio* f, site s = RW_HERE) { ClearPage##Name(&f->page, s); }         \
-  inline bool folio_test_set_##name(struct folio* f, site s = RW_HERE) {                                      \
-    return TestSetPage##Name(&f->page, s);                                                                    \
-  }                                                                                                            \
-  inline bool folio_test_clear_##name(struct folio* f, site s = RW_HERE) {                                    \
-    return TestClearPage##Name(&f->page, s);                                                                  \
+#define RW_PAGEFLAG(Name, name)                                                                              \
+  inline bool Page##Name(const struct page* p, site s = RW_HERE) {                                           \
+    return test_bit(PG_##name, p->flags, s);                                                                 \
+  }                                                                                                          \
+  inline void SetPage##Name(struct page* p, site s = RW_HERE) { set_bit(PG_##name, p->flags, s); }           \
+  inline void ClearPage##Name(struct page* p, site s = RW_HERE) { clear_bit(PG_##name, p->flags, s); }       \
+  inline bool TestSetPage##Name(struct page* p, site s = RW_HERE) {                                          \
+    return test_and_set_bit(PG_##name, p->flags, s);                                                         \
+  }                                                                                                          \
+  inline bool TestClearPage##Name(struct page* p, site s = RW_HERE) {                                        \
+    return test_and_clear_bit(PG_##name, p->flags, s);                                                       \
+  }                                                                                                          \
+  inline bool folio_test_##name(const struct folio* f, site s = RW_HERE) { return Page##Name(&f->page, s); } \
+  inline void folio_set_##name(struct folio* f, site s = RW_HERE) { SetPage##Name(&f->page, s); }            \
+  inline void folio_clear_##name(struct folio* f, site s = RW_HERE) { ClearPage##Name(&f->page, s); }        \
+  inline bool folio_test_set_##name(struct folio* f, site s = RW_HERE) {                                     \
+    return TestSetPage##Name(&f->page, s);                                                                   \
+  }                                                                                                          \
+  inline bool folio_test_clear_##name(struct folio* f, site s = RW_HERE) {                                   \
+    return TestClearPage##Name(&f->page, s);                                                                 \
   }
 
 RW_PAGEFLAG(Locked, locked)

@@ -1,5 +1,5 @@
-// Every choice of the machine that a mail or a historical fix argues about, one name each; the manager's are in
-// mm/policy.h. The default is what is right.
+// Every choice of the machine that a mail or a historical fix argues about, one name each; the manager's are
+// in mm/policy.h. The default is what is right.
 #pragma once
 
 #include "sync/run.h"

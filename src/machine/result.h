@@ -8,9 +8,9 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 template <class T> class [[nodiscard]] result {
-public:
-  result(T value) : value_(value) {}                          // NOLINT(google-explicit-constructor)
-  result(fault_result error) : value_{}, error_(error) {}     // NOLINT(google-explicit-constructor)
+ public:
+  result(T value) : value_(value) {}                      // NOLINT(google-explicit-constructor)
+  result(fault_result error) : value_{}, error_(error) {} // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const { return error_ == fault_result::handled; }
   explicit operator bool() const { return ok(); }
   /// Only if ok().
@@ -18,20 +18,20 @@ public:
   [[nodiscard]] T operator*() const { return value_; }
   [[nodiscard]] fault_result error() const { return error_; }
 
-private:
+ private:
   T value_;
   fault_result error_ = fault_result::handled;
 };
 
 template <> class [[nodiscard]] result<void> {
-public:
+ public:
   result() = default;
   result(fault_result error) : error_(error) {} // NOLINT(google-explicit-constructor)
   [[nodiscard]] bool ok() const { return error_ == fault_result::handled; }
   explicit operator bool() const { return ok(); }
   [[nodiscard]] fault_result error() const { return error_; }
 
-private:
+ private:
   fault_result error_ = fault_result::handled;
 };
 

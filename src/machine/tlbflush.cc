@@ -28,7 +28,8 @@ u8 flushed_levels(unsigned stride_shift, bool freed_tables) {
   return levels & (stride_shift >= geometry().shift(PMD_LEVEL) ? 2 : 1);
 }
 
-tlb_range range_of(const mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables) {
+tlb_range range_of(const mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift,
+                   bool freed_tables) {
   // where only a flush of the whole address space reaches paging-structure caches, freed tables take one
   const bool widen = freed_tables && arch().walk_cache == walk_cache_rule_t::mm_flush;
   if (widen || end == TLB_FLUSH_ALL) return {mm.ctx_id, 0, TLB_FLUSH_ALL, ALL_LEVELS};
@@ -36,11 +37,12 @@ tlb_range range_of(const mm_context& mm, vaddr_t start, vaddr_t end, unsigned st
 }
 
 template <class F> void for_each_cpu(cpumask_bits mask, F&& visit) {
-  for (; mask; mask &= mask - 1) visit(machine().cpu(static_cast<unsigned>(std::countr_zero(mask))));
+  for (; mask; mask &= mask - 1)
+    visit(machine().cpu(static_cast<unsigned>(std::countr_zero(mask))));
 }
 
-/// The CPUs to reach. A CPU that holds the mm lazily looks at tlb_gen before it uses it again, so it can be left
-/// out, unless its walker might be in a table that is freed.
+/// The CPUs to reach. A CPU that holds the mm lazily looks at tlb_gen before it uses it again, so it can be
+/// left out, unless its walker might be in a table that is freed.
 cpumask_bits flush_targets(const mm_context& mm, bool freed_tables, site s) {
   if (arch().flush_targets == flush_targets_t::all) return machine().cpu_mask();
   cpumask_bits mask = READ_ONCE(mm.cpumask, s);
@@ -80,9 +82,9 @@ void flush_by_ipi(cpumask_bits mask, const flush_tlb_info& info, site s) {
   smp_call_function_many(mask, flush_tlb_func, &info, sizeof info, s);
 }
 
-/// The next generation of the mm; a full barrier between the caller's change of the page table and the read of the
-/// mask. Pairs with the barrier in Cpu::switch_mm() between setting the bit and reading the generation, and with the one
-/// between leaving lazy mode and reading it.
+/// The next generation of the mm; a full barrier between the caller's change of the page table and the read
+/// of the mask. Pairs with the barrier in Cpu::switch_mm() between setting the bit and reading the
+/// generation, and with the one between leaving lazy mode and reading it.
 s64 inc_mm_tlb_gen(mm_context& mm, site s) {
   return atomic_inc_return(mm.tlb_gen, machine_policy().flush_mask_barrier ? order::full : order::relaxed, s);
 }
@@ -114,7 +116,9 @@ void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end, site s) {
   flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, true, s);
 }
 
-void tlb_remove_table_sync_one(site s) { smp_call_function_many(machine().cpu_mask(), nullptr, nullptr, 0, s); }
+void tlb_remove_table_sync_one(site s) {
+  smp_call_function_many(machine().cpu_mask(), nullptr, nullptr, 0, s);
+}
 
 namespace {
 
@@ -124,7 +128,8 @@ struct lazy_exit {
 
 void do_exit_flush_lazy_tlb(unsigned id, const void* arg) {
   Cpu& cpu = machine().cpu(id);
-  if (READ_ONCE(cpu.loaded_mm) == static_cast<const lazy_exit*>(arg)->mm && READ_ONCE(cpu.is_lazy)) cpu.leave_mm();
+  if (READ_ONCE(cpu.loaded_mm) == static_cast<const lazy_exit*>(arg)->mm && READ_ONCE(cpu.is_lazy))
+    cpu.leave_mm();
 }
 
 } // namespace

@@ -1,10 +1,10 @@
 // TLB shootdown: after a flush has returned, no CPU uses a translation of the range that was read before the
 // caller's change of the page table.
 //
-// The caller changes entries first. `freed_tables` says that table pages were unhooked as well, so paging-structure
-// caches must go too, also on CPUs that hold the mm lazily. Interrupts must be on; a spinlock may be held.
-// By arch().flush_kind a shootdown interrupts its targets, and thereby waits for their sections with interrupts
-// off, or is broadcast and waits only for accesses.
+// The caller changes entries first. `freed_tables` says that table pages were unhooked as well, so
+// paging-structure caches must go too, also on CPUs that hold the mm lazily. Interrupts must be on; a
+// spinlock may be held. By arch().flush_kind a shootdown interrupts its targets, and thereby waits for their
+// sections with interrupts off, or is broadcast and waits only for accesses.
 #pragma once
 
 #include "arch/arch.h"
@@ -14,7 +14,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 inline constexpr vaddr_t TLB_FLUSH_ALL = ~vaddr_t{0};
 
-/// Flushes [start, end); `stride_shift` is log2 of what each flushed leaf maps. end == TLB_FLUSH_ALL: everything.
+/// Flushes [start, end); `stride_shift` is log2 of what each flushed leaf maps. end == TLB_FLUSH_ALL:
+/// everything.
 void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables,
                         site s = RW_HERE);
 /// The whole address space, paging-structure caches included.
@@ -24,8 +25,8 @@ void flush_tlb_page(mm_context& mm, vaddr_t addr, site s = RW_HERE);
 /// A range of pages, or of tables: paging-structure caches included.
 void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end, site s = RW_HERE);
 
-/// Interrupts every CPU and waits: no walk with interrupts off that began before the call is still under way. Not
-/// a grace period, but enough for tables that only such walks reach.
+/// Interrupts every CPU and waits: no walk with interrupts off that began before the call is still under way.
+/// Not a grace period, but enough for tables that only such walks reach.
 void tlb_remove_table_sync_one(site s = RW_HERE);
 
 /// Takes the CPUs that hold the mm lazily out of its mask, so that later shootdowns pass them by.

@@ -36,8 +36,8 @@ bool record_if_granted(leaf& l, bool write, site s) {
   return true;
 }
 
-/// HW-B: sets A and D on an entry that is still present, even if it no longer lets stores through, and goes on with
-/// the translation it has.
+/// HW-B: sets A and D on an entry that is still present, even if it no longer lets stores through, and goes
+/// on with the translation it has.
 bool record_if_present(leaf& l, bool write, site s) {
   u64 seen = l.entry;
   while (u64 bits = missing_ad(seen, write)) {

@@ -1,8 +1,9 @@
 // The hardware page-table walker: what a CPU does when its TLB does not have the page.
 //
-// It reads each level once, top down, by translation_read(): what it sees may be as old as the last flush allows.
-// It stops at the first entry that hardware does not accept. Accessed and dirty bits are set by the architecture's
-// profile (arch_desc::ad_profile): in the entry, atomically; or not at all, and the access faults.
+// It reads each level once, top down, by translation_read(): what it sees may be as old as the last flush
+// allows. It stops at the first entry that hardware does not accept. Accessed and dirty bits are set by the
+// architecture's profile (arch_desc::ad_profile): in the entry, atomically; or not at all, and the access
+// faults.
 #pragma once
 
 #include "arch/arch.h"

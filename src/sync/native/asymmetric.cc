@@ -26,8 +26,9 @@ void heavy_barrier() {
     smp_mb();
     return;
   }
-  VM_BUG_ON(!registered() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0, "INV-LIVE",
-            "membarrier(2) is not available: Linux 4.14 or later is needed, and no seccomp filter against it");
+  VM_BUG_ON(
+      !registered() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0, "INV-LIVE",
+      "membarrier(2) is not available: Linux 4.14 or later is needed, and no seccomp filter against it");
 }
 
 } // namespace racewalk::inline native

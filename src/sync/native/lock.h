@@ -1,8 +1,8 @@
 // Locks, and waiting for a word to change.
 //
-// The uncontended paths are one atomic operation and inline; the contended ones are in lock.cc and sleep in the
-// kernel through std::atomic::wait, except the spinlock's, which spins and then yields: a machine may have fewer
-// processors than CPUs.
+// The uncontended paths are one atomic operation and inline; the contended ones are in lock.cc and sleep in
+// the kernel through std::atomic::wait, except the spinlock's, which spins and then yields: a machine may
+// have fewer processors than CPUs.
 //
 // Lock order is documented with the mm (M42); clang's thread-safety analysis checks who holds what.
 #pragma once
@@ -23,17 +23,17 @@ inline void cpu_relax() {
 
 /// Spins a while, then yields the processor: whoever is waited for may not be running.
 class spin_wait {
-public:
+ public:
   void once();
 
-private:
+ private:
   unsigned spins_ = 0;
 };
 
 // ---- spinlock --------------------------------------------------------------------------------------------
 
 class CAPABILITY("spinlock") spinlock_t {
-public:
+ public:
   constexpr spinlock_t() = default;
   spinlock_t(const spinlock_t&) = delete;
   spinlock_t& operator=(const spinlock_t&) = delete;
@@ -57,20 +57,20 @@ inline void spin_unlock(spinlock_t& l, site = {}) RELEASE(l) NO_THREAD_SAFETY_AN
 }
 
 class SCOPED_CAPABILITY spin_guard {
-public:
+ public:
   explicit spin_guard(spinlock_t& l, site = {}) ACQUIRE(l) : l_(l) { spin_lock(l); }
   ~spin_guard() RELEASE() { spin_unlock(l_); }
   spin_guard(const spin_guard&) = delete;
   spin_guard& operator=(const spin_guard&) = delete;
 
-private:
+ private:
   spinlock_t& l_;
 };
 
 // ---- mutex -----------------------------------------------------------------------------------------------
 
 class CAPABILITY("mutex") mutex_t {
-public:
+ public:
   constexpr mutex_t() = default;
   mutex_t(const mutex_t&) = delete;
   mutex_t& operator=(const mutex_t&) = delete;
@@ -98,13 +98,13 @@ inline void mutex_unlock(mutex_t& m, site = {}) RELEASE(m) NO_THREAD_SAFETY_ANAL
 }
 
 class SCOPED_CAPABILITY mutex_guard {
-public:
+ public:
   explicit mutex_guard(mutex_t& m, site = {}) ACQUIRE(m) : m_(m) { mutex_lock(m); }
   ~mutex_guard() RELEASE() { mutex_unlock(m_); }
   mutex_guard(const mutex_guard&) = delete;
   mutex_guard& operator=(const mutex_guard&) = delete;
 
-private:
+ private:
   mutex_t& m_;
 };
 
@@ -112,7 +112,7 @@ private:
 
 /// Many readers or one writer. A waiting writer keeps new readers out, so it is never starved.
 class CAPABILITY("rwsem") rwsem_t {
-public:
+ public:
   constexpr rwsem_t() = default;
   rwsem_t(const rwsem_t&) = delete;
   rwsem_t& operator=(const rwsem_t&) = delete;
@@ -129,7 +129,7 @@ namespace detail {
 void down_read_contended(rwsem_t& r);
 void down_write_contended(rwsem_t& r);
 void rwsem_wake(rwsem_t& r);
-}
+} // namespace detail
 
 inline bool down_read_trylock(rwsem_t& r, site = {}) TRY_ACQUIRE_SHARED(true, r) NO_THREAD_SAFETY_ANALYSIS {
   u32 s = r.state.load(std::memory_order_relaxed);
@@ -167,32 +167,32 @@ inline void downgrade_write(rwsem_t& r, site = {}) NO_THREAD_SAFETY_ANALYSIS {
 }
 
 class SCOPED_CAPABILITY read_guard {
-public:
+ public:
   explicit read_guard(rwsem_t& r, site = {}) ACQUIRE_SHARED(r) : r_(r) { down_read(r); }
   ~read_guard() RELEASE() { up_read(r_); }
   read_guard(const read_guard&) = delete;
   read_guard& operator=(const read_guard&) = delete;
 
-private:
+ private:
   rwsem_t& r_;
 };
 
 class SCOPED_CAPABILITY write_guard {
-public:
+ public:
   explicit write_guard(rwsem_t& r, site = {}) ACQUIRE(r) : r_(r) { down_write(r); }
   ~write_guard() RELEASE() { up_write(r_); }
   write_guard(const write_guard&) = delete;
   write_guard& operator=(const write_guard&) = delete;
 
-private:
+ private:
   rwsem_t& r_;
 };
 
 // ---- waiting for a word ----------------------------------------------------------------------------------
 
 namespace detail {
-/// Sleepers of all words that hash to it. `changes` counts wake-ups, so that one between a sleeper's look at its
-/// word and its sleep is not lost.
+/// Sleepers of all words that hash to it. `changes` counts wake-ups, so that one between a sleeper's look at
+/// its word and its sleep is not lost.
 struct alignas(64) wait_queue {
   std::atomic<u32> sleepers{0};
   std::atomic<u32> changes{0};
@@ -201,8 +201,7 @@ wait_queue& wait_queue_of(const void* word);
 } // namespace detail
 
 /// Sleeps while (READ_ONCE(r) & mask) == v; returns the value seen (acquire).
-template <class R>
-auto wait_while(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site = {}) {
+template <class R> auto wait_while(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site = {}) {
   auto seen = smp_load_acquire(r);
   if ((seen & mask) != v) return seen;
   detail::wait_queue& q = detail::wait_queue_of(&r.raw());

@@ -51,7 +51,7 @@ void call_rcu(rcu_head* head, void (*fn)(rcu_head*), site = {});
 void rcu_barrier(site = {});
 
 class rcu_guard {
-public:
+ public:
   explicit rcu_guard(site = {}) { rcu_read_lock(); }
   ~rcu_guard() { rcu_read_unlock(); }
   rcu_guard(const rcu_guard&) = delete;

@@ -1,8 +1,8 @@
 // Which sanitizer this is built with, where code must know.
 //
-// ThreadSanitizer sees neither fences nor membarrier(2), and takes a value that is read and then discarded for a
-// race. A build for it therefore makes every asymmetric barrier a real one and every access a bracketed one: it
-// checks the protocols' logic, not their cheap halves.
+// ThreadSanitizer sees neither fences nor membarrier(2), and takes a value that is read and then discarded
+// for a race. A build for it therefore makes every asymmetric barrier a real one and every access a bracketed
+// one: it checks the protocols' logic, not their cheap halves.
 #pragma once
 
 #include "sync/native/atomic.h"

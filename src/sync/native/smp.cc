@@ -58,8 +58,9 @@ bool wait_a_little(const cpu_local& cpu) {
   return done(cpu);
 }
 
-/// After heavy_barrier(): a section that had begun before IPI_PENDING was raised is visible in irq_off or in_access; one
-/// that begins later sees IPI_PENDING and waits. So once both are seen 0 the target is stopped.
+/// After heavy_barrier(): a section that had begun before IPI_PENDING was raised is visible in irq_off or
+/// in_access; one that begins later sees IPI_PENDING and waits. So once both are seen 0 the target is
+/// stopped.
 void run_on_behalf(cpu_local& cpu, unsigned id) {
   for (spin_wait wait; !done(cpu); wait.once()) {
     if (cpu.irq_off.load(std::memory_order_acquire) == 0 && !cpu.tlb.in_access() && claim(cpu))
@@ -87,7 +88,8 @@ cpu_binding::cpu_binding(smp_domain& machine, unsigned id) : previous_(run_conte
   if (current_thread.cpu) throw std::logic_error("this thread is already bound to a CPU");
   cpu_local* cpu = id < MAX_CPUS ? machine[id] : nullptr;
   if (!cpu) throw std::logic_error("there is no CPU " + std::to_string(id));
-  if (cpu->bound.exchange(true)) throw std::logic_error("CPU " + std::to_string(id) + " is bound to another thread");
+  if (cpu->bound.exchange(true))
+    throw std::logic_error("CPU " + std::to_string(id) + " is bound to another thread");
   current_thread = {.cpu = cpu, .id = id};
   run_context = &machine;
 }
@@ -135,7 +137,8 @@ void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, 
   if (silent) heavy_barrier(); // pairs with light_barrier() in local_irq_disable() and in the TLB's accesses
   for_each_cpu(domain, silent, [&](cpu_local& cpu, unsigned id) { run_on_behalf(cpu, id); });
 
-  for_each_cpu(domain, mask, [&](cpu_local& cpu, unsigned) NO_THREAD_SAFETY_ANALYSIS { spin_unlock(cpu.senders); });
+  for_each_cpu(domain, mask,
+               [&](cpu_local& cpu, unsigned) NO_THREAD_SAFETY_ANALYSIS { spin_unlock(cpu.senders); });
   smp_mb(); // what the targets did before is visible to the caller from here on
 }
 

@@ -1,10 +1,10 @@
 // CPUs, natively: which thread is which CPU, interrupts off, and IPIs.
 //
-// A CPU is a thread bound to it (cpu_binding). Nothing can interrupt a thread at an arbitrary place, so an IPI is
-// run either by its target, when it next passes a point where it would take interrupts (an access that misses,
-// local_irq_disable/enable, its own waiting), or by the sender on the target's behalf, once it is certain that the
-// target is in no section with interrupts off and will enter none until the handler is done. Certainty costs the
-// sender a heavy_barrier(); local_irq_disable() costs its caller a light one.
+// A CPU is a thread bound to it (cpu_binding). Nothing can interrupt a thread at an arbitrary place, so an
+// IPI is run either by its target, when it next passes a point where it would take interrupts (an access that
+// misses, local_irq_disable/enable, its own waiting), or by the sender on the target's behalf, once it is
+// certain that the target is in no section with interrupts off and will enter none until the handler is done.
+// Certainty costs the sender a heavy_barrier(); local_irq_disable() costs its caller a light one.
 //
 // Invariant: when smp_call_function_many() returns, every section with interrupts off that a target had begun
 // before the call has ended, and the handler has run once for each target, never inside such a section.
@@ -22,7 +22,7 @@ using ipi_handler = void (*)(unsigned cpu, const void* arg);
 
 /// The part of a CPU that this layer needs.
 class cpu_local {
-public:
+ public:
   cpu_local(std::byte* frames, std::byte* tlb_tables) : tlb(frames, tlb_tables) {}
 
   tlb_t tlb;
@@ -42,7 +42,7 @@ public:
 
 /// The CPUs that send each other IPIs: those of one machine.
 class smp_domain {
-public:
+ public:
   smp_domain() = default;
   smp_domain(const smp_domain&) = delete;
   smp_domain& operator=(const smp_domain&) = delete;
@@ -50,7 +50,7 @@ public:
   void add(unsigned id, cpu_local& cpu) { cpus_[id] = &cpu; }
   cpu_local* operator[](unsigned id) const { return cpus_[id]; }
 
-private:
+ private:
   cpu_local* cpus_[MAX_CPUS] = {};
 };
 
@@ -62,23 +62,24 @@ struct thread_info {
 };
 inline constinit thread_local thread_info current_thread{};
 
-/// Makes the calling thread a CPU of a machine while it lives. Throws std::logic_error if the CPU does not exist or
-/// is bound, or the thread is.
+/// Makes the calling thread a CPU of a machine while it lives. Throws std::logic_error if the CPU does not
+/// exist or is bound, or the thread is.
 class cpu_binding {
-public:
+ public:
   cpu_binding(smp_domain& machine, unsigned id);
   ~cpu_binding();
   cpu_binding(const cpu_binding&) = delete;
   cpu_binding& operator=(const cpu_binding&) = delete;
 
-private:
+ private:
   smp_domain* previous_;
 };
 
 /// NO_CPU on a thread that is none, such as the one that runs RCU callbacks.
 inline unsigned raw_smp_processor_id() { return current_thread.id; }
 inline unsigned smp_processor_id() {
-  VM_BUG_ON(current_thread.id == NO_CPU, "INV-LIVE", "smp_processor_id() on a thread that is not bound to a CPU");
+  VM_BUG_ON(current_thread.id == NO_CPU, "INV-LIVE",
+            "smp_processor_id() on a thread that is not bound to a CPU");
   return current_thread.id;
 }
 
@@ -113,7 +114,7 @@ inline void local_irq_enable(site = {}) {
 inline bool irqs_disabled() { return current_thread.irq_depth != 0; }
 
 class irq_guard {
-public:
+ public:
   explicit irq_guard(site = {}) { local_irq_disable(); }
   ~irq_guard() { local_irq_enable(); }
   irq_guard(const irq_guard&) = delete;
@@ -122,9 +123,9 @@ public:
 
 // ---- reaching other CPUs ---------------------------------------------------------------------------------
 
-/// Runs fn(cpu, arg) as each other CPU of the mask, or on its behalf, with its interrupts on, and waits; a null fn is
-/// a rendezvous only. `arg` is `bytes` bytes. A full barrier on both sides, and on each target. INV-LIVE with
-/// interrupts off.
+/// Runs fn(cpu, arg) as each other CPU of the mask, or on its behalf, with its interrupts on, and waits; a
+/// null fn is a rendezvous only. `arg` is `bytes` bytes. A full barrier on both sides, and on each target.
+/// INV-LIVE with interrupts off.
 void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, std::size_t bytes, site = {});
 
 /// TLBI; DSB: removes `range` from the TLB of every CPU of the mask, and waits. Interrupts nobody.

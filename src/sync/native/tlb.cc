@@ -57,7 +57,8 @@ void tlb_t::fill(walk_token token, vaddr_t va, const mapping& m) {
   const u64 control = control_.load(std::memory_order_relaxed) & (EPOCH_MASK | HAS_HUGE);
   const u64 tag = page | control | (m.writable ? 0 : READ_ONLY);
   e.tag.exchange(tag); // full barrier: pairs with lock_flushes(); one of the two sees the other
-  if (flush_seq_.load(std::memory_order_acquire) != token.flush_seq) e.tag.store(0, std::memory_order_relaxed);
+  if (flush_seq_.load(std::memory_order_acquire) != token.flush_seq)
+    e.tag.store(0, std::memory_order_relaxed);
 }
 
 // ---- invalidation ----------------------------------------------------------------------------------------
@@ -154,7 +155,8 @@ void tlb_t::drain_stores() {
   }
   ++unanswered_;
   heavy_barrier(); // pairs with light_barrier() in bracketed(): in_access, or the access sees FLUSH_PENDING
-  for (spin_wait wait; in_access() && raised(FLUSH_PENDING); wait.once()) poll_interrupts();
+  for (spin_wait wait; in_access() && raised(FLUSH_PENDING); wait.once())
+    poll_interrupts();
   lower(FLUSH_PENDING);
 }
 

@@ -1,31 +1,34 @@
 // The software TLB of a CPU, natively.
 //
-// An entry is {tag, addend}: host address = virtual address + addend. The tag is one word, compared as a whole:
+// An entry is {tag, addend}: host address = virtual address + addend. The tag is one word, compared as a
+// whole:
 //
 //   63                          12 11    7 6 5 4 3 2 0
 //   [ page of the virtual address | epoch | 0 0 H R 000 ]
 //
-//   R  loads only: a store needs a walk, because it is forbidden or not yet recorded in the page table (dirty)
-//   H  was cached while entries for 2 MiB pages existed
+//   R  loads only: a store needs a walk, because it is forbidden or not yet recorded in the page table
+//   (dirty) H  was cached while entries for 2 MiB pages existed
 //
-// An access compares with (address & page-and-alignment mask) | control, so one comparison checks the page, that the
-// access is aligned, and everything that `control` says: a full flush is a new epoch; H makes accesses look
-// among the 2 MiB pages first; the attention bits (5, 6), which no entry has, make every access miss until the CPU has
-// looked into why. Two direct-mapped arrays of entries, one for each page size, reach 1 GiB each.
+// An access compares with (address & page-and-alignment mask) | control, so one comparison checks the page,
+// that the access is aligned, and everything that `control` says: a full flush is a new epoch; H makes
+// accesses look among the 2 MiB pages first; the attention bits (5, 6), which no entry has, make every access
+// miss until the CPU has looked into why. Two direct-mapped arrays of entries, one for each page size, reach
+// 1 GiB each.
 //
-// Invariant: once invalidate_remote() has returned, no access of the target goes through a translation that it
-// covers. Why:
-//   loads   read the entry, the data, then the entry again. If it was still there, so was it when the data was
+// Invariant: once invalidate_remote() has returned, no access of the target goes through a translation that
+// it covers. Why:
+//   loads   read the entry, the data, then the entry again. If it was still there, so was it when the data
+//   was
 //           read, which is before the invalidation. Loads store nothing.
 //   stores  cannot be taken back, so they announce themselves: in_access = 1; light barrier; look; store;
-//           in_access = 0. Only if the invalidator removed an entry that lets stores through does it wait for such
-//           an access: it raises attention and waits until the target, at its next access, acknowledges; if that takes
-//           long it pays the heavy barrier and waits for in_access == 0 instead.
+//           in_access = 0. Only if the invalidator removed an entry that lets stores through does it wait for
+//           such an access: it raises attention and waits until the target, at its next access, acknowledges;
+//           if that takes long it pays the heavy barrier and waits for in_access == 0 instead.
 //   fills   come from a page-table walk that may have read what has been changed meanwhile. A fill writes
-//           the entry, then looks whether `flush_seq` moved since before the walk; the invalidator moves it, then
-//           looks at the entry. One of them sees the other.
-// Invalidations of one TLB exclude each other (flush_seq is odd while one is at work), so one that finds nothing to
-// remove cannot overtake another that still waits for a store.
+//           the entry, then looks whether `flush_seq` moved since before the walk; the invalidator moves it,
+//           then looks at the entry. One of them sees the other.
+// Invalidations of one TLB exclude each other (flush_seq is odd while one is at work), so one that finds
+// nothing to remove cannot overtake another that still waits for a store.
 #pragma once
 
 #include "sync/native/asymmetric.h"
@@ -42,7 +45,7 @@ struct mapping {
 };
 
 class tlb_t {
-public:
+ public:
   static constexpr unsigned SMALL_BITS = 18; ///< 4 KiB entries: 1 GiB
   static constexpr unsigned HUGE_BITS = 9;   ///< 2 MiB entries: 1 GiB
   /// Ranges of more entries than this are flushed by dropping everything.
@@ -60,8 +63,8 @@ public:
   template <class T> bool store(vaddr_t va, T value);
   /// A read-modify-write: access(ref<T>), made where a store may be made.
   template <class T, class F> bool update(vaddr_t va, F&& access);
-  /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that covers it completes
-  /// meanwhile: it must be short and must not wait.
+  /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that covers it
+  /// completes meanwhile: it must be short and must not wait.
   template <class F> bool span(vaddr_t va, bool write, F&& access);
 
   // ---- the owner's walks ----
@@ -70,11 +73,12 @@ public:
   struct walk_token {
     u32 flush_seq;
   };
-  /// Serves whatever asks for attention, then begins a walk. No table that it may be in is freed before its end.
+  /// Serves whatever asks for attention, then begins a walk. No table that it may be in is freed before its
+  /// end.
   walk_token walk_begin(site = {});
   void walk_end(site = {});
-  /// Caches what the walk found, unless an invalidation came in between. Always false: the access goes through
-  /// the TLB. (A TLB that caches nothing makes the access here, and returns true.)
+  /// Caches what the walk found, unless an invalidation came in between. Always false: the access goes
+  /// through the TLB. (A TLB that caches nothing makes the access here, and returns true.)
   template <class T, class F> bool complete(walk_token token, vaddr_t va, const mapping& m, F&&) {
     fill(token, va, m);
     return false;
@@ -106,7 +110,7 @@ public:
   /// By the owner, outside accesses: acknowledges FLUSH_PENDING.
   void acknowledge();
 
-private:
+ private:
   struct entry {
     std::atomic<u64> tag;
     std::atomic<u64> addend; ///< written by the owner only
@@ -168,7 +172,8 @@ private:
       word.store(word.load(std::memory_order_relaxed) | u64{1} << n % 64, std::memory_order_relaxed);
     }
     void clear() {
-      for (auto& word : words) word.store(0, std::memory_order_relaxed);
+      for (auto& word : words)
+        word.store(0, std::memory_order_relaxed);
     }
   };
 
@@ -231,7 +236,8 @@ template <class T> [[gnu::always_inline]] inline bool tlb_t::load(vaddr_t va, T&
   value = reinterpret_cast<std::atomic<T>*>(h.host(va))->load(std::memory_order_relaxed);
   // the data before the second look; pairs with the barrier that ends tlb_broadcast()
   std::atomic_thread_fence(std::memory_order_acquire);
-  return h.at->tag.load(std::memory_order_relaxed) == h.tag && control_.load(std::memory_order_relaxed) == control;
+  return h.at->tag.load(std::memory_order_relaxed) == h.tag &&
+         control_.load(std::memory_order_relaxed) == control;
 }
 
 template <class T> [[gnu::always_inline]] inline bool tlb_t::store(vaddr_t va, T value) {
