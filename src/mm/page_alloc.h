@@ -27,6 +27,7 @@ public:
   page_allocator& operator=(const page_allocator&) = delete;
 
   zone& frames() { return zone_; }
+  const zone& frames() const { return zone_; }
 
 private:
   Machine& machine_;

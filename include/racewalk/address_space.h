@@ -1,0 +1,133 @@
+// Address spaces in user space: what a program that links the library includes.
+//
+//   racewalk::System system(1 << 30, 2);           // a machine: 1 GiB, 2 CPUs
+//   racewalk::AddressSpace space(system);
+//   std::jthread([&] {
+//     racewalk::CpuSession cpu(system, 0, space);  // this thread is CPU 0 and runs in the space
+//     auto at = space.mmap(1 << 20).value();
+//     cpu->store<std::uint64_t>(at, 42);           // as a program's store: through the TLB, faulting pages in
+//     auto pin = space.pin(at, 1).value();         // its memory stays, whatever becomes of the mapping
+//   });
+//
+// Threads that use an address space are CPUs; mmap and its like may also be called by a thread that is none, at some
+// cost. All functions may be called at any time by any number of threads, unless they say otherwise. What goes wrong
+// is a value: the error of the system call of that name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "machine/cpu.h"
+#include "mm/gup.h"
+#include "mm/mm_types.h"
+#include "mm/page_alloc.h"
+#include "racewalk/expected.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// A machine and the allocator of its memory.
+class System {
+public:
+  /// `cpus`: how many threads can be CPUs at a time, 1 to 63. Throws std::bad_alloc or std::invalid_argument.
+  System(std::uint64_t bytes, unsigned cpus);
+  System(const System&) = delete;
+  System& operator=(const System&) = delete;
+
+  [[nodiscard]] Machine& machine() { return machine_; }
+  [[nodiscard]] unsigned cpus() const { return machine_.nr_cpus() - 1; }
+  /// Frames that nobody uses. Exact once threads and their RCU callbacks are done: settle().
+  [[nodiscard]] std::uint64_t free_frames() const { return allocator_.frames().nr_free(); }
+  [[nodiscard]] std::uint64_t total_frames() const { return allocator_.frames().nr_frames(); }
+  /// Waits until everything that has been given back so far is free. Not while this thread holds anything up.
+  void settle();
+  /// Which of its allocations fail, for tests of what callers do then.
+  [[nodiscard]] fault_attr& fail_page_alloc() { return allocator_.frames().fail_page_alloc; }
+
+private:
+  friend class HouseCpu;
+  Machine machine_;
+  page_allocator allocator_;
+  std::mutex house_cpu_; ///< held by the thread that is the last CPU
+};
+
+enum class Access : std::uint8_t { none, read, read_write };
+
+/// Pages that stay where they are, with their content, until this object goes away: also when their mapping does.
+class PinnedPages {
+public:
+  PinnedPages(System& system, std::vector<page*> pages) : system_(&system), pages_(std::move(pages)) {}
+  PinnedPages(PinnedPages&& other) noexcept
+      : system_(other.system_), pages_(std::exchange(other.pages_, {})) {}
+  PinnedPages& operator=(PinnedPages&& other) noexcept {
+    std::swap(system_, other.system_);
+    std::swap(pages_, other.pages_);
+    return *this;
+  }
+  ~PinnedPages();
+
+  [[nodiscard]] std::size_t size() const { return pages_.size(); }
+  /// The memory of the nth page, PAGE_SIZE bytes, as a device would see it.
+  [[nodiscard]] std::span<std::byte> operator[](std::size_t n) const;
+
+private:
+  System* system_;
+  std::vector<page*> pages_;
+};
+
+class AddressSpace {
+public:
+  /// Throws std::system_error if there is no memory.
+  explicit AddressSpace(System& system);
+  /// No CpuSession runs in it any more.
+  ~AddressSpace();
+  AddressSpace(const AddressSpace&) = delete;
+  AddressSpace& operator=(const AddressSpace&) = delete;
+
+  /// Memory that is zero, somewhere; each page takes a frame when it is first used.
+  expected<vaddr_t> mmap(std::uint64_t bytes, Access access = Access::read_write);
+  /// The same at an address of the caller's choice, in place of what was mapped there.
+  expected<vaddr_t> mmap_fixed(vaddr_t at, std::uint64_t bytes, Access access = Access::read_write);
+  expected<void> munmap(vaddr_t start, std::uint64_t bytes);
+  expected<void> mprotect(vaddr_t start, std::uint64_t bytes, Access access);
+  enum class HugePages : std::uint8_t { no, yes };
+  /// Whether pages that are first used from now on are huge where they fit.
+  expected<void> madvise(vaddr_t start, std::uint64_t bytes, HugePages huge);
+
+  /// Pins the pages from the one that holds `start` on, for writing unless `access` is read. Fails if not all of them
+  /// are mapped with that access. Faults them in if need be.
+  expected<PinnedPages> pin(vaddr_t start, std::size_t pages, Access access = Access::read_write);
+
+  [[nodiscard]] System& system() { return system_; }
+  /// The manager's own view, for those who use its functions (mm/mmap.h, mm/gup.h) directly.
+  [[nodiscard]] mm_struct& mm() { return *mm_; }
+
+private:
+  System& system_;
+  std::unique_ptr<mm_struct> mm_;
+};
+
+/// Makes the calling thread a CPU while it lives, running in an address space.
+class CpuSession {
+public:
+  /// Throws std::logic_error if the CPU does not exist or is taken, or the thread is a CPU already.
+  CpuSession(System& system, unsigned id, AddressSpace& space);
+  ~CpuSession();
+  CpuSession(const CpuSession&) = delete;
+  CpuSession& operator=(const CpuSession&) = delete;
+
+  Cpu* operator->() { return &cpu_; }
+  Cpu& operator*() { return cpu_; }
+  /// Runs in another address space from now on.
+  void switch_to(AddressSpace& space);
+
+private:
+  cpu_binding binding_;
+  Cpu& cpu_;
+};
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,135 @@
+// The public face (racewalk/address_space.h): Linux's calls with typed errors.
+#include "racewalk/address_space.h"
+
+#include <optional>
+#include <stdexcept>
+
+#include "mm/mmap.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Lets a thread that is no CPU make system calls: it becomes the machine's last CPU, one such thread at a time.
+class HouseCpu {
+public:
+  explicit HouseCpu(System& system) {
+    if (raw_smp_processor_id() != NO_CPU) {
+      if (run_context != &system.machine_) throw std::logic_error("this thread is a CPU of another system");
+      return;
+    }
+    turn_ = std::unique_lock(system.house_cpu_);
+    binding_.emplace(system.machine_, system.cpus());
+  }
+
+private:
+  std::unique_lock<std::mutex> turn_; // outlives the binding
+  std::optional<cpu_binding> binding_;
+};
+
+// ---- System ----------------------------------------------------------------------------------------------
+
+System::System(std::uint64_t bytes, unsigned cpus) : machine_(bytes, cpus + 1), allocator_(machine_) {}
+
+void System::settle() {
+  rcu_barrier();
+  allocator_.frames().drain_all_pages();
+}
+
+// ---- AddressSpace ----------------------------------------------------------------------------------------
+
+namespace {
+
+int prot_of(Access access) {
+  switch (access) {
+  case Access::none:
+    return PROT_NONE;
+  case Access::read:
+    return PROT_READ;
+  case Access::read_write:
+    break;
+  }
+  return PROT_READ | PROT_WRITE;
+}
+
+expected<void> outcome(int error) {
+  if (error == 0) return {};
+  return static_cast<std::errc>(-error);
+}
+
+expected<vaddr_t> mapped(long addr) {
+  if (addr < 0) return static_cast<std::errc>(-addr);
+  return static_cast<vaddr_t>(addr);
+}
+
+} // namespace
+
+AddressSpace::AddressSpace(System& system) : system_(system), mm_(std::make_unique<mm_struct>()) {
+  HouseCpu cpu(system_);
+  outcome(mm_init(*mm_)).value();
+}
+
+AddressSpace::~AddressSpace() {
+  HouseCpu cpu(system_);
+  exit_mmap(*mm_);
+}
+
+expected<vaddr_t> AddressSpace::mmap(std::uint64_t bytes, Access access) {
+  HouseCpu cpu(system_);
+  return mapped(vm_mmap(*mm_, 0, bytes, prot_of(access), MAP_PRIVATE | MAP_ANONYMOUS));
+}
+
+expected<vaddr_t> AddressSpace::mmap_fixed(vaddr_t at, std::uint64_t bytes, Access access) {
+  HouseCpu cpu(system_);
+  return mapped(vm_mmap(*mm_, at, bytes, prot_of(access), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED));
+}
+
+expected<void> AddressSpace::munmap(vaddr_t start, std::uint64_t bytes) {
+  HouseCpu cpu(system_);
+  return outcome(vm_munmap(*mm_, start, bytes));
+}
+
+expected<void> AddressSpace::mprotect(vaddr_t start, std::uint64_t bytes, Access access) {
+  HouseCpu cpu(system_);
+  return outcome(vm_mprotect(*mm_, start, bytes, prot_of(access)));
+}
+
+expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, HugePages huge) {
+  HouseCpu cpu(system_);
+  return outcome(vm_madvise(*mm_, start, bytes, huge == HugePages::yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+}
+
+expected<PinnedPages> AddressSpace::pin(vaddr_t start, std::size_t pages, Access access) {
+  HouseCpu cpu(system_);
+  std::vector<page*> pinned(pages);
+  const gup_flags flags = access == Access::read_write ? FOLL_WRITE : FOLL_NONE;
+  const long got = pin_user_pages_fast(*mm_, start, pages, flags, pinned.data());
+  if (got < 0) return static_cast<std::errc>(-got);
+  if (static_cast<std::size_t>(got) == pages) return PinnedPages(system_, std::move(pinned));
+  unpin_user_pages(pinned.data(), static_cast<u64>(got));
+  return std::errc::bad_address;
+}
+
+// ---- PinnedPages -----------------------------------------------------------------------------------------
+
+PinnedPages::~PinnedPages() {
+  if (pages_.empty()) return;
+  machine_scope machine(system_->machine());
+  unpin_user_pages(pages_.data(), pages_.size());
+}
+
+std::span<std::byte> PinnedPages::operator[](std::size_t n) const {
+  machine_scope machine(system_->machine());
+  return {static_cast<std::byte*>(page_address(pages_[n])), PAGE_SIZE};
+}
+
+// ---- CpuSession ------------------------------------------------------------------------------------------
+
+CpuSession::CpuSession(System& system, unsigned id, AddressSpace& space)
+    : binding_(system.machine(), id < system.cpus() ? id : NO_CPU), cpu_(this_cpu()) {
+  switch_to(space);
+}
+
+CpuSession::~CpuSession() { cpu_.switch_mm(nullptr); }
+
+void CpuSession::switch_to(AddressSpace& space) { cpu_.switch_mm(&space.mm().context); }
+
+} // namespace racewalk::inline RACEWALK_BACKEND

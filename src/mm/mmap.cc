@@ -1,0 +1,443 @@
+// What keeps the areas right: an area in a tree covers at least a page, overlaps no other, and is never mergeable with
+// its neighbour for long (an operation that made it so merges it). Areas change under the mmap_lock of their region
+// and their own vm_lock, both for writing.
+#include "mm/mmap.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "machine/cpu.h"
+#include "mm/huge_memory.h"
+#include "mm/memory.h"
+#include "mm/mprotect.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+constexpr u64 page_align(u64 bytes) { return (bytes + PAGE_SIZE - 1) & PAGE_MASK; }
+constexpr vaddr_t align_up(vaddr_t addr, u64 size) { return (addr + size - 1) & ~(size - 1); }
+
+// ---- the regions of a range ------------------------------------------------------------------------------
+
+/// The regions that a range touches, locked for writing, lowest first.
+class regions_guard {
+public:
+  regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS
+      : mm_(mm), start_(start), end_(end) {
+    const u64 size = geometry().size(geometry().root_level());
+    for (vaddr_t addr = start; addr < end && ok_; addr = (addr & ~(size - 1)) + size)
+      ok_ = mm.region(addr) != nullptr;
+    for_each([](mmap_region& region, vaddr_t, vaddr_t) NO_THREAD_SAFETY_ANALYSIS { down_write(region.mmap_lock); });
+  }
+  ~regions_guard() NO_THREAD_SAFETY_ANALYSIS {
+    for_each([](mmap_region& region, vaddr_t, vaddr_t) NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
+  }
+  regions_guard(const regions_guard&) = delete;
+  regions_guard& operator=(const regions_guard&) = delete;
+
+  /// False if memory for a region was short; then nothing is locked.
+  [[nodiscard]] bool ok() const { return ok_; }
+
+  /// Calls visit(region, start, end) with the part of the range that lies in each region.
+  template <class F> void for_each(F&& visit) const {
+    if (!ok_) return;
+    for (vaddr_t addr = start_; addr < end_;) {
+      mmap_region& region = *mm_.existing_region(addr);
+      visit(region, addr, std::min(end_, region.end));
+      addr = region.end;
+    }
+  }
+
+private:
+  mm_struct& mm_;
+  const vaddr_t start_;
+  const vaddr_t end_;
+  bool ok_ = true;
+};
+
+// ---- cutting and joining areas ---------------------------------------------------------------------------
+
+/// Calls visit(vma) for the areas of a region that overlap [start, end), in order. visit may erase the area.
+template <class F> void for_each_vma(mmap_region& region, vaddr_t start, vaddr_t end, F&& visit) {
+  while (start < end) {
+    vm_area_struct* vma = region.areas.find_vma(start);
+    if (vma == nullptr || vma->vm_start >= end) return;
+    start = vma->vm_end;
+    visit(*vma);
+  }
+}
+
+void detach(mmap_region& region, vm_area_struct& vma) {
+  region.areas.erase(vma);
+  {
+    write_guard vm_lock(vma.vm_lock);
+    vma.attached = false;
+  }
+  region.vm_area_free(vma);
+}
+
+void attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, vm_flags_t flags) {
+  {
+    write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
+    vma.vm_start = start;
+    vma.vm_end = end;
+    vma.vm_flags = flags;
+    vma.attached = true;
+  }
+  region.areas.insert(vma);
+}
+
+/// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has changed.
+bool split_vma(mmap_region& region, vaddr_t addr) {
+  vm_area_struct* vma = region.areas.find_vma(addr);
+  if (vma == nullptr || vma->vm_start >= addr) return true;
+  if (region.areas.size() >= MAX_MAP_COUNT || !region.areas.preallocate()) return false;
+  vm_area_struct* upper = region.vm_area_alloc(*vma->vm_mm);
+  if (upper == nullptr) return false;
+  const vaddr_t end = vma->vm_end;
+  bool cut = false;
+  {
+    write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
+    cut = split_huge_pmd_address(*vma, addr);
+    if (cut) vma->vm_end = addr;
+  }
+  if (cut)
+    attach(region, *upper, addr, end, vma->vm_flags);
+  else
+    region.vm_area_free(*upper);
+  return cut;
+}
+
+/// Joins the area that ends at `addr` and the one that begins there, if both are there and alike.
+void merge_vmas(mmap_region& region, vaddr_t addr) {
+  if (addr == region.start || addr == region.end) return;
+  vm_area_struct* prev = region.areas.find_vma(addr - 1);
+  vm_area_struct* next = region.areas.find_vma(addr);
+  if (prev == nullptr || next == nullptr || prev->vm_end != addr || next->vm_start != addr ||
+      prev->vm_flags != next->vm_flags)
+    return;
+  const vaddr_t end = next->vm_end;
+  detach(region, *next);
+  write_guard vm_lock(prev->vm_lock);
+  prev->vm_end = end;
+}
+
+// ---- holes -----------------------------------------------------------------------------------------------
+
+/// Where the region has room for `len` bytes, or its end if it has none. Holes below free_area_cache are known to be
+/// no larger than cached_hole_size.
+vaddr_t find_hole(mmap_region& region, u64 len, u64 align) {
+  const vaddr_t base = std::max(region.start, vaddr_t{PAGE_SIZE}); // the null page is nobody's
+  if (len <= region.cached_hole_size) {
+    region.free_area_cache = base;
+    region.cached_hole_size = 0;
+  }
+  for (;;) {
+    const vaddr_t from = std::max(region.free_area_cache, base);
+    vaddr_t hole = from;
+    for (;;) {
+      const vaddr_t addr = align_up(hole, align);
+      const vm_area_struct* vma = region.areas.find_vma(hole);
+      const vaddr_t hole_end = vma == nullptr ? region.end : vma->vm_start;
+      if (addr < hole_end && len <= hole_end - addr) {
+        region.free_area_cache = addr == hole ? addr + len : hole;
+        return addr;
+      }
+      if (hole_end > hole) region.cached_hole_size = std::max(region.cached_hole_size, hole_end - hole);
+      if (vma == nullptr) break;
+      hole = vma->vm_end;
+    }
+    if (from == base) return region.end;
+    region.free_area_cache = base; // once more from the bottom
+    region.cached_hole_size = 0;
+  }
+}
+
+/// A hole has appeared that begins at `addr`.
+void note_hole(mmap_region& region, vaddr_t addr) { region.free_area_cache = std::min(region.free_area_cache, addr); }
+
+// ---- unmapping -------------------------------------------------------------------------------------------
+
+/// Cuts what crosses the ends of the range. False when memory is short.
+bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
+  bool cut = true;
+  regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
+    if (from == start) cut = cut && split_vma(region, start);
+    if (to == end && end != region.end) cut = cut && split_vma(region, end);
+  });
+  return cut;
+}
+
+/// Whether the range has pages or tables of its own, which unmap_region() would find. Nobody adds any meanwhile.
+bool anything_populated(const mm_struct& mm, const unmap_range& range) {
+  const auto unneeded = [&](unsigned level, vaddr_t addr) {
+    const u64 size = geometry().size(level);
+    const vaddr_t first = addr & ~(size - 1);
+    return first >= range.floor && first + size <= range.ceiling;
+  };
+  for (vaddr_t addr = range.start; addr < range.end;) {
+    const pgdp_t pgdp = pgd_offset(mm, addr);
+    const pgd_t pgd = pgdp_get(pgdp);
+    if (!pgd_present(pgd)) {
+      addr = pgd_addr_end(addr, range.end);
+      continue;
+    }
+    if (!pgd_folded() && unneeded(PGD_LEVEL, addr)) return true;
+    const pudp_t pudp = pud_offset(pgdp, pgd, addr);
+    const pud_t pud = pudp_get(pudp);
+    if (!pud_present(pud)) {
+      addr = pud_addr_end(addr, range.end);
+      continue;
+    }
+    if (!pud_folded() && unneeded(PUD_LEVEL, addr)) return true;
+    if (!pmd_none(pmdp_get(pmd_offset(pudp, pud, addr)))) return true;
+    addr = pmd_addr_end(addr, range.end);
+  }
+  return false;
+}
+
+/// Takes the areas of [start, end), whose ends cross no area, and all they map away.
+void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end) {
+  vaddr_t first = end;
+  vaddr_t last = start;
+  for_each_vma(region, start, end, [&](vm_area_struct& vma) {
+    first = std::min(first, vma.vm_start);
+    last = std::max(last, vma.vm_end);
+    detach(region, vma);
+  });
+  if (first >= last) return;
+  const vm_area_struct* prev = region.areas.find_vma_prev(first);
+  const vm_area_struct* next = region.areas.find_vma(last);
+  const vaddr_t floor = prev == nullptr ? region.start : prev->vm_end;
+  note_hole(region, floor);
+  const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
+  if (anything_populated(mm, range)) unmap_region(mm, range);
+}
+
+} // namespace
+
+// ---- mmap ------------------------------------------------------------------------------------------------
+
+namespace {
+
+vm_flags_t calc_vm_flags(int prot) {
+  return ((prot & PROT_READ) != 0 ? VM_READ : VM_NONE) | ((prot & PROT_WRITE) != 0 ? VM_WRITE : VM_NONE) |
+         ((prot & PROT_EXEC) != 0 ? VM_EXEC : VM_NONE);
+}
+
+/// Memory for one more area in each region. False if it is short, or a region has too many.
+bool make_room(const regions_guard& regions, mm_struct& mm) {
+  bool room = true;
+  regions.for_each([&](mmap_region& region, vaddr_t, vaddr_t) {
+    room = room && region.areas.size() < MAX_MAP_COUNT && region.areas.preallocate();
+    if (vm_area_struct* vma = room ? region.vm_area_alloc(mm) : nullptr)
+      region.vm_area_free(*vma); // it is there when it is needed
+    else
+      room = false;
+  });
+  return room;
+}
+
+/// Maps [start, end) of a region, where nothing is mapped. make_room() has succeeded.
+void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, vm_flags_t flags) {
+  vm_area_struct* prev = start == region.start ? nullptr : region.areas.find_vma(start - 1);
+  if (prev != nullptr && prev->vm_end == start && prev->vm_flags == flags) {
+    write_guard vm_lock(prev->vm_lock);
+    prev->vm_end = end;
+  } else {
+    attach(region, *region.vm_area_alloc(mm), start, end, flags);
+  }
+  merge_vmas(region, end);
+}
+
+bool anything_mapped(const regions_guard& regions) {
+  bool found = false;
+  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
+    const vm_area_struct* vma = region.areas.find_vma(start);
+    found = found || (vma != nullptr && vma->vm_start < end);
+  });
+  return found;
+}
+
+enum class on_overlap : u8 { unmap, fail };
+
+/// The address, or a negative errno: -EEXIST if something is mapped there that must not be unmapped.
+long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, vm_flags_t flags, on_overlap overlap) {
+  const vaddr_t limit = geometry().address_limit();
+  if (addr >= limit || len > limit - addr) return -ENOMEM;
+  regions_guard regions(mm, addr, addr + len);
+  if (!regions.ok()) return -ENOMEM;
+  if (overlap == on_overlap::fail && anything_mapped(regions)) return -EEXIST;
+  if (!split_at_ends(regions, addr, addr + len) || !make_room(regions, mm)) return -ENOMEM;
+  // from here on nothing fails
+  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
+    unmap_in_region(mm, region, start, end);
+    map_in_region(mm, region, start, end, flags);
+  });
+  return static_cast<long>(addr);
+}
+
+/// mmap where there is room: in the CPU's own region, else in the nearest other.
+long mmap_in_hole(mm_struct& mm, u64 len, vm_flags_t flags) {
+  const unsigned regions = geometry().entries();
+  const u64 region_size = geometry().size(geometry().root_level());
+  const u64 align = len >= pmd_size() ? pmd_size() : PAGE_SIZE;
+  const unsigned home = regions - 1 - smp_processor_id() % regions;
+  for (unsigned i = 0; i < regions; ++i) {
+    const vaddr_t start = u64{(home + regions - i) % regions} * region_size;
+    if (len > region_size) {
+      // more than a region: a run of them that are all empty
+      const long addr = mmap_at(mm, start, len, flags, on_overlap::fail);
+      if (addr != -EEXIST && addr != -ENOMEM) return addr;
+      continue;
+    }
+    regions_guard one(mm, start, start + region_size);
+    if (!one.ok()) return -ENOMEM;
+    mmap_region& region = *mm.existing_region(start);
+    if (region.areas.size() >= MAX_MAP_COUNT) continue;
+    const vaddr_t addr = find_hole(region, len, align);
+    if (addr == region.end) continue;
+    if (!make_room(one, mm)) {
+      note_hole(region, addr);
+      return -ENOMEM;
+    }
+    map_in_region(mm, region, addr, addr + len, flags);
+    return static_cast<long>(addr);
+  }
+  return -ENOMEM;
+}
+
+} // namespace
+
+long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags) {
+  const int type = flags & (MAP_SHARED | MAP_PRIVATE);
+  if (type != MAP_SHARED && type != MAP_PRIVATE) return -EINVAL;
+  if (type == MAP_SHARED || (flags & MAP_ANONYMOUS) == 0) return -EOPNOTSUPP;
+  if (len == 0) return -EINVAL;
+  if (len > geometry().address_limit()) return -ENOMEM;
+  len = page_align(len);
+  const vm_flags_t vm_flags = calc_vm_flags(prot);
+  if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0) {
+    if ((addr & ~PAGE_MASK) != 0) return -EINVAL;
+    return mmap_at(mm, addr, len, vm_flags, (flags & MAP_FIXED_NOREPLACE) != 0 ? on_overlap::fail : on_overlap::unmap);
+  }
+  if (addr != 0) { // a wish
+    const long at = mmap_at(mm, addr & PAGE_MASK, len, vm_flags, on_overlap::fail);
+    if (at > 0) return at;
+  }
+  return mmap_in_hole(mm, len, vm_flags);
+}
+
+// ---- munmap ----------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The page-aligned range of a system call, or `ok` false for one that cannot be.
+struct call_range {
+  bool ok;
+  vaddr_t start;
+  vaddr_t end;
+};
+call_range range_of(vaddr_t start, u64 len) {
+  const vaddr_t limit = geometry().address_limit();
+  if ((start & ~PAGE_MASK) != 0 || start > limit || len > limit - start) return {false, 0, 0};
+  return {true, start, start + page_align(len)};
+}
+
+} // namespace
+
+int vm_munmap(mm_struct& mm, vaddr_t start, u64 len) {
+  const call_range range = range_of(start, len);
+  if (!range.ok || range.start == range.end) return -EINVAL;
+  regions_guard regions(mm, range.start, range.end);
+  if (!regions.ok()) return -ENOMEM;
+  if (!split_at_ends(regions, range.start, range.end)) return -ENOMEM;
+  regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) { unmap_in_region(mm, region, from, to); });
+  return 0;
+}
+
+// ---- mprotect and madvise --------------------------------------------------------------------------------
+
+namespace {
+
+bool fully_mapped(const regions_guard& regions) {
+  bool mapped = true;
+  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
+    for_each_vma(region, start, end, [&](const vm_area_struct& vma) {
+      mapped = mapped && vma.vm_start <= start;
+      start = vma.vm_end;
+    });
+    mapped = mapped && start >= end;
+  });
+  return mapped;
+}
+
+/// Gives the areas of the range, all of it mapped, the flags new_flags(old); rights in the page table follow.
+template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F&& new_flags) {
+  regions_guard regions(mm, start, end);
+  if (!regions.ok() || !fully_mapped(regions) || !split_at_ends(regions, start, end)) return -ENOMEM;
+  regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
+    for_each_vma(region, from, to, [&](vm_area_struct& vma) {
+      const vm_flags_t flags = new_flags(vma.vm_flags);
+      write_guard vm_lock(vma.vm_lock); // no fault by the old flags after this
+      const bool rights_change = ((flags ^ vma.vm_flags) & VM_ACCESS_FLAGS) != 0;
+      vma.vm_flags = flags;
+      if (!rights_change) return;
+      mmu_gather tlb(mm);
+      tlb_gather_mmu(tlb);
+      change_protection(tlb, vma.vm_start, vma.vm_end, vm_get_page_prot(flags));
+      tlb_finish_mmu(tlb);
+    });
+    // join what has become alike: at the ends and in between
+    for (vaddr_t at = to; at > from; at = region.areas.find_vma(at - 1)->vm_start) merge_vmas(region, at);
+    merge_vmas(region, from);
+  });
+  return 0;
+}
+
+} // namespace
+
+int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
+  if ((prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)) != 0) return -EINVAL;
+  const call_range range = range_of(start, len);
+  if (!range.ok) return (start & ~PAGE_MASK) != 0 ? -EINVAL : -ENOMEM;
+  return modify_range(mm, range.start, range.end,
+                      [rights = calc_vm_flags(prot)](vm_flags_t old) { return (old & ~VM_ACCESS_FLAGS) | rights; });
+}
+
+int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
+  if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE) return -EINVAL;
+  const call_range range = range_of(start, len);
+  if (!range.ok) return -EINVAL;
+  return modify_range(mm, range.start, range.end, [advice](vm_flags_t old) {
+    return advice == MADV_HUGEPAGE ? old | VM_HUGEPAGE : old & ~VM_HUGEPAGE;
+  });
+}
+
+// ---- life of an mm ---------------------------------------------------------------------------------------
+
+int mm_init(mm_struct& mm) {
+  static std::atomic<u64> last_ctx_id{0};
+  mm.context.ctx_id = last_ctx_id.fetch_add(1) + 1;
+  mm.context.fault = do_user_addr_fault;
+  return pgd_alloc(mm) ? 0 : -ENOMEM;
+}
+
+void exit_mmap(mm_struct& mm) {
+  for (unsigned cpu = 0; cpu < machine().nr_cpus(); ++cpu)
+    VM_BUG_ON(machine().cpu(cpu).current_mm() == &mm.context, "INV-TLB", "a CPU still runs in an mm that goes away");
+  const u64 size = geometry().size(geometry().root_level());
+  for (vaddr_t start = 0; start < geometry().address_limit(); start += size) {
+    mmap_region* region = mm.existing_region(start);
+    if (region == nullptr) continue;
+    write_guard mmap_lock(region->mmap_lock);
+    unmap_in_region(mm, *region, region->start, region->end);
+  }
+  add_mm_counter(mm, MM_PGTABLES, -1);
+  pagetable_free(pfn_to_page(mm.context.pgd));
+  VM_BUG_ON(get_mm_counter(mm, MM_ANONPAGES) != 0, "INV-RSS", "an mm is gone, some of its pages are not");
+  VM_BUG_ON(get_mm_counter(mm, MM_PGTABLES) != 0, "INV-RSS", "an mm is gone, some of its tables are not");
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,12 @@
+// Changing the rights of what is mapped (M19).
+#pragma once
+
+#include "mm/mmu_gather.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Gives the present entries of [start, end) these rights; the gather flushes those that lost one. No huge entry
+/// crosses the ends. Caller keeps faults out, by the area's vm_lock for writing.
+void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot, site s = RW_HERE);
+
+} // namespace racewalk::inline RACEWALK_BACKEND
