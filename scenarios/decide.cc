@@ -33,9 +33,9 @@ decision run_with(const scenario& s, const variant& v, const arch_desc& arch, ex
   explore::explorer e(world->program, std::move(options));
   decision d{run(e), {}, {}};
   if (!d.outcome.failures.empty()) {
-    const explore::graph& g = d.outcome.failures.front().execution;
-    d.steps = explore::steps_of(g, e.places(), chosen.model, world->names);
-    d.schedule = explore::schedule_of(g);
+    const explore::failure& lost = d.outcome.failures.front();
+    d.steps = explore::steps_of(lost, e.places(), chosen.model, world->names);
+    d.schedule = explore::schedule_of(lost);
   }
   return d;
 }

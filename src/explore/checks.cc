@@ -14,11 +14,12 @@ bool inside(const event& free, const void* addr) {
 } // namespace
 
 /// Records the failure of the current graph; the search goes on for a while to find a shorter one.
-void explorer::fail(const char* invariant, std::string text, site where, unsigned thread_id) {
+void explorer::fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss,
+                    eid after) {
   execution_over_ = true;
   const u64 done = result_.executions + result_.blocked;
   if (result_.failures.empty()) shrink_until_ = done + options_.shrink_executions;
-  failure f{g(), invariant, std::move(text), where, thread_id};
+  failure f{g(), invariant, std::move(text), where, thread_id, loss, after};
   if (result_.failures.empty()) {
     result_.failures.push_back(std::move(f));
     return;
@@ -36,7 +37,7 @@ void explorer::check_access(eid id) {
     if (g()[f].kind != event_kind::free_object || !inside(g()[f], places_[a.loc].addr)) continue;
     if (performed_order(options_.model, g()).before(id, f)) continue;
     result_.executions++;
-    fail("INV-UAF", "the memory it uses has been freed", a.where, a.thread);
+    fail("INV-UAF", "the memory it uses has been freed", a.where, a.thread, id, f);
     return;
   }
 }
@@ -48,7 +49,7 @@ void explorer::check_free(eid id) {
     const event& e = g()[a];
     if (e.kind == event_kind::free_object && e.object == f.object) {
       result_.executions++;
-      fail("INV-UAF", "the memory is freed twice", f.where, f.thread);
+      fail("INV-UAF", "the memory is freed twice", f.where, f.thread, id, a);
       return;
     }
     if (!(e.is_read() || e.is_write()) || e.thread == f.thread || e.counts_sections || e.section_end ||
@@ -57,7 +58,7 @@ void explorer::check_free(eid id) {
     if (!performed) performed = std::make_unique<performed_order>(options_.model, g());
     if (performed->before(a, id)) continue;
     result_.executions++;
-    fail("INV-UAF", "the memory is freed while another thread may still use it", e.where, e.thread);
+    fail("INV-UAF", "the memory it uses has been freed", e.where, e.thread, a, id);
     return;
   }
 }

@@ -57,6 +57,8 @@ struct failure {
   std::string text;
   site where;
   unsigned thread = 0; ///< that noticed; MAX_THREADS: the property of the final state
+  eid loss = NONE;     ///< the event that breaks it, if it is one
+  eid after = NONE;    ///< what must be told before it for that to be seen
 };
 
 struct outcome {
@@ -185,7 +187,8 @@ class explorer final : public engine {
   void check_access(eid id);
   void check_free(eid id);
   void check_race(eid id);
-  void fail(const char* invariant, std::string text, site where, unsigned thread_id);
+  void fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss = NONE,
+            eid after = NONE);
   void report_deadlock();
 
   // the fibres (steps.cc)

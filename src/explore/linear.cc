@@ -6,12 +6,8 @@
 namespace racewalk::explore {
 
 std::string function_name(const site& where) {
-  std::string s = where.function_name();
-  if (const auto lambda = s.find("::<lambda"); lambda != std::string::npos) s.resize(lambda);
-  if (const auto with = s.find(" [with "); with != std::string::npos) s.resize(with);
-  if (const auto paren = s.find('('); paren != std::string::npos) s.resize(paren);
-  if (const auto scope = s.find_last_of(": "); scope != std::string::npos) s.erase(0, scope + 1);
-  return s;
+  const std::string name = where.function;
+  return name == "operator()" ? "scenario" : name.substr(0, name.find('<'));
 }
 
 namespace {
@@ -95,14 +91,15 @@ std::vector<eid> shortest_order(const graph& g, const successors& next) {
 
 } // namespace
 
-std::vector<eid> linearise(const graph& g) {
+std::vector<eid> linearise(const graph& g, eid first, eid second) {
   for (const int keep : {2, 1, 0}) { // everything in one order; or at least the writes; or causality alone
     successors next(g.size());
     add_causality(g, next);
     if (keep) add_one_memory(g, next, keep == 2);
+    if (first < NONE && second < NONE) next[first].push_back(second);
     if (std::vector<eid> order = shortest_order(g, next); !order.empty()) return order;
   }
-  return {};
+  return first < NONE ? linearise(g) : std::vector<eid>{};
 }
 
 unsigned length_of(const graph& g) { return switches(g, linearise(g)) * MAX_EVENTS + g.size(); }
@@ -192,11 +189,12 @@ std::string short_file(const char* path) {
 
 } // namespace
 
-std::vector<step> steps_of(const graph& g, const locations& places, memory_model m, const naming& names) {
+std::vector<step> steps_of(const failure& f, const locations& places, memory_model m, const naming& names) {
+  const graph& g = f.execution;
   std::vector<step> steps;
   std::vector<std::size_t> row(g.size(), 0);
   std::vector<eid> newest(places.size(), INIT);
-  for (const eid id : linearise(g)) {
+  for (const eid id : linearise(g, f.after, f.loss)) {
     const event& e = g[id];
     const bool half_shown = e.is_write() && e.rmw; // the read half showed both
     if (e.is_write()) newest[e.loc] = id;
@@ -207,9 +205,10 @@ std::vector<step> steps_of(const graph& g, const locations& places, memory_model
     s.event = id;
     s.thread = e.thread;
     s.function = function_name(e.where);
-    s.file = short_file(e.where.file_name());
-    s.line = e.where.line();
+    s.file = short_file(e.where.file);
+    s.line = e.where.line;
     s.text = std::move(text);
+    s.loses = id == f.loss;
     if (e.is_read() && !e.counts_sections && e.rf != newest[e.loc]) {
       s.stale = true;
       const eid w = newest[e.loc];
@@ -223,12 +222,23 @@ std::vector<step> steps_of(const graph& g, const locations& places, memory_model
     steps.push_back(std::move(s));
     row[id] = steps.size();
   }
+  if (f.loss == NONE && f.thread < MAX_THREADS) { // noticed between two events
+    step s;
+    s.thread = f.thread;
+    s.function = function_name(f.where);
+    s.file = short_file(f.where.file);
+    s.line = f.where.line;
+    s.text = f.text;
+    s.loses = true;
+    steps.push_back(std::move(s));
+  }
   return steps;
 }
 
-std::vector<choice> schedule_of(const graph& g) {
+std::vector<choice> schedule_of(const failure& f) {
+  const graph& g = f.execution;
   std::vector<choice> schedule;
-  for (const eid id : linearise(g)) {
+  for (const eid id : linearise(g, f.after, f.loss)) {
     const event& e = g[id];
     if (e.is_write() && e.rmw) continue; // follows its read
     choice c;

@@ -8,16 +8,25 @@
 // Invariant: the sequence of calls a thread makes is a function of the values its earlier calls returned.
 #pragma once
 
-#include <source_location>
+#include <cstddef>
 
 #include "sync/types.h"
 
 namespace racewalk::inline model {
 
-/// Where in the source an access was asked for.
-using site = std::source_location;
+/// Where in the source an access was asked for. (Not std::source_location: clang 14 has none.)
+struct site {
+  const char* file = "";
+  const char* function = "";
+  unsigned line = 0;
+
+  static constexpr site here(const char* file = __builtin_FILE(), const char* function = __builtin_FUNCTION(),
+                             unsigned line = __builtin_LINE()) {
+    return {file, function, line};
+  }
+};
 /// The default argument of a `site` parameter.
-#define RW_HERE std::source_location::current()
+#define RW_HERE ::racewalk::site::here()
 
 /// The read event that a value came from, in its thread's order; 0: none.
 struct dep_t {

@@ -228,40 +228,40 @@ void might_sleep(const char* what, site s) {
   (void)what;
 }
 
-void spin_lock(spinlock_t& l, site s) {
+void spin_lock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   acquire(l.word, take, s);
   count_spinlock(1);
 }
-bool spin_trylock(spinlock_t& l, site s) {
+bool spin_trylock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   if (!try_acquire(l.word, take, s)) return false;
   count_spinlock(1);
   return true;
 }
-void spin_unlock(spinlock_t& l, site s) {
+void spin_unlock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   smp_store_release(l.word, 0, s);
   count_spinlock(-1);
 }
 
-void mutex_lock(mutex_t& m, site s) {
+void mutex_lock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a mutex", s);
   acquire(m.word, take, s);
 }
-bool mutex_trylock(mutex_t& m, site s) { return try_acquire(m.word, take, s); }
-void mutex_unlock(mutex_t& m, site s) { smp_store_release(m.word, 0, s); }
+bool mutex_trylock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(m.word, take, s); }
+void mutex_unlock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS { smp_store_release(m.word, 0, s); }
 
-void down_read(rwsem_t& r, site s) {
+void down_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
   acquire(r.word, take_read, s);
 }
-bool down_read_trylock(rwsem_t& r, site s) { return try_acquire(r.word, take_read, s); }
-void up_read(rwsem_t& r, site s) { atomic_fetch_add(r.word, -1, order::release, s); }
-void down_write(rwsem_t& r, site s) {
+bool down_read_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(r.word, take_read, s); }
+void up_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { atomic_fetch_add(r.word, -1, order::release, s); }
+void down_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
   acquire(r.word, take_write, s);
 }
-bool down_write_trylock(rwsem_t& r, site s) { return try_acquire(r.word, take_write, s); }
-void up_write(rwsem_t& r, site s) { atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s); }
-void downgrade_write(rwsem_t& r, site s) { atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s); }
+bool down_write_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(r.word, take_write, s); }
+void up_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s); }
+void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s); }
 
 // ---- RCU -------------------------------------------------------------------------------------------------
 

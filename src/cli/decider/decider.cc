@@ -1,0 +1,202 @@
+// The command's view of the explorer (cli/engine.h), over the scenarios.
+#include <algorithm>
+#include <chrono>
+#include <sstream>
+
+#include "cli/engine.h"
+#include "racewalk/scenario.h"
+
+namespace racewalk::cli {
+
+namespace {
+
+const scenario& find_scenario(const std::string& name) {
+  const auto& all = all_scenarios();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const scenario& s) { return s.name == name; });
+  if (found == all.end()) throw std::invalid_argument("no scenario is called " + name);
+  return *found;
+}
+
+const variant& find_variant(const scenario& s, const std::string& name) {
+  const auto found =
+      std::find_if(s.variants.begin(), s.variants.end(), [&](const variant& v) { return v.name == name; });
+  if (found == s.variants.end()) throw std::invalid_argument(s.name + " has no variant called " + name);
+  return *found;
+}
+
+explore::memory_model model_named(const std::string& name, const arch_desc& arch) {
+  if (name.empty()) return racewalk::default_model(arch);
+  for (auto m : {explore::memory_model::sc, explore::memory_model::tso, explore::memory_model::weak})
+    if (name == explore::to_string(m)) return m;
+  throw std::invalid_argument("no memory model is called " + name);
+}
+
+report::expectation expectation_of(expect e) {
+  switch (e) {
+  case expect::safe:
+    return report::expectation::safe;
+  case expect::violation:
+    return report::expectation::violation;
+  case expect::open:
+    break;
+  }
+  return report::expectation::unknown;
+}
+
+report::verdict verdict_of(explore::verdict v) {
+  switch (v) {
+  case explore::verdict::safe:
+    return report::verdict::safe;
+  case explore::verdict::violation:
+    return report::verdict::violation;
+  case explore::verdict::inconclusive:
+    break;
+  }
+  return report::verdict::inconclusive;
+}
+
+/// Columns: the scenario's threads, and those that run RCU callbacks if any step is theirs.
+std::vector<std::string> columns_of(const scenario& s, const decision& d, unsigned* of_thread) {
+  std::vector<std::string> columns;
+  for (std::size_t i = 0; i < s.threads.size(); i++) {
+    columns.push_back("CPU" + std::to_string(i) + " " + s.threads[i]);
+    of_thread[i] = static_cast<unsigned>(i);
+  }
+  for (const explore::step& step : d.steps)
+    if (step.thread >= s.threads.size() && of_thread[step.thread] == ~0U) {
+      of_thread[step.thread] = static_cast<unsigned>(columns.size());
+      columns.push_back("RCU callbacks of CPU" + std::to_string(step.thread - s.threads.size()));
+    }
+  return columns;
+}
+
+std::string line_of(const explore::choice& c) {
+  std::ostringstream line;
+  line << c.thread << ' ' << c.source_thread << ' ' << c.source_po << ' ' << c.after_thread << ' '
+       << c.after_po << ' ' << c.what;
+  return line.str();
+}
+
+explore::choice choice_of(const std::string& text) {
+  explore::choice c;
+  std::istringstream line(text);
+  if (!(line >> c.thread >> c.source_thread >> c.source_po >> c.after_thread >> c.after_po >> c.what) ||
+      c.thread >= explore::MAX_THREADS || c.source_thread >= static_cast<int>(explore::MAX_THREADS) ||
+      c.after_thread >= static_cast<int>(explore::MAX_THREADS))
+    throw report::bad_race_file("its schedule has a line that is none: " + text);
+  return c;
+}
+
+report::race_trace trace_of(const scenario& s, const decision& d) {
+  report::race_trace trace;
+  unsigned column[explore::MAX_THREADS];
+  std::fill(std::begin(column), std::end(column), ~0U);
+  trace.columns = columns_of(s, d, column);
+  for (const explore::step& step : d.steps) {
+    report::trace_step row;
+    row.number = static_cast<unsigned>(trace.steps.size() + 1);
+    row.column = column[step.thread];
+    row.function = step.function;
+    row.file = step.file;
+    row.line = step.line;
+    row.text = step.text;
+    row.note = step.note;
+    row.mark = step.loses   ? report::step_mark::violating
+               : step.stale ? report::step_mark::stale
+                            : report::step_mark::none;
+    trace.steps.push_back(std::move(row));
+  }
+  const explore::failure& lost = d.outcome.failures.front();
+  const bool final_state = lost.thread == explore::MAX_THREADS;
+  if (final_state && !trace.steps.empty()) trace.steps.back().mark = report::step_mark::violating;
+  trace.lost = final_state ? lost.text
+                           : trace.columns[column[lost.thread]] + ", in " +
+                                 explore::function_name(lost.where) + ": " + lost.text;
+  for (const explore::choice& c : d.schedule)
+    trace.schedule.push_back(line_of(c));
+  return trace;
+}
+
+report::result result_of(const scenario& s, const variant& v, const arch_desc& arch,
+                         explore::memory_model model, const decision& d, double seconds) {
+  report::result r;
+  r.id = s.id;
+  r.scenario = s.name;
+  r.variant = v.name;
+  r.variant_id = v.id;
+  r.arch = arch.name;
+  r.model = explore::to_string(model);
+  r.verdict = verdict_of(d.outcome.verdict);
+  r.expected = expectation_of(v.expected(settings_for(v, arch, model)));
+  r.executions = d.outcome.executions;
+  r.blocked = d.outcome.blocked;
+  r.seconds = seconds;
+  r.reason = d.outcome.reason;
+  if (!d.outcome.failures.empty()) {
+    r.property = d.outcome.failures.front().invariant;
+    r.reason = d.outcome.failures.front().text;
+    r.trace = trace_of(s, d);
+  }
+  return r;
+}
+
+} // namespace
+
+std::vector<scenario_info> scenarios() {
+  std::vector<scenario_info> infos;
+  for (const scenario& s : all_scenarios()) {
+    scenario_info info{s.name, s.id, s.summary, s.source, {}, {}, architectures()};
+    for (std::size_t i = 0; i < s.threads.size(); i++)
+      info.threads.push_back("CPU" + std::to_string(i) + " " + s.threads[i]);
+    for (const variant& v : s.variants)
+      info.variants.push_back({v.name, v.id, v.summary});
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+std::vector<std::string> architectures() {
+  std::vector<std::string> names;
+  for (const arch_desc* a : all_archs)
+    names.emplace_back(a->name);
+  return names;
+}
+
+std::string default_model(const std::string& arch) {
+  return explore::to_string(racewalk::default_model(*find_arch(arch)));
+}
+
+report::result check(const check_request& request, const progress_fn& report_progress,
+                     const std::atomic<bool>& stop) {
+  const scenario& s = find_scenario(request.scenario);
+  const variant& v = find_variant(s, request.variant);
+  const arch_desc& arch = *find_arch(request.arch);
+  explore::search_options options;
+  options.model = model_named(request.model, arch);
+  options.max_executions = request.max_executions.value_or(0);
+  options.stop = &stop;
+  if (report_progress)
+    options.report = [&](const explore::progress& p) { report_progress({p.executions, p.blocked, p.depth}); };
+  const auto model = options.model;
+  const auto begin = std::chrono::steady_clock::now();
+  const decision d = decide(s, v, arch, std::move(options));
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  return result_of(s, v, arch, model, d, elapsed.count());
+}
+
+report::result replay(const report::race_file& recorded) {
+  const scenario& s = find_scenario(recorded.scenario);
+  const variant& v = find_variant(s, recorded.variant);
+  const arch_desc* arch = find_arch(recorded.arch);
+  if (!arch) throw std::invalid_argument("no architecture is called " + recorded.arch);
+  explore::search_options options;
+  options.model = model_named(recorded.model, *arch);
+  std::vector<explore::choice> schedule;
+  for (const std::string& line : recorded.schedule)
+    schedule.push_back(choice_of(line));
+  const auto model = options.model;
+  const decision d = replay(s, v, *arch, std::move(options), schedule);
+  return result_of(s, v, *arch, model, d, 0);
+}
+
+} // namespace racewalk::cli
