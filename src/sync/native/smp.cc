@@ -30,10 +30,13 @@ bool claim(cpu_local& cpu) {
 void take_ipi(cpu_local& cpu, unsigned id) {
   spin_wait wait;
   while (cpu.tlb.raised(tlb_t::IPI_PENDING)) {
-    if (claim(cpu))
-      run_claimed(cpu, id);
-    else
+    if (!claim(cpu)) {
       wait.once();
+      continue;
+    }
+    current_thread.irq_depth++; // a handler is not interrupted by another
+    run_claimed(cpu, id);
+    current_thread.irq_depth--;
   }
 }
 
@@ -77,9 +80,10 @@ template <class F> void for_each_cpu(const smp_domain& domain, cpumask_bits mask
   }
 }
 
-cpumask_bits without_this_cpu(cpumask_bits mask) {
-  unsigned self = raw_smp_processor_id();
-  return self == NO_CPU ? mask : mask & ~BIT(self);
+/// The bit of the calling thread's CPU, if it is one of this machine's.
+cpumask_bits this_cpu_bit(const smp_domain& domain) {
+  const thread_info& t = current_thread;
+  return t.cpu && domain[t.id] == t.cpu ? BIT(t.id) : 0;
 }
 
 } // namespace
@@ -127,7 +131,7 @@ void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, 
   VM_BUG_ON(!run_context, "INV-LIVE", "an IPI is sent by a thread that is on no machine");
   smp_mb(); // what the caller did before is visible to every section that begins after its target was reached
   const smp_domain& domain = *run_context;
-  mask = without_this_cpu(mask);
+  mask &= ~this_cpu_bit(domain);
   for_each_cpu(domain, mask, [&](cpu_local& cpu, unsigned) { post(cpu, fn, arg); });
 
   cpumask_bits silent = 0;
@@ -146,9 +150,10 @@ void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site) {
   VM_BUG_ON(irqs_disabled(), "INV-LIVE", "a TLB invalidation is waited for with interrupts off");
   VM_BUG_ON(!run_context, "INV-LIVE", "a TLB invalidation is sent by a thread that is on no machine");
   smp_mb(); // the caller's change of the page table is visible to every walk that begins after
-  if (mask != without_this_cpu(mask)) current_thread.cpu->tlb.invalidate(range);
-  for_each_cpu(*run_context, without_this_cpu(mask),
-               [&](cpu_local& cpu, unsigned) { cpu.tlb.invalidate_remote(range); });
+  const smp_domain& domain = *run_context;
+  const cpumask_bits self = this_cpu_bit(domain);
+  if (mask & self) current_thread.cpu->tlb.invalidate(range);
+  for_each_cpu(domain, mask & ~self, [&](cpu_local& cpu, unsigned) { cpu.tlb.invalidate_remote(range); });
   smp_mb(); // the targets' accesses through what was removed are done before anything that the caller does
 }
 

@@ -1,0 +1,139 @@
+// The locks exclude whom they say, and nobody sleeps for ever.
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "sync/sync.h"
+
+namespace racewalk {
+namespace {
+
+constexpr int THREADS = 4;
+
+template <class F> void in_threads(int n, F&& body) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < n; ++i) threads.emplace_back([&body, i] { body(i); });
+  for (auto& t : threads) t.join();
+}
+
+TEST(spinlock, excludes) {
+  spinlock_t lock;
+  int shared_by_all = 0;
+  in_threads(THREADS, [&](int) {
+    for (int i = 0; i < 20000; ++i) {
+      spin_guard guard(lock);
+      ++shared_by_all;
+    }
+  });
+  EXPECT_EQ(shared_by_all, THREADS * 20000);
+}
+
+TEST(spinlock, trylock_fails_while_held) {
+  spinlock_t lock;
+  spin_lock(lock);
+  bool taken = true;
+  std::thread([&] {
+    taken = spin_trylock(lock);
+    if (taken) spin_unlock(lock);
+  }).join();
+  EXPECT_FALSE(taken);
+  spin_unlock(lock);
+  taken = spin_trylock(lock);
+  EXPECT_TRUE(taken);
+  if (taken) spin_unlock(lock);
+}
+
+TEST(mutex, excludes_and_wakes) {
+  mutex_t mutex;
+  int shared_by_all = 0;
+  in_threads(THREADS, [&](int) {
+    for (int i = 0; i < 20000; ++i) {
+      mutex_guard guard(mutex);
+      ++shared_by_all;
+    }
+  });
+  EXPECT_EQ(shared_by_all, THREADS * 20000);
+}
+
+TEST(rwsem, writers_exclude_everyone) {
+  rwsem_t sem;
+  long a = 0;
+  long b = 0;
+  in_threads(THREADS, [&](int id) {
+    for (int i = 0; i < 5000; ++i) {
+      if ((i + id) % 4 == 0) {
+        write_guard guard(sem);
+        ++a;
+        ++b;
+      } else {
+        read_guard guard(sem);
+        EXPECT_EQ(a, b);
+      }
+    }
+  });
+  EXPECT_EQ(a, THREADS * 5000 / 4);
+}
+
+TEST(rwsem, readers_share_and_keep_writers_out) {
+  rwsem_t sem;
+  down_read(sem);
+  std::thread([&] {
+    EXPECT_FALSE(down_write_trylock(sem));
+    const bool shared = down_read_trylock(sem);
+    EXPECT_TRUE(shared);
+    if (shared) up_read(sem);
+  }).join();
+  up_read(sem);
+  const bool alone = down_write_trylock(sem);
+  EXPECT_TRUE(alone);
+  if (alone) up_write(sem);
+}
+
+TEST(rwsem, downgrade_lets_readers_in_but_no_writer) NO_THREAD_SAFETY_ANALYSIS {
+  rwsem_t sem;
+  down_write(sem);
+  std::atomic<bool> reader_in{false};
+  std::thread reader([&]() NO_THREAD_SAFETY_ANALYSIS {
+    down_read(sem);
+    reader_in = true;
+    up_read(sem);
+  });
+  EXPECT_FALSE(reader_in);
+  downgrade_write(sem);
+  reader.join();
+  EXPECT_TRUE(reader_in);
+  EXPECT_FALSE(down_write_trylock(sem));
+  up_read(sem);
+  EXPECT_TRUE(down_write_trylock(sem));
+  up_write(sem);
+}
+
+TEST(wait_while, sees_the_change_that_woke_it) {
+  word_t word{BIT(0)};
+  int published = 0;
+  std::thread waker([&] {
+    published = 1;
+    clear_bit_unlock(0, word);
+    wake_up_all(word);
+  });
+  EXPECT_EQ(wait_while(word, BIT(0), BIT(0)) & BIT(0), 0U);
+  EXPECT_EQ(published, 1); // acquire
+  waker.join();
+}
+
+TEST(wait_while, no_wake_up_is_lost) {
+  word_t turn{0};
+  constexpr u64 ROUNDS = 3000;
+  in_threads(2, [&](int me) {
+    for (u64 i = 0; i < ROUNDS; ++i) {
+      wait_while(turn, 1, me == 0 ? 1 : 0);
+      WRITE_ONCE(turn, READ_ONCE(turn) + 1);
+      wake_up_all(turn);
+    }
+  });
+  EXPECT_EQ(READ_ONCE(turn), 2 * ROUNDS);
+}
+
+} // namespace
+} // namespace racewalk
