@@ -31,7 +31,7 @@ decision run_with(const scenario& s, const variant& v, const arch_desc& arch, ex
   settings_scope in_force(chosen);
   const std::unique_ptr<scenario_world> world = s.set_up(chosen);
   explore::explorer e(world->program, std::move(options));
-  decision d{run(e), {}, {}};
+  decision d{run(e), static_cast<unsigned>(world->program.threads.size()), {}, {}};
   if (!d.outcome.failures.empty()) {
     const explore::failure& lost = d.outcome.failures.front();
     d.steps = explore::steps_of(lost, e.places(), chosen.model, world->names);

@@ -51,12 +51,13 @@ mm_struct& testbed::new_mm() {
   return mm;
 }
 
-void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name) {
+void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
+                            vm_flags_t extra_flags) {
   mmap_region* region = mm.region(start);
   vm_area_struct* vma = region->vm_area_alloc(mm);
   vma->vm_start = start;
   vma->vm_end = start + bytes;
-  vma->vm_flags = VM_READ | VM_WRITE;
+  vma->vm_flags = VM_READ | VM_WRITE | extra_flags;
   vma->attached = true;
   require(region->areas.preallocate(), "no memory for an area");
   region->areas.insert(*vma);

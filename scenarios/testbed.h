@@ -23,7 +23,8 @@ class testbed : public scenario_world {
   /// An address space, loaded on no CPU.
   mm_struct& new_mm();
   /// Maps anonymous memory at [start, start + bytes) and faults it in; the first page gets the name.
-  void map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name);
+  void map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
+                     vm_flags_t extra_flags = VM_NONE);
   /// A page that no address space maps, with one reference.
   page* new_page(unsigned order, const char* name);
   /// Loads the mm on the CPU that will run body `id`.

@@ -29,6 +29,7 @@ struct settings {
   geometry_t geometry{.levels = 2, .bits = 1};
   policy_t policy;
   machine_policy_t machine;
+  unsigned shape = 0; ///< which of the scenario's own initial states, bodies or questions; 0 is the usual one
 };
 
 /// What the source of an argument says. `open`: it leaves it open.
@@ -73,6 +74,7 @@ settings settings_for(const variant& v, const arch_desc& arch, explore::memory_m
 /// A decided run, with what is needed to tell about it.
 struct decision {
   explore::outcome outcome;
+  unsigned cpus = 0;                     ///< that took part: the first of the scenario's threads
   std::vector<explore::step> steps;      ///< of the counterexample
   std::vector<explore::choice> schedule; ///< of the counterexample
 };

@@ -55,17 +55,17 @@ report::verdict verdict_of(explore::verdict v) {
   return report::verdict::inconclusive;
 }
 
-/// Columns: the scenario's threads, and those that run RCU callbacks if any step is theirs.
+/// Columns: the CPUs that took part, and those that run RCU callbacks if any step is theirs.
 std::vector<std::string> columns_of(const scenario& s, const decision& d, unsigned* of_thread) {
   std::vector<std::string> columns;
-  for (std::size_t i = 0; i < s.threads.size(); i++) {
+  for (unsigned i = 0; i < d.cpus; i++) {
     columns.push_back("CPU" + std::to_string(i) + " " + s.threads[i]);
-    of_thread[i] = static_cast<unsigned>(i);
+    of_thread[i] = i;
   }
   for (const explore::step& step : d.steps)
-    if (step.thread >= s.threads.size() && of_thread[step.thread] == ~0U) {
+    if (step.thread >= d.cpus && of_thread[step.thread] == ~0U) {
       of_thread[step.thread] = static_cast<unsigned>(columns.size());
-      columns.push_back("RCU callbacks of CPU" + std::to_string(step.thread - s.threads.size()));
+      columns.push_back("RCU callbacks of CPU" + std::to_string(step.thread - d.cpus));
     }
   return columns;
 }
