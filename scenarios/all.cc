@@ -5,6 +5,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 const std::vector<scenario>& all_scenarios() {
   static const std::vector<scenario> all{
       gup_fast_vs_munmap(),
+      serialize_before_mask(),
       pin_barrier(),
   };
   return all;
