@@ -13,7 +13,7 @@ constexpr vaddr_t A = 0x7f0000000000;
 constexpr u64 HUGE_SIZE = u64{1} << 21;
 
 class cpu : public testing::Test {
-protected:
+ protected:
   cpu() { cpu_.switch_mm(&mm_.context); }
   ~cpu() override { cpu_.switch_mm(nullptr); }
 
@@ -89,8 +89,10 @@ TEST_F(cpu, huge_pages_are_reached_through_one_entry) {
   mm_.map(A, 512, PAGE_SHARED, PMD_LEVEL);
   std::vector<u64> pages(512);
   std::iota(pages.begin(), pages.end(), u64{1000});
-  for (u64 i = 0; i < 512; ++i) EXPECT_TRUE(cpu_.store<u64>(A + i * PAGE_SIZE, pages[i]));
-  for (u64 i = 0; i < 512; ++i) EXPECT_EQ(READ_ONCE(mm_.words(512 + i)[0]), pages[i]);
+  for (u64 i = 0; i < 512; ++i)
+    EXPECT_TRUE(cpu_.store<u64>(A + i * PAGE_SIZE, pages[i]));
+  for (u64 i = 0; i < 512; ++i)
+    EXPECT_EQ(READ_ONCE(mm_.words(512 + i)[0]), pages[i]);
   // unhooking it without a flush leaves the translation in force; the flush of any address in it ends that
   mm_.unmap(A, PMD_LEVEL);
   EXPECT_TRUE(cpu_.load<u64>(A + 7 * PAGE_SIZE));
@@ -130,7 +132,8 @@ TEST_F(cpu, any_number_of_full_flushes_forgets_everything) {
 }
 
 TEST_F(cpu, ranges_are_copied_across_pages) {
-  for (u64 i = 0; i < 4; ++i) mm_.map(A + i * PAGE_SIZE, 100 + 3 * i, PAGE_SHARED);
+  for (u64 i = 0; i < 4; ++i)
+    mm_.map(A + i * PAGE_SIZE, 100 + 3 * i, PAGE_SHARED);
   std::vector<unsigned char> out(3 * PAGE_SIZE);
   std::iota(out.begin(), out.end(), 0);
   EXPECT_TRUE(cpu_.copy_out(A + 100, out.data(), out.size()));

@@ -1,5 +1,5 @@
-// Shootdown: after a flush has returned, no CPU reads or writes through what it covered. And the mask, the generations
-// and the lazy mode that decide whom a flush reaches.
+// Shootdown: after a flush has returned, no CPU reads or writes through what it covered. And the mask, the
+// generations and the lazy mode that decide whom a flush reaches.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -13,15 +13,15 @@ namespace {
 constexpr vaddr_t A = 0x100000000000;
 
 class shootdown : public testing::Test {
-protected:
+ protected:
   Machine machine_{u64{64} << 20, 4};
   test_mm mm_{machine_};
 };
 
-/// One CPU moves a page between two frames; after each flush the frame that was left must be quiet: it is marked,
-/// and neither may a reader meet the mark nor a writer change it.
+/// One CPU moves a page between two frames; after each flush the frame that was left must be quiet: it is
+/// marked, and neither may a reader meet the mark nor a writer change it.
 class moving_page : public shootdown, public testing::WithParamInterface<unsigned> {
-protected:
+ protected:
   static constexpr pfn_t FRAME[2] = {512, 1024};
   static constexpr u64 QUIET = 0xdeaddeaddeaddead;
 
@@ -36,26 +36,34 @@ protected:
         Cpu& cpu = machine_.cpu(id);
         cpu.switch_mm(&mm_.context);
         ready++;
-        while (!stop) access(cpu, id);
+        while (!stop)
+          access(cpu, id);
         cpu.switch_mm(nullptr);
       });
     {
       cpu_binding here(machine_, 0);
-      while (ready != 2) std::this_thread::yield();
+      while (ready != 2)
+        std::this_thread::yield();
       for (unsigned round = 0; round < 1500; ++round) {
         const pfn_t from = FRAME[round % 2];
         const pfn_t to = FRAME[(round + 1) % 2];
         word_t* old_words = mm_.words(from);
-        for (u64 i = 0; i < 4; ++i) WRITE_ONCE(mm_.words(to)[i], i);
+        for (u64 i = 0; i < 4; ++i)
+          WRITE_ONCE(mm_.words(to)[i], i);
         mm_.map_dirty(A, to, level);
-        flush_tlb_mm_range(mm_.context, A, A + geometry().size(level), geometry().shift(level), round % 8 == 0);
-        for (u64 i = 0; i < 4; ++i) WRITE_ONCE(old_words[i], QUIET);
-        for (int i = 0; i < 50; ++i) cpu_relax();
-        for (u64 i = 0; i < 4; ++i) EXPECT_EQ(READ_ONCE(old_words[i]), QUIET);
+        flush_tlb_mm_range(mm_.context, A, A + geometry().size(level), geometry().shift(level),
+                           round % 8 == 0);
+        for (u64 i = 0; i < 4; ++i)
+          WRITE_ONCE(old_words[i], QUIET);
+        for (int i = 0; i < 50; ++i)
+          cpu_relax();
+        for (u64 i = 0; i < 4; ++i)
+          EXPECT_EQ(READ_ONCE(old_words[i]), QUIET);
       }
     }
     stop = true;
-    for (auto& t : others) t.join();
+    for (auto& t : others)
+      t.join();
   }
 };
 
@@ -76,7 +84,8 @@ TEST_P(moving_page, no_copy_reads_the_frame_that_was_left) {
   move_while(GetParam(), [](Cpu& cpu, unsigned) {
     u64 words[4];
     EXPECT_TRUE(cpu.copy_in(words, A, sizeof words));
-    for (u64 w : words) EXPECT_NE(w, QUIET);
+    for (u64 w : words)
+      EXPECT_NE(w, QUIET);
   });
 }
 
@@ -85,7 +94,8 @@ INSTANTIATE_TEST_SUITE_P(levels, moving_page, testing::Values(PTE_LEVEL, PMD_LEV
 // The two CPUs flush each other's translations while both store: nobody may wait for ever.
 TEST_F(shootdown, cpus_that_flush_each_other_make_progress) {
   std::vector<std::thread> threads;
-  for (unsigned id = 0; id < 4; ++id) mm_.map_dirty(A + id * PAGE_SIZE, 600 + id);
+  for (unsigned id = 0; id < 4; ++id)
+    mm_.map_dirty(A + id * PAGE_SIZE, 600 + id);
   for (unsigned id = 0; id < 4; ++id)
     threads.emplace_back([&, id] {
       cpu_binding here(machine_, id);
@@ -100,7 +110,8 @@ TEST_F(shootdown, cpus_that_flush_each_other_make_progress) {
       }
       cpu.switch_mm(nullptr);
     });
-  for (auto& t : threads) t.join();
+  for (auto& t : threads)
+    t.join();
 }
 
 TEST_F(shootdown, the_mask_holds_the_cpus_that_have_the_mm_loaded) {
@@ -186,13 +197,15 @@ TEST_F(shootdown, lazy_cpus_leave_when_asked) {
     cpu.switch_mm(&mm_.context);
     cpu.enter_lazy_tlb();
     step = 1;
-    while (step == 1) std::this_thread::yield();
+    while (step == 1)
+      std::this_thread::yield();
     EXPECT_EQ(cpu.current_mm(), nullptr);
     cpu.switch_mm(&mm_.context);
     EXPECT_EQ(READ_ONCE(mm_.context.cpumask), BIT(2));
     cpu.switch_mm(nullptr);
   });
-  while (step == 0) std::this_thread::yield();
+  while (step == 0)
+    std::this_thread::yield();
   {
     cpu_binding here(machine_, 0);
     exit_flush_lazy_tlbs(mm_.context);

@@ -9,7 +9,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Frames are taken in order and never given back.
 class test_mm {
-public:
+ public:
   explicit test_mm(Machine& m, pfn_t first_free = 1) : machine_(m), next_(first_free) {
     context.pgd = new_frame();
     context.ctx_id = 1;
@@ -17,9 +17,7 @@ public:
   }
 
   pfn_t new_frame() { return next_++; }
-  word_t* words(pfn_t pfn) {
-    return reinterpret_cast<word_t*>(machine_.frames() + (pfn << PAGE_SHIFT));
-  }
+  word_t* words(pfn_t pfn) { return reinterpret_cast<word_t*>(machine_.frames() + (pfn << PAGE_SHIFT)); }
   /// The slot of `level` that maps `va`; the tables above it are made as needed.
   word_t& slot(vaddr_t va, unsigned level = PTE_LEVEL) {
     pfn_t table = context.pgd;
@@ -42,7 +40,7 @@ public:
 
   mm_context context;
 
-private:
+ private:
   Machine& machine_;
   pfn_t next_;
 };

@@ -1,5 +1,5 @@
-// The walker on every architecture: which entries it goes through, and what it records. Runs the model backend
-// without an engine, where each access walks and reads memory as it is.
+// The walker on every architecture: which entries it goes through, and what it records. Runs the model
+// backend without an engine, where each access walks and reads memory as it is.
 #include <gtest/gtest.h>
 
 #include "arch/all.h"
@@ -11,7 +11,7 @@ namespace {
 constexpr vaddr_t A = 0x3000;
 
 class walker : public testing::TestWithParam<const arch_desc*> {
-protected:
+ protected:
   walker() {
     current_setting<arch_desc> = GetParam();
     current_setting<geometry_t> = &GEOMETRY;

@@ -14,8 +14,10 @@ constexpr int THREADS = 4;
 
 template <class F> void in_threads(int n, F&& body) {
   std::vector<std::thread> threads;
-  for (int i = 0; i < n; ++i) threads.emplace_back([&body, i] { body(i); });
-  for (auto& t : threads) t.join();
+  for (int i = 0; i < n; ++i)
+    threads.emplace_back([&body, i] { body(i); });
+  for (auto& t : threads)
+    t.join();
 }
 
 TEST(spinlock, excludes) {
@@ -101,8 +103,8 @@ TEST(rwsem, readers_share_and_keep_writers_out) {
 }
 
 // The analysis has no word for a downgrade.
-void write_then_read(rwsem_t& sem, const std::function<void()>& writing, const std::function<void()>& reading)
-    NO_THREAD_SAFETY_ANALYSIS {
+void write_then_read(rwsem_t& sem, const std::function<void()>& writing,
+                     const std::function<void()>& reading) NO_THREAD_SAFETY_ANALYSIS {
   down_write(sem);
   writing();
   downgrade_write(sem);

@@ -66,7 +66,8 @@ TEST(rcu, grace_period_waits_for_an_open_section) {
     step = 2;
     rcu_read_unlock();
   });
-  while (step == 0) std::this_thread::yield();
+  while (step == 0)
+    std::this_thread::yield();
   synchronize_rcu();
   EXPECT_EQ(step, 2);
   reader.join();

@@ -13,20 +13,21 @@ namespace {
 
 /// CPUs without a machine around them.
 class smp : public testing::Test {
-protected:
+ protected:
   static constexpr unsigned CPUS = 4;
 
   smp() {
     for (unsigned id = 0; id < CPUS; ++id) {
       tables_.push_back(std::make_unique<u64[]>(tlb_t::TABLE_BYTES / sizeof(u64)));
-      cpus_.push_back(std::make_unique<cpu_local>(nullptr, reinterpret_cast<std::byte*>(tables_.back().get())));
+      cpus_.push_back(
+          std::make_unique<cpu_local>(nullptr, reinterpret_cast<std::byte*>(tables_.back().get())));
       machine_.add(id, *cpus_.back());
     }
   }
 
   smp_domain machine_;
 
-private:
+ private:
   std::vector<std::unique_ptr<u64[]>> tables_;
   std::vector<std::unique_ptr<cpu_local>> cpus_;
 };
@@ -73,15 +74,16 @@ TEST_F(smp, an_ipi_waits_for_the_section_that_had_begun) {
     step = 2;
     local_irq_enable();
   });
-  while (step == 0) std::this_thread::yield();
+  while (step == 0)
+    std::this_thread::yield();
   cpu_binding here(machine_, 0);
   smp_call_function_many(BIT(1), nullptr, nullptr, 0);
   EXPECT_EQ(step, 2);
   target.join();
 }
 
-// A walker reads two words that the other side changes with an IPI between the first and the second; inside one
-// section it must never see the second change and then the first value.
+// A walker reads two words that the other side changes with an IPI between the first and the second; inside
+// one section it must never see the second change and then the first value.
 TEST_F(smp, sections_do_not_straddle_an_ipi) {
   shared<u64> first{0};
   shared<u64> second{0};
@@ -91,7 +93,8 @@ TEST_F(smp, sections_do_not_straddle_an_ipi) {
     while (!stop) {
       irq_guard off;
       const u64 f = READ_ONCE(first);
-      for (int i = 0; i < 20; ++i) cpu_relax();
+      for (int i = 0; i < 20; ++i)
+        cpu_relax();
       EXPECT_LE(READ_ONCE(second), f); // second follows first by an IPI
     }
   });
@@ -118,8 +121,10 @@ TEST_F(smp, cpus_that_interrupt_each_other_make_progress) {
         irq_guard off;
       }
     });
-  for (auto& t : threads) t.join();
-  for (unsigned id = 0; id < CPUS; ++id) EXPECT_EQ(c.runs[id], (CPUS - 1) * ROUNDS);
+  for (auto& t : threads)
+    t.join();
+  for (unsigned id = 0; id < CPUS; ++id)
+    EXPECT_EQ(c.runs[id], (CPUS - 1) * ROUNDS);
 }
 
 TEST_F(smp, rcu_callbacks_work_on_the_machine_of_their_caller) {

@@ -4,14 +4,13 @@
 // (smp.h), so a grace period waits for lockless page-table walks whichever way they announce themselves.
 #pragma once
 
-#ifndef _LGPL_SOURCE
-#define _LGPL_SOURCE // inline read-side sections
-#endif
-#include <urcu/urcu-memb.h>
-
-#include "sync/native/atomic.h"
 #include "sync/native/run.h"
 #include "sync/native/sanitizer.h"
+
+#if !RACEWALK_TSAN && !defined(_LGPL_SOURCE)
+#define _LGPL_SOURCE // inline read-side sections; ThreadSanitizer must not look into them
+#endif
+#include <urcu/urcu-memb.h>
 
 namespace racewalk::inline native {
 
@@ -34,14 +33,14 @@ inline void rcu_edge() {
 inline void rcu_read_lock(site = {}) {
   if (!detail::rcu_registered) [[unlikely]]
     detail::rcu_register_this_thread();
-  _urcu_memb_read_lock();
+  urcu_memb_read_lock();
   detail::rcu_edge();
 }
 inline void rcu_read_unlock(site = {}) {
   detail::rcu_edge();
-  _urcu_memb_read_unlock();
+  urcu_memb_read_unlock();
 }
-inline bool rcu_read_lock_held() { return detail::rcu_registered && _urcu_memb_read_ongoing() != 0; }
+inline bool rcu_read_lock_held() { return detail::rcu_registered && urcu_memb_read_ongoing() != 0; }
 
 /// Waits until every read-side section that has begun by now has ended. A full barrier on both sides.
 void synchronize_rcu(site = {});

@@ -7,12 +7,14 @@
 
 #include "sync/native/atomic.h"
 
+#if defined(__SANITIZE_THREAD__) || RACEWALK_HAS_TSAN
+#define RACEWALK_TSAN 1
+#else
+#define RACEWALK_TSAN 0
+#endif
+
 namespace racewalk::inline native {
 
-#if defined(__SANITIZE_THREAD__) || RACEWALK_HAS_TSAN
-inline constexpr bool tsan_build = true;
-#else
-inline constexpr bool tsan_build = false;
-#endif
+inline constexpr bool tsan_build = RACEWALK_TSAN;
 
 } // namespace racewalk::inline native
