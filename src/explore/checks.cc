@@ -8,8 +8,8 @@ namespace racewalk::explore {
 namespace {
 bool inside(const event& free, const void* addr) {
   const auto* p = static_cast<const char*>(addr);
-  const auto* begin = static_cast<const char*>(free.object);
-  return p >= begin && p < begin + free.bytes;
+  const auto* begin = static_cast<const char*>(free.u.freed.object);
+  return p >= begin && p < begin + free.u.freed.bytes;
 }
 } // namespace
 
@@ -35,7 +35,7 @@ void explorer::check_access(eid id) {
   if (execution_over_ || a.counts_sections || a.section_end || !places_[a.loc].freers) return;
   for (eid f = 0; f < g().size(); f++) {
     if (g()[f].kind != event_kind::free_object || !inside(g()[f], places_[a.loc].addr)) continue;
-    if (performed_order(options_.model, g()).before(id, f)) continue;
+    if (performed_before(options_.model, g(), f).has(id)) continue;
     result_.executions++;
     fail("INV-UAF", "the memory it uses has been freed", a.where, a.thread, id, f);
     return;
@@ -44,10 +44,10 @@ void explorer::check_access(eid id) {
 
 void explorer::check_free(eid id) {
   const event f = g()[id];
-  std::unique_ptr<performed_order> performed;
+  performed_before before(options_.model, g(), id);
   for (eid a = 0; a < id; a++) {
     const event& e = g()[a];
-    if (e.kind == event_kind::free_object && e.object == f.object) {
+    if (e.kind == event_kind::free_object && e.u.freed.object == f.u.freed.object) {
       result_.executions++;
       fail("INV-UAF", "the memory is freed twice", f.where, f.thread, id, a);
       return;
@@ -55,8 +55,7 @@ void explorer::check_free(eid id) {
     if (!(e.is_read() || e.is_write()) || e.thread == f.thread || e.counts_sections || e.section_end ||
         !inside(f, places_[e.loc].addr))
       continue;
-    if (!performed) performed = std::make_unique<performed_order>(options_.model, g());
-    if (performed->before(a, id)) continue;
+    if (before.has(a)) continue;
     result_.executions++;
     fail("INV-UAF", "the memory it uses has been freed", e.where, e.thread, a, id);
     return;
@@ -65,17 +64,16 @@ void explorer::check_free(eid id) {
 
 void explorer::check_race(eid id) {
   const event& e = g()[id];
-  std::unique_ptr<performed_order> performed;
+  if (!places_[e.loc].plain) return;
   for (eid o = 0; o < g().size(); o++) {
     const event& x = g()[o];
-    if (x.loc != e.loc || x.thread == e.thread || !(x.is_plain || e.is_plain) ||
-        !(x.is_read() || x.is_write()) || !(x.is_write() || e.is_write()))
+    if (x.loc != e.loc || x.thread == e.thread || !(x.is_plain || e.is_plain) || !(x.is_read() || x.is_write()) ||
+        !(x.is_write() || e.is_write()))
       continue;
-    if (!performed) performed = std::make_unique<performed_order>(options_.model, g());
-    if (performed->before(o, id) || performed->before(id, o)) continue;
+    if (performed_before(options_.model, g(), id).has(o) || performed_before(options_.model, g(), o).has(id)) continue;
     result_.executions++;
-    fail("DATA-RACE", "two threads use the same plain variable, one writes it, and nothing orders them",
-         e.where, e.thread);
+    fail("DATA-RACE", "two threads use the same plain variable, one writes it, and nothing orders them", e.where,
+         e.thread, id, o);
     return;
   }
 }

@@ -111,7 +111,7 @@ template <class F> void for_each_unseen(const graph& g, F f) {
       if (newer == NONE) continue;
       for (unsigned po = 0; po < e.po; po++) {
         const eid i = g.at(e.thread, po);
-        if (g[i].kind == event_kind::invalidate && covers(g[i].range, e.tr)) f(i, newer);
+        if (g[i].kind == event_kind::invalidate && covers(g[i].u.range, e.u.tr)) f(i, newer);
       }
       continue;
     }
@@ -122,43 +122,63 @@ template <class F> void for_each_unseen(const graph& g, F f) {
     if (!e.has_range) continue;
     for (unsigned po = from; po < g.thread_size(e.counted); po++) {
       const event& t = g[g.at(e.counted, po)];
-      if (!floats(t) || !covers(e.range, t.tr)) continue;
+      if (!floats(t) || !covers(e.u.range, t.u.tr)) continue;
       if (eid newer = g.co_after(t.loc, t.rf); newer != NONE) f(start, newer);
     }
   }
 }
 
-/// Per location, a thread goes forward in coherence order; a read-modify-write leaves no gap.
-bool coherent(const graph& g, const model_options& options) {
-  std::array<u16, MAX_EVENTS> position;
+/// A read-modify-write leaves no gap between what it read and what it wrote.
+bool atomic(const graph& g) {
+  for (eid w = 0; w < g.size(); w++)
+    if (g[w].is_write() && g[w].rmw && g[g.at(g[w].thread, g[w].po - 1u)].rf != g[w].co_prev) return false;
+  return true;
+}
+
+/// The place of each write in the coherence order of its location, from 1.
+using positions = std::array<u16, MAX_EVENTS>;
+void number_writes(const graph& g, positions& position) {
   for (eid e = 0; e < g.size(); e++) {
     if (!g[e].is_write() || g[e].co_prev != INIT) continue;
     u16 p = 1;
-    for (eid w = e; w != NONE; w = g[w].co_next)
-      position[w] = p++;
+    for (eid w = e; w != NONE; w = g[w].co_next) position[w] = p++;
   }
-  auto pos = [&](const event& e, eid id) -> unsigned {
-    if (e.is_write()) return position[id];
-    return e.rf == INIT ? 0 : position[e.rf];
+}
+
+/// Per location, a thread goes forward in coherence order.
+bool coherent(const graph& g) {
+  positions position;
+  number_writes(g, position);
+  auto pos = [&](const event& e, eid id) -> unsigned { return e.is_write() ? position[id] : e.rf == INIT ? 0 : position[e.rf]; };
+  auto bound = [](const event& e) {
+    return (e.is_read() || e.is_write()) && !e.counts_sections && !floats(e);
   };
-  for (unsigned t = 0; t < MAX_THREADS; t++) {
+  for (unsigned t = 0; t < MAX_THREADS; t++)
     for (unsigned i = 0; i < g.thread_size(t); i++) {
       const eid id = g.at(t, i);
       const event& e = g[id];
-      if (!(e.is_read() || e.is_write()) || e.counts_sections) continue;
-      if (e.is_write() && e.rmw && g[g.at(t, i - 1)].rf != e.co_prev) return false; // atomicity
+      if (!bound(e)) continue;
       for (unsigned j = i; j-- > 0;) {
         const eid before = g.at(t, j);
         const event& b = g[before];
-        if (b.loc != e.loc || !(b.is_read() || b.is_write()) || b.counts_sections) continue;
-        if (floats(e) || floats(b)) {
-          if (!options.monotone_translations || !floats(e) || !floats(b)) continue;
-          if (pos(e, id) < pos(b, before)) return false;
-          break;
-        }
+        if (b.loc != e.loc || !bound(b)) continue;
         if (e.is_write() ? pos(e, id) <= pos(b, before) : pos(e, id) < pos(b, before)) return false;
         break; // the nearest one suffices: it was checked against those before it
       }
+    }
+  return true;
+}
+
+/// Does each CPU go forward in the entries that it caches? (An invalidation rules out older ones by itself.)
+bool monotone(const graph& g) {
+  positions position;
+  number_writes(g, position);
+  auto pos = [&](const event& e) -> unsigned { return e.rf == INIT ? 0 : position[e.rf]; };
+  for (eid later = 0; later < g.size(); later++) {
+    if (!floats(g[later])) continue;
+    for (unsigned i = 0; i < g[later].po; i++) {
+      const event& earlier = g[g.at(g[later].thread, i)];
+      if (floats(earlier) && earlier.loc == g[later].loc && pos(g[later]) < pos(earlier)) return false;
     }
   }
   return true;
@@ -217,7 +237,16 @@ template <unsigned W> struct lkmm {
     for (unsigned t = 0; t < MAX_THREADS; t++)
       thread_relations(t);
     communication();
-    propagation();
+    ppo |= strong_fence;
+    ppo |= weak_fence;
+  }
+
+  /// The part of (hb | pb) that takes no closure to find.
+  rel direct() const {
+    rel r = overwrite_ext.then(strong_fence);
+    r |= ppo;
+    r |= rfe;
+    return r;
   }
 
   struct sets {
@@ -234,6 +263,11 @@ template <unsigned W> struct lkmm {
     u64 after_release[W] = {};                                  // the later releases
     u64 after_lock[W] = {};                                     // after the next lock
     u64 after_unlock_lock[W] = {};                              // after the next unlock that a lock follows
+    // A section is inside its two ends, in order. Interrupts are delivered outside it with a full barrier, so for
+    // them the rest of the thread is ordered as well.
+    u64 irq_ends[W] = {};            // the later ends of sections with interrupts off
+    u64 open_end[N_DOMAINS][W] = {}; // the end of the section that this event is in
+    u64 inside[N_DOMAINS][W] = {};   // that section's later events
     auto copy = [](u64* to, const u64* from) {
       for (unsigned k = 0; k < W; k++)
         to[k] = from[k];
@@ -267,8 +301,20 @@ template <unsigned W> struct lkmm {
       if (is_write) weak_fence.add_row(id, after_wmb);
       if (e.is_read() && (e.ord == order::acquire)) ppo.add_row(id, later.all);
       cumul_row(id, after_unlock_lock);
-      if (e.kind == event_kind::section_begin) order_section(t, i);
+      strong_fence.add_row(id, irq_ends);
+      for (unsigned d = 0; d < N_DOMAINS; d++) strong_fence.add_row(id, open_end[d]);
+      const auto dom = static_cast<unsigned>(e.dom);
+      if (e.kind == event_kind::section_begin) {
+        strong_fence.add_row(id, e.dom == domain::irq ? later.all : inside[dom]);
+        copy(open_end[dom], sets().all);
+      } else if (e.section_end) {
+        if (e.dom == domain::irq) put(irq_ends, id);
+        copy(open_end[dom], sets().all);
+        put(open_end[dom], id);
+        copy(inside[dom], sets().all);
+      }
       // what the events before this one will see
+      for (auto& section : inside) put(section, id);
       if (e.is_write() && e.ord == order::release) put(after_release, id);
       if (e.lock && e.is_write() && e.ord == order::release) merge(after_unlock_lock, after_lock);
       if (e.lock && e.is_read()) copy(after_lock, later.all);
@@ -282,26 +328,6 @@ template <unsigned W> struct lkmm {
     ppo.add_row(id, set);
     cumul_fence.add_row(id, set);
   }
-  /// A section that begins at program-order position `i` of `t`: it is inside its two ends, in order.
-  /// Interrupts are delivered outside it with a full barrier, so for them the rest of the thread is ordered
-  /// as well.
-  void order_section(unsigned t, unsigned i) {
-    const eid begin = g.at(t, i);
-    const domain dom = g[begin].dom;
-    unsigned j = i + 1;
-    for (; j < g.thread_size(t); j++) {
-      const event& e = g[g.at(t, j)];
-      if (e.section_end && e.dom == dom) break;
-      strong_fence.add(begin, g.at(t, j));
-    }
-    if (j < g.thread_size(t))
-      for (unsigned k = dom == domain::irq ? 0 : i; k < j; k++)
-        strong_fence.add(g.at(t, k), g.at(t, j));
-    if (dom == domain::irq)
-      for (; j < g.thread_size(t); j++)
-        strong_fence.add(begin, g.at(t, j));
-  }
-
   void communication() {
     for (eid id = 0; id < g.size(); id++) {
       const event& e = g[id];
@@ -315,9 +341,8 @@ template <unsigned W> struct lkmm {
     for_each_unseen(g, [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); });
   }
 
+  /// prop, hb and pb.
   void propagation() {
-    ppo |= strong_fence;
-    ppo |= weak_fence;
     // cumul-fence: (rfe? ; (strong-fence | po-rel)) | wmb | po-unlock-lock-po, then through
     // read-modify-writes
     rel cumulative = strong_fence;
@@ -362,45 +387,77 @@ template <unsigned W> struct lkmm {
 };
 
 template <unsigned W> bool consistent_in(memory_model m, const graph& g, const model_options& options) {
-  if (!coherent(g, options)) return false;
-  // A model allows what the stronger ones allow, and those are quickly asked.
+  if (!atomic(g)) return false;
+  if (options.monotone_translations && !monotone(g)) return false;
+  // A model allows what sc allows, and sc is quickly asked.
   if (simple_order<W>(memory_model::sc, g).acyclic()) return true;
   if (m == memory_model::sc) return false;
-  if (simple_order<W>(memory_model::tso, g).acyclic()) return true;
-  if (m == memory_model::tso) return false;
-  return lkmm<W>(g).consistent();
+  if (m == memory_model::tso) return simple_order<W>(memory_model::tso, g).acyclic() && coherent(g);
+  lkmm<W> model(g);
+  if (!model.direct().acyclic() || !coherent(g)) return false;
+  model.propagation();
+  return model.consistent();
 }
 
-template <unsigned W> void order_rows(memory_model m, const graph& g, std::vector<event_set>& rows) {
-  relation<W> order(g.size());
-  if (m == memory_model::weak) {
-    lkmm<W> model(g);
-    order = model.hb;
-    order |= model.pb;
-  } else {
-    order = simple_order<W>(m, g);
+/// What reaches `last` in `order`.
+template <unsigned W> event_set reaching(const relation<W>& order, eid last) {
+  u64 found[W] = {};
+  found[last / 64] |= u64{1} << (last % 64);
+  for (bool more = true; more;) {
+    more = false;
+    for (unsigned i = order.n; i-- > 0;) {
+      if (found[i / 64] >> (i % 64) & 1) continue;
+      u64 hit = 0;
+      for (unsigned k = 0; k < W; k++) hit |= order.row[i][k] & found[k];
+      if (!hit) continue;
+      found[i / 64] |= u64{1} << (i % 64);
+      more = true;
+    }
   }
-  order.close();
-  rows.resize(g.size());
-  for (unsigned i = 0; i < g.size(); i++)
-    relation<W>::for_each(order.row[i], [&](unsigned b) { rows[i].set(static_cast<eid>(b)); });
+  event_set s;
+  relation<W>::for_each(found, [&](unsigned e) {
+    if (e != last) s.set(static_cast<eid>(e));
+  });
+  return s;
+}
+
+template <unsigned W> event_set directly_before(memory_model m, const graph& g, eid last) {
+  if (m == memory_model::weak) return reaching(lkmm<W>(g).direct(), last);
+  return reaching(simple_order<W>(m, g), last);
+}
+
+template <unsigned W> event_set all_before(const graph& g, eid last) {
+  lkmm<W> model(g);
+  model.propagation();
+  relation<W> order = model.hb;
+  order |= model.pb;
+  return reaching(order, last);
+}
+
+/// Calls f with the number of words that a set of the graph's events takes.
+template <class F> auto with_width(const graph& g, F f) {
+  if (g.size() <= 64) return f(std::integral_constant<unsigned, 1>());
+  if (g.size() <= 128) return f(std::integral_constant<unsigned, 2>());
+  return f(std::integral_constant<unsigned, 4>());
 }
 
 } // namespace
 
 bool consistent(memory_model m, const graph& g, const model_options& options) {
-  if (g.size() <= 64) return consistent_in<1>(m, g, options);
-  if (g.size() <= 128) return consistent_in<2>(m, g, options);
-  return consistent_in<4>(m, g, options);
+  return with_width(g, [&](auto w) { return consistent_in<w>(m, g, options); });
 }
 
-performed_order::performed_order(memory_model m, const graph& g) {
-  if (g.size() <= 64)
-    order_rows<1>(m, g, row_);
-  else if (g.size() <= 128)
-    order_rows<2>(m, g, row_);
-  else
-    order_rows<4>(m, g, row_);
+performed_before::performed_before(memory_model m, const graph& g, eid last)
+    : model_(m), g_(g), last_(last), all_(m != memory_model::weak) {
+  found_ = with_width(g, [&](auto w) { return directly_before<w>(m, g, last); });
+}
+
+bool performed_before::has(eid e) {
+  if (!found_.test(e) && !all_) {
+    found_ = with_width(g_, [&](auto w) { return all_before<w>(g_, last_); });
+    all_ = true;
+  }
+  return found_.test(e);
 }
 
 } // namespace racewalk::explore

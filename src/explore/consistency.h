@@ -33,14 +33,18 @@ struct model_options {
 
 bool consistent(memory_model m, const graph& g, const model_options& options = {});
 
-/// The order in which events must have been performed (transitive), for use-after-free and data races.
-class performed_order {
- public:
-  performed_order(memory_model m, const graph& g);
-  bool before(eid a, eid b) const { return row_[a].test(b); }
+/// Which events must have been performed before `last`, for use-after-free and data races.
+class performed_before {
+public:
+  performed_before(memory_model m, const graph& g, eid last);
+  bool has(eid e);
 
- private:
-  std::vector<event_set> row_;
+private:
+  memory_model model_;
+  const graph& g_;
+  eid last_;
+  event_set found_;  ///< what simple reasons show
+  bool all_;         ///< there are no others
 };
 
 } // namespace racewalk::explore

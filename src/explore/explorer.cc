@@ -112,10 +112,10 @@ u64 explorer::value_of(u16 loc, eid w) const { return w == INIT ? places_[loc].i
 void explorer::settle(event& e, eid source, u64 value) const {
   e.rf = source;
   e.value = value;
-  if (e.kind == event_kind::translation) e.coherent = !e.tr.cacheable(e.value);
+  if (e.kind == event_kind::translation) e.coherent = !e.u.tr.cacheable(e.value);
   u64 ignored = 0;
-  if (e.rmw) e.succeeds = apply(e.op, places_[e.loc].size, e.value, &ignored);
-  if (e.await) e.blocked = e.rmw ? !e.succeeds : !e.until.met_by(e.value);
+  if (e.rmw) e.succeeds = apply(e.u.op, places_[e.loc].size, e.value, &ignored);
+  if (e.await) e.blocked = e.rmw ? !e.succeeds : !e.u.until.met_by(e.value);
 }
 
 // ---- steps -----------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ bool explorer::add_write_half(eid read) {
   w.kind = event_kind::write;
   w.await = w.blocked = w.succeeds = false;
   w.rf = w.dep = NONE;
-  apply(r.op, places_[r.loc].size, r.value, &w.value);
+  apply(r.u.op, places_[r.loc].size, r.value, &w.value);
   const eid id = g().append(w);
   g().place(id, source);
   push_revisits(id);
@@ -329,7 +329,7 @@ void explorer::nothing_runs() {
       const event& b = g()[g().at(e.counted, po)];
       if (b.kind == event_kind::section_begin && b.dom == e.dom) begin = g().at(e.counted, po);
     }
-    if (begin != NONE && performed_order(options_.model, g()).before(start, begin)) may_be_deadlock = false;
+    if (begin != NONE && performed_before(options_.model, g(), begin).has(start)) may_be_deadlock = false;
     if (!replaying_) frames_.back().items.push_back(std::move(it));
   }
   if (may_be_deadlock) report_deadlock();

@@ -110,7 +110,7 @@ class explorer final : public engine {
   void free_object(const void* p, std::size_t bytes, site where) override;
   [[noreturn]] void violation(const char* invariant, const char* text, site where) override;
   dep_t last_read() override;
-  thread_state& self() override { return running_->state; }
+  thread_state& self() override { return running_ ? running_->state : observer_; }
   u64 intern(const void* bytes, std::size_t n) override;
   const void* interned(u64 id) override { return interned_[id - 1].data(); }
 
@@ -218,6 +218,7 @@ class explorer final : public engine {
   std::array<thread, MAX_THREADS> threads_;
   thread* running_ = nullptr;
   bool final_state_ = false;
+  thread_state observer_{.irq_depth = 1}; ///< who looks at the final state: nobody interrupts it
   bool execution_over_ = false;
   bool restart_wanted_ = false; ///< something private turned out not to be
   bool replaying_ = false;      ///< no choices are collected

@@ -1,5 +1,7 @@
 #include "explore/graph.h"
 
+#include <algorithm>
+
 namespace racewalk::explore {
 
 bool graph::co_before(eid a, eid b) const {
@@ -13,15 +15,12 @@ bool graph::co_before(eid a, eid b) const {
 void graph::compute_past(eid e) {
   event& x = ev_[e];
   x.past = {};
-  if (x.po > 0) {
-    const eid prev = po_[x.thread][x.po - 1u];
-    x.past |= ev_[prev].past;
-    x.past.set(prev);
-  }
-  if (x.rf != NONE && x.rf != INIT) {
-    x.past |= ev_[x.rf].past;
-    x.past.set(x.rf);
-  }
+  if (x.po > 0) x.past = ev_[po_[x.thread][x.po - 1u]].past;
+  x.past[x.thread] = static_cast<u8>(x.po);
+  if (x.rf >= NONE) return;
+  const event& source = ev_[x.rf];
+  for (unsigned t = 0; t < MAX_THREADS; t++) x.past[t] = std::max(x.past[t], source.past[t]);
+  x.past[source.thread] = std::max(x.past[source.thread], static_cast<u8>(source.po + 1));
 }
 
 eid graph::append(event e) {
@@ -95,10 +94,6 @@ graph graph::restricted(const event_set& keep, std::vector<eid>* renamed) const 
       if (x.co_prev == INIT) g.co_first_[x.loc] = (*renamed)[e];
       if (x.co_next == NONE) g.co_last_[x.loc] = (*renamed)[e];
     }
-    event_set past;
-    for (eid p = 0; p < ev_.size(); p++)
-      if (x.past.test(p) && (*renamed)[p] != NONE) past.set((*renamed)[p]);
-    x.past = past;
     g.po_[x.thread].push_back((*renamed)[e]);
     g.ev_.push_back(x);
   }

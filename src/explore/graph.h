@@ -8,7 +8,8 @@
 //  - the writes of a location form one list in coherence order, from co_first to co_last; the initial value
 //  stands
 //    before them and is not an event (INIT).
-//  - past(e) is the set of events before e in (po u rf)+; po u rf is acyclic.
+//  - precedes(a, e) holds for the events before e in (po u rf)+, which is acyclic. Since that is closed under program
+//    order, each event keeps it as a number of events per thread.
 #pragma once
 
 #include <array>
@@ -27,17 +28,13 @@ inline constexpr unsigned MAX_THREADS = 16;
 
 /// A set of events.
 class event_set {
- public:
+public:
   static constexpr unsigned WORDS = MAX_EVENTS / 64;
   bool test(eid e) const { return w_[e / 64] >> (e % 64) & 1; }
   void set(eid e) { w_[e / 64] |= u64{1} << (e % 64); }
-  event_set& operator|=(const event_set& o) {
-    for (unsigned i = 0; i < WORDS; i++)
-      w_[i] |= o.w_[i];
-    return *this;
-  }
+  u64 word(unsigned i) const { return w_[i]; }
 
- private:
+private:
   std::array<u64, WORDS> w_{};
 };
 
@@ -79,14 +76,18 @@ struct event {
   u16 quiesce_po = 0;     ///< counts_sections: po of its quiesce event
   u8 counted = 0;         ///< counts_sections: the thread whose sections are counted
   u64 value = 0;          ///< read or written
-  rmw_op op{};            ///< rmw: what it does
-  wait_condition until{}; ///< await
-  translation tr{};       ///< translation
-  tlb_range range{};
-  const void* object = nullptr; ///< free_object
-  u64 bytes = 0;
   site where;
-  event_set past;
+  std::array<u8, MAX_THREADS> past{}; ///< of each thread, how many events come before this one causally
+  union detail {
+    rmw_op op{};           ///< rmw
+    wait_condition until;  ///< await, not rmw
+    translation tr;        ///< translation
+    tlb_range range;       ///< quiesce, its reads, invalidate; if has_range
+    struct {
+      const void* object;
+      u64 bytes;
+    } freed; ///< free_object
+  } u;
 
   bool is_read() const { return kind == event_kind::read || kind == event_kind::translation; }
   bool is_write() const { return kind == event_kind::write; }
@@ -108,10 +109,12 @@ class graph {
   eid co_last(u16 loc) const { return loc < co_last_.size() && co_last_[loc] != NONE ? co_last_[loc] : INIT; }
   /// The write after `w` (or after the initial value) in coherence order, or NONE.
   eid co_after(u16 loc, eid w) const { return w == INIT ? co_first(loc) : ev_[w].co_next; }
+  /// Does `a` come before `e` causally, in program order and reads-from?
+  bool precedes(eid a, eid e) const { return ev_[a].po < ev_[e].past[ev_[a].thread]; }
   /// Is `a` before `b` in coherence order? Both are writes of one location; INIT is before all.
   bool co_before(eid a, eid b) const;
 
-  /// Appends an event to its thread; fills in po and past (with rf, if set).
+  /// Appends an event to its thread; fills in its position and past (rf is set).
   eid append(event e);
   /// Puts the write `w` directly after `prev` (or INIT) in coherence order.
   void place(eid w, eid prev);

@@ -157,7 +157,7 @@ std::string words(const graph& g, const event& e, const locations& places, const
     if (e.rmw) return "RMW " + names.name(addr) + " fails: " + names.value(addr, e.value);
     return (e.await ? "wait for " : "R ") + names.name(addr) + " -> " + names.value(addr, e.value);
   case event_kind::translation:
-    return "MMU reads " + names.name(addr) + " for " + names.address(e.tr.va) + " -> " +
+    return "MMU reads " + names.name(addr) + " for " + names.address(e.u.tr.va) + " -> " +
            names.value(addr, e.value);
   case event_kind::write:
     if (e.section_end) return e.dom == domain::tlb ? "" : std::string("end: ") + domain_name(e.dom);
@@ -175,7 +175,7 @@ std::string words(const graph& g, const event& e, const locations& places, const
                                               : "IPI to ") +
            cpu_list(g, e, e.po);
   case event_kind::free_object:
-    return "FREE " + names.name(e.object);
+    return "FREE " + names.name(e.u.freed.object);
   }
   return "";
 }

@@ -10,7 +10,7 @@ namespace racewalk::explore {
 bool explorer::maximal(eid e, eid w) const {
   const event& x = g()[e];
   if (!x.is_read() && !x.is_write()) return true;
-  auto kept = [&](eid y) { return y <= e || g()[w].past.test(y); };
+  auto kept = [&](eid y) { return y <= e || g().precedes(y, w); };
   eid v = x.rf;
   if (x.is_write()) {
     v = e;
@@ -25,11 +25,10 @@ bool explorer::maximal(eid e, eid w) const {
 /// May the revisit of `r` by `w` be made? Then *keep is what stays.
 bool explorer::removable(eid r, eid w, event_set* keep) const {
   if (!maximal(r, w)) return false;
-  const event_set& past = g()[w].past;
   for (eid e = 0; e <= r; e++)
     keep->set(e);
   for (eid e = static_cast<eid>(r + 1); e < w; e++) {
-    if (past.test(e))
+    if (g().precedes(e, w))
       keep->set(e);
     else if (!maximal(e, w))
       return false;
@@ -38,10 +37,16 @@ bool explorer::removable(eid r, eid w, event_set* keep) const {
   return true;
 }
 
-/// Could the event `e` at position `po` of its thread have `source` as its source, or as the write before it,
-/// by the coherence of its own thread alone?
+/// Could the event `e` at position `po` of its thread have `source` as its source, or as the write before it, as far as a
+/// glance tells?
 bool explorer::plausible(const graph& in, const event& e, unsigned po, eid source) const {
   if (e.kind == event_kind::translation) return true;
+  // in sc and tso, who knows of a newer write cannot read an older one
+  if (options_.model != memory_model::weak && e.is_read() && !e.counts_sections && po > 0) {
+    const eid last = in.at(e.thread, po - 1);
+    for (eid newer = in.co_after(e.loc, source); newer != NONE; newer = in[newer].co_next)
+      if (newer == last || in.precedes(newer, last)) return false;
+  }
   for (unsigned i = po; i-- > 0;) {
     const event& b = in[in.at(e.thread, i)];
     if (b.loc != e.loc || !(b.is_read() || b.is_write()) || !b.coherent) continue;
@@ -55,7 +60,7 @@ void explorer::push_revisits(eid w) {
   const u16 loc = g()[w].loc;
   for (eid r = 0; r < w; r++) {
     const event& x = g()[r];
-    if (!x.is_read() || x.loc != loc || g()[w].past.test(r)) continue;
+    if (!x.is_read() || x.loc != loc || g().precedes(r, w)) continue;
     event_set keep;
     if (!removable(r, w, &keep)) continue;
     std::vector<eid> renamed;

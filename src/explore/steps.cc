@@ -103,6 +103,7 @@ void explorer::add_plain_step(const event& e) {
 // ---- private variables -----------------------------------------------------------------------------------
 
 bool explorer::is_private(u16 loc, const access& a, bool writes) {
+  places_[loc].plain |= a.is_plain;
   if (places_[loc].shared) return false;
   bool changes = places_.note_use(loc, running_->id, writes);
   // What an acquire or a release orders, it orders on a private variable too. (So it does in sc and tso,
@@ -173,7 +174,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   } else {
     event r = new_event(event_kind::read, a, loc);
     r.rmw = true;
-    r.op = op;
+    r.u.op = op;
     old = park(r);
   }
   const bool done = apply(op, a.size, old, &now);
@@ -190,7 +191,7 @@ u64 explorer::await(const access& a, const wait_condition& until) {
   const u16 loc = places_.at(a.addr, a.size);
   event e = new_event(event_kind::read, a, loc);
   e.await = true;
-  e.until = until;
+  e.u.until = until;
   // Nobody else writes a private variable: if the wait is not over it never will be.
   access relaxed = a;
   if (!places_[loc].shared) relaxed.ord = order::relaxed;
@@ -208,7 +209,7 @@ rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
   event e = new_event(event_kind::read, a, loc);
   e.rmw = true;
   e.await = true;
-  e.op = op;
+  e.u.op = op;
   u64 now = 0;
   if (is_private(loc, a, true)) {
     const u64 old = private_value(loc);
@@ -296,7 +297,7 @@ void explorer::quiesce(domain d, cpumask_bits mask, const tlb_range* range, site
   e.dom = d;
   if (range) {
     e.has_range = true;
-    e.range = *range;
+    e.u.range = *range;
   }
   const u16 start = static_cast<u16>(t.pos);
   add_plain_step(e);
@@ -318,13 +319,13 @@ u64 explorer::translation_read(const access& a, const translation& t) {
   if (is_private(loc, a, false)) return private_value(loc);
   if (event* e = replayed(event_kind::translation, loc)) return e->value;
   event e = new_event(event_kind::translation, a, loc);
-  e.tr = t;
+  e.u.tr = t;
   return park(e);
 }
 
 void explorer::invalidate(const tlb_range& range, site where) {
   event e = new_event(event_kind::invalidate, where);
-  e.range = range;
+  e.u.range = range;
   e.has_range = true;
   add_plain_step(e);
 }
@@ -335,8 +336,8 @@ void explorer::free_object(const void* p, std::size_t bytes, site where) {
     suspend_for_good(status::stuck);
   }
   event e = new_event(event_kind::free_object, where);
-  e.object = p;
-  e.bytes = bytes;
+  e.u.freed.object = p;
+  e.u.freed.bytes = bytes;
   add_plain_step(e);
 }
 
