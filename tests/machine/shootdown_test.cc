@@ -50,6 +50,7 @@ class moving_page : public shootdown, public testing::WithParamInterface<unsigne
         word_t* old_words = mm_.words(from);
         for (u64 i = 0; i < 4; ++i)
           WRITE_ONCE(mm_.words(to)[i], i);
+        smp_wmb(); // the content before the entry that shows it
         mm_.map_dirty(A, to, level);
         flush_tlb_mm_range(mm_.context, A, A + geometry().size(level), geometry().shift(level),
                            round % 8 == 0);
