@@ -1,4 +1,5 @@
-// `racewalk bench`: the native library's figures beside the kernel's own, on the same machine in the same run.
+// `racewalk bench`: the native library's figures beside the kernel's own, on the same machine in the same
+// run.
 //
 // Every figure is measured on both sides with the same source (workloads.h): what differs is only whether
 // mmap, a store or a pin is the kernel's or ours. The sides take turns within a figure, round after round, so

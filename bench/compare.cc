@@ -23,7 +23,8 @@ std::uint64_t calibrate(workload& w) {
     const nanoseconds wall = bench_clock::now() - start;
     if (wall >= round_length) return iterations;
     if (wall >= round_length / 16)
-      return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(iterations) * (round_length / wall)));
+      return std::max<std::uint64_t>(
+          1, static_cast<std::uint64_t>(static_cast<double>(iterations) * (round_length / wall)));
   }
 }
 
@@ -37,7 +38,8 @@ comparison compare(const figure& f) {
   };
   side ours{f.ours()};
   side kernel{f.kernel()};
-  for (side* s : {&ours, &kernel}) s->iterations = calibrate(*s->work);
+  for (side* s : {&ours, &kernel})
+    s->iterations = calibrate(*s->work);
   for (unsigned i = 0; i < rounds; i++)
     for (side* s : {&ours, &kernel})
       s->times.push_back(s->work->run(s->iterations) / (static_cast<double>(s->iterations) * f.operations));

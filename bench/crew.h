@@ -12,10 +12,9 @@
 namespace racewalk::bench {
 
 class crew {
-public:
+ public:
   /// `begin(i)` is called once on thread i, first; it returns what thread i keeps while it lives.
-  template <class Begin>
-  crew(unsigned threads, Begin begin) : start_(threads + 1), end_(threads + 1) {
+  template <class Begin> crew(unsigned threads, Begin begin) : start_(threads + 1), end_(threads + 1) {
     for (unsigned i = 0; i < threads; i++)
       threads_.emplace_back([this, i, begin] {
         auto kept = begin(i);
@@ -38,7 +37,7 @@ public:
     return bench_clock::now() - from;
   }
 
-private:
+ private:
   void serve(unsigned i) {
     for (;;) {
       start_.arrive_and_wait();

@@ -27,8 +27,8 @@ template <class Side> using pins = pin_unpin<Side>;
 const char* name_of(backing b) { return b == backing::huge_pages ? "2 MiB pages" : "4 KiB pages"; }
 
 figure load_figure(const char* name, std::size_t bytes, pattern p, backing b, goal g) {
-  return make_figure<loads>(fmt::format("{}, {}", name, name_of(b)), 1, loads<kernel_side>::per_iteration, {g},
-                            bytes, b, p);
+  return make_figure<loads>(fmt::format("{}, {}", name, name_of(b)), 1, loads<kernel_side>::per_iteration,
+                            {g}, bytes, b, p);
 }
 
 figure_group load_figures() {
@@ -62,8 +62,9 @@ figure_group map_figures() {
     for (const unsigned threads : {1U, 2U}) {
       std::vector<goal> goals;
       if (!touch) goals.push_back(threads == 1 ? goal{kind::at_most, 300} : goal{kind::scales, 1.8});
-      group.figures.push_back(make_figure<map_unmap>(touch ? "mmap, touch, munmap" : "mmap, munmap", threads, 1,
-                                                     goals, threads, page_bytes, backing::small_pages, touch));
+      group.figures.push_back(make_figure<map_unmap>(touch ? "mmap, touch, munmap" : "mmap, munmap", threads,
+                                                     1, goals, threads, page_bytes, backing::small_pages,
+                                                     touch));
     }
   return group;
 }
@@ -102,11 +103,12 @@ figure_group scale_figures() {
   for (const unsigned threads : {1U, 2U}) {
     const std::vector<goal> ahead = {{kind::at_most_ratio, 1}};
     const auto map = [&](const char* name, double operations, backing b, bool touch) {
-      group.figures.push_back(make_figure<map_unmap>(name, threads, operations, ahead, threads, memory, b, touch));
+      group.figures.push_back(
+          make_figure<map_unmap>(name, threads, operations, ahead, threads, memory, b, touch));
     };
     const auto flush = [&](const char* name, std::size_t bytes, backing b) {
-      group.figures.push_back(make_figure<touch_and_drop>(name, threads, static_cast<double>(bytes / page_bytes),
-                                                          ahead, threads, bytes, b));
+      group.figures.push_back(make_figure<touch_and_drop>(
+          name, threads, static_cast<double>(bytes / page_bytes), ahead, threads, bytes, b));
     };
     map("page_fault1", pages, backing::small_pages, true);
     map("mmap1", 1, backing::small_pages, false);

@@ -14,9 +14,7 @@ namespace {
 constexpr std::size_t huge_page = 2U << 20;
 constexpr std::size_t page = 4096;
 
-[[noreturn]] void fail(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
+[[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
 
 /// A huge-page mapping has to begin at a huge page: map more, give the ends back.
 void* map_aligned(std::size_t bytes) {
@@ -95,7 +93,8 @@ void kernel_side::pinner::pin_and_unpin(std::uint64_t at, std::size_t pages) {
     const ssize_t pinned = vmsplice(pipe_[1], &buffer, 1, 0);
     if (pinned <= 0) fail("vmsplice");
     for (ssize_t drained = 0; drained < pinned;) {
-      const ssize_t n = splice(pipe_[0], nullptr, null_, nullptr, static_cast<std::size_t>(pinned - drained), 0);
+      const ssize_t n =
+          splice(pipe_[0], nullptr, null_, nullptr, static_cast<std::size_t>(pinned - drained), 0);
       if (n <= 0) fail("splice");
       drained += n;
     }

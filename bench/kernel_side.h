@@ -16,12 +16,12 @@ enum class backing {
 };
 
 class kernel_side {
-public:
+ public:
   kernel_side(unsigned /*threads*/, std::uint64_t /*memory*/) {}
 
   /// A thread's view. Lives on its thread.
   class cpu {
-  public:
+   public:
     cpu(kernel_side& /*side*/, unsigned /*id*/) {}
     ~cpu();
     cpu(const cpu&) = delete;
@@ -37,23 +37,23 @@ public:
     static void unmap(std::uint64_t at, std::size_t bytes);
     static void dont_need(std::uint64_t at, std::size_t bytes);
 
-  private:
+   private:
     int file(std::size_t bytes);
 
     int file_ = -1;
   };
 
-  /// Pins pages by lending them to a pipe, unpins them by draining it: the cheapest way to GUP-fast and back that
-  /// a program has (registering the same pages with io_uring costs 5 to 40 % more).
+  /// Pins pages by lending them to a pipe, unpins them by draining it: the cheapest way to GUP-fast and back
+  /// that a program has (registering the same pages with io_uring costs 5 to 40 % more).
   class pinner {
-  public:
+   public:
     explicit pinner(cpu& owner);
     ~pinner();
     pinner(const pinner&) = delete;
     pinner& operator=(const pinner&) = delete;
     void pin_and_unpin(std::uint64_t at, std::size_t pages);
 
-  private:
+   private:
     int pipe_[2];
     int null_;
   };

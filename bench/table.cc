@@ -1,6 +1,7 @@
 // Measures every figure and prints it as soon as it is known.
-#include <cmath>
+#include <fstream>
 #include <map>
+#include <thread>
 
 #include <fmt/format.h>
 #include <sys/utsname.h>
@@ -27,7 +28,7 @@ std::string machine_line() {
 }
 
 /// Nanoseconds to three digits or so.
-std::string number(double ns) { return fmt::format(ns < 9.995 ? "{:.2f}" : ns < 99.95 ? "{:.1f}" : "{:.0f}", ns); }
+std::string number(double ns) { return fmt::format("{:.{}f}", ns, ns < 9.995 ? 2 : ns < 99.95 ? 1 : 0); }
 
 std::string describe(const goal& g) {
   switch (g.what) {
@@ -69,12 +70,13 @@ bool met(const goal& g, const comparison& c, double scale) {
 std::string goals_column(const figure& f, const comparison& c, double scale) {
   std::string text;
   for (const goal& g : f.goals)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", describe(g), met(g, c, scale) ? "met" : "MISSED");
+    text +=
+        fmt::format("{}{} {}", text.empty() ? "" : ", ", describe(g), met(g, c, scale) ? "met" : "MISSED");
   return text;
 }
 
 class table {
-public:
+ public:
   explicit table(std::FILE* out) : out_(out) {}
   void heading(const std::string& text) {
     fmt::print(out_, "\n{:<44} {:>10} {:>10} {:>7}  {:>13}  {}\n", text, "racewalk", "kernel", "ratio",
@@ -82,7 +84,7 @@ public:
   }
   void row(const figure& f, const comparison& c);
 
-private:
+ private:
   std::FILE* out_;
   std::map<std::string, comparison> alone_; // figures on one thread, by name
 };
@@ -107,11 +109,13 @@ void table::row(const figure& f, const comparison& c) {
 
 void run(std::FILE* out) {
   fmt::print(out, "{}\n", machine_line());
-  fmt::print(out, "Nanoseconds per operation of one thread, median of rounds that take turns; ratio: racewalk / kernel.\n");
+  fmt::print(out, "Nanoseconds per operation of one thread, median of rounds that take turns; ratio: "
+                  "racewalk / kernel.\n");
   table t(out);
   for (const figure_group& group : figures()) {
     t.heading(group.heading);
-    for (const figure& f : group.figures) t.row(f, compare(f));
+    for (const figure& f : group.figures)
+      t.row(f, compare(f));
   }
   fmt::print(out, "\n*: a file in the benchmark; racewalk's side of it is anonymous memory.\n");
 }

@@ -14,7 +14,7 @@ using nanoseconds = std::chrono::duration<double, std::nano>;
 using bench_clock = std::chrono::steady_clock;
 
 class workload {
-public:
+ public:
   virtual ~workload() = default;
   /// Repeats the thing so often on each thread and returns the time that counts.
   virtual nanoseconds run(std::uint64_t iterations) = 0;

@@ -1,7 +1,7 @@
 // The figures' source, written once for both sides.
 //
-// Side: kernel_side or racewalk_side. Side::cpu is a thread's view of the address space that all threads of the
-// workload share; a Pinner pins and unpins pages of it.
+// Side: kernel_side or racewalk_side. Side::cpu is a thread's view of the address space that all threads of
+// the workload share; a Pinner pins and unpins pages of it.
 #pragma once
 
 #include <array>
@@ -28,7 +28,7 @@ inline void keep(std::uint64_t value) { asm volatile("" : : "r"(value)); }
 
 /// Threads that share an address space.
 template <class Side> class shared_space : public workload {
-protected:
+ protected:
   using side_cpu = typename Side::cpu;
 
   shared_space(unsigned threads, std::uint64_t memory)
@@ -44,11 +44,12 @@ protected:
   /// Maps, and touches every page.
   std::uint64_t map_touched(unsigned i, std::size_t bytes, backing b) {
     const std::uint64_t at = on(i).map(bytes, b);
-    for (std::size_t offset = 0; offset < bytes; offset += step_of(b)) on(i).store(at + offset, offset);
+    for (std::size_t offset = 0; offset < bytes; offset += step_of(b))
+      on(i).store(at + offset, offset);
     return at;
   }
 
-private:
+ private:
   Side side_;
   std::array<side_cpu*, max_threads> cpus_{};
   crew crew_;
@@ -58,10 +59,11 @@ enum class pattern { sequential, random };
 
 /// 8-byte loads that hit.
 template <class Side> class loads : public shared_space<Side> {
-public:
+ public:
   static constexpr std::size_t per_iteration = 4096;
 
-  loads(std::size_t bytes, backing b, pattern p) : shared_space<Side>(1, 2 * bytes), bytes_(bytes), pattern_(p) {
+  loads(std::size_t bytes, backing b, pattern p)
+      : shared_space<Side>(1, 2 * bytes), bytes_(bytes), pattern_(p) {
     this->together([this, b](unsigned i) { at_ = this->map_touched(i, bytes_, b); });
   }
   nanoseconds run(std::uint64_t iterations) override {
@@ -74,12 +76,13 @@ public:
     });
   }
 
-private:
+ private:
   template <class Cpu> void sequential(Cpu& cpu, std::uint64_t iterations) {
     std::uint64_t sum = 0;
     for (std::uint64_t n = 0; n < iterations; n++) {
       const std::uint64_t from = at_ + n * per_iteration * 8 % bytes_;
-      for (std::uint64_t va = from; va < from + per_iteration * 8; va += 8) sum += cpu.load(va);
+      for (std::uint64_t va = from; va < from + per_iteration * 8; va += 8)
+        sum += cpu.load(va);
     }
     keep(sum);
   }
@@ -103,7 +106,7 @@ private:
 
 /// The first store to each page of a fresh mapping; mapping and unmapping are not counted.
 template <class Side> class first_touch : public shared_space<Side> {
-public:
+ public:
   first_touch(std::size_t bytes, backing b) : shared_space<Side>(1, 4 * bytes), bytes_(bytes), backing_(b) {}
   nanoseconds run(std::uint64_t iterations) override {
     nanoseconds counted{0};
@@ -112,7 +115,8 @@ public:
       for (std::uint64_t n = 0; n < iterations; n++) {
         const std::uint64_t at = cpu.map(bytes_, backing_);
         const auto from = bench_clock::now();
-        for (std::size_t offset = 0; offset < bytes_; offset += step_of(backing_)) cpu.store(at + offset, 1);
+        for (std::size_t offset = 0; offset < bytes_; offset += step_of(backing_))
+          cpu.store(at + offset, 1);
         counted += bench_clock::now() - from;
         cpu.unmap(at, bytes_);
       }
@@ -120,29 +124,32 @@ public:
     return counted;
   }
 
-private:
+ private:
   std::size_t bytes_;
   backing backing_;
 };
 
-/// mmap and munmap of one range again and again, on each thread its own; page by page touched in between or not.
+/// mmap and munmap of one range again and again, on each thread its own; page by page touched in between or
+/// not.
 template <class Side> class map_unmap : public shared_space<Side> {
-public:
+ public:
   map_unmap(unsigned threads, std::size_t bytes, backing b, bool touch)
-      : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b), touch_(touch) {}
+      : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b),
+        touch_(touch) {}
   nanoseconds run(std::uint64_t iterations) override {
     return this->together([this, iterations](unsigned i) {
       auto& cpu = this->on(i);
       for (std::uint64_t n = 0; n < iterations; n++) {
         const std::uint64_t at = cpu.map(bytes_, backing_);
         if (touch_)
-          for (std::size_t offset = 0; offset < bytes_; offset += page_bytes) cpu.store(at + offset, 1);
+          for (std::size_t offset = 0; offset < bytes_; offset += page_bytes)
+            cpu.store(at + offset, 1);
         cpu.unmap(at, bytes_);
       }
     });
   }
 
-private:
+ private:
   std::size_t bytes_;
   backing backing_;
   bool touch_;
@@ -152,7 +159,7 @@ enum class peer { asleep, busy };
 
 /// munmap of touched pages while a second thread runs in the address space. Only the munmap is counted.
 template <class Side> class unmap_with_peer : public shared_space<Side> {
-public:
+ public:
   unmap_with_peer(std::size_t pages, peer p)
       : shared_space<Side>(2, 256 * MiB), bytes_(pages * page_bytes), peer_(p) {}
   nanoseconds run(std::uint64_t iterations) override {
@@ -160,14 +167,15 @@ public:
     done_.store(false);
     this->together([&](unsigned i) {
       if (i == 1) return be_peer();
-      for (std::uint64_t n = 0; n < iterations; n++) counted += map_touch_unmap(this->on(0));
+      for (std::uint64_t n = 0; n < iterations; n++)
+        counted += map_touch_unmap(this->on(0));
       done_.store(true);
       done_.notify_all();
     });
     return counted;
   }
 
-private:
+ private:
   template <class Cpu> nanoseconds map_touch_unmap(Cpu& cpu) {
     const std::uint64_t at = this->map_touched(0, bytes_, backing::small_pages);
     const auto from = bench_clock::now();
@@ -179,7 +187,8 @@ private:
     const std::uint64_t own = this->map_touched(1, page_bytes, backing::small_pages);
     if (peer_ == peer::asleep) done_.wait(false);
     while (!done_.load(std::memory_order_relaxed))
-      for (unsigned n = 0; n < 64; n++) keep(cpu.load(own));
+      for (unsigned n = 0; n < 64; n++)
+        keep(cpu.load(own));
     cpu.unmap(own, page_bytes);
   }
 
@@ -190,11 +199,13 @@ private:
 
 /// Pins a run of touched pages and unpins them, on each thread its own pages.
 template <class Side, class Pinner = typename Side::pinner> class pin_unpin : public shared_space<Side> {
-public:
+ public:
   static constexpr std::size_t working_set = 256; // pages a thread walks through
 
   pin_unpin(unsigned threads, std::size_t pages) : shared_space<Side>(threads, 64 * MiB), pages_(pages) {
-    this->together([this](unsigned i) { at_[i] = this->map_touched(i, working_set * page_bytes, backing::small_pages); });
+    this->together([this](unsigned i) {
+      at_[i] = this->map_touched(i, working_set * page_bytes, backing::small_pages);
+    });
   }
   nanoseconds run(std::uint64_t iterations) override {
     return this->together([this, iterations](unsigned i) {
@@ -204,14 +215,14 @@ public:
     });
   }
 
-private:
+ private:
   std::size_t pages_;
   std::array<std::uint64_t, max_threads> at_{};
 };
 
 /// Store, MADV_DONTNEED and load of every page of a mapping: will-it-scale's tlb_flush.
 template <class Side> class touch_and_drop : public shared_space<Side> {
-public:
+ public:
   touch_and_drop(unsigned threads, std::size_t bytes, backing b)
       : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b) {}
   nanoseconds run(std::uint64_t iterations) override {
@@ -229,7 +240,7 @@ public:
     });
   }
 
-private:
+ private:
   std::size_t bytes_;
   backing backing_;
 };

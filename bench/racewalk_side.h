@@ -1,0 +1,70 @@
+// Our side of every figure: the native library, called as a program calls it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+
+#include "bench/kernel_side.h"
+#include "racewalk/address_space.h"
+
+namespace racewalk::bench {
+
+class racewalk_side {
+ public:
+  racewalk_side(unsigned threads, std::uint64_t memory) : system_(memory + slack, threads), space_(system_) {}
+
+  /// A thread's view: a CPU that runs in the address space.
+  class cpu {
+   public:
+    cpu(racewalk_side& side, unsigned id) : space_(side.space_), session_(side.system_, id, side.space_) {}
+
+    std::uint64_t load(std::uint64_t at) { return session_->load<std::uint64_t>(at).value(); }
+    void store(std::uint64_t at, std::uint64_t value) {
+      check(session_->store<std::uint64_t>(at, value).ok());
+    }
+
+    /// Files are for later: what a file backs on the kernel's side is anonymous here.
+    std::uint64_t map(std::size_t bytes, backing b) {
+      const std::uint64_t at = space_.mmap(bytes).value();
+      if (b == backing::huge_pages) space_.madvise(at, bytes, AddressSpace::HugePages::yes).value();
+      return at;
+    }
+    void unmap(std::uint64_t at, std::size_t bytes) { space_.munmap(at, bytes).value(); }
+    /// A fresh mapping in place of the old one: what MADV_DONTNEED does to anonymous memory, and more work.
+    void dont_need(std::uint64_t at, std::size_t bytes) {
+      static_cast<void>(space_.mmap_fixed(at, bytes).value());
+    }
+
+   private:
+    friend class racewalk_side;
+    static void check(bool ok) {
+      if (!ok) throw std::runtime_error("racewalk bench: an access failed");
+    }
+
+    AddressSpace& space_;
+    CpuSession session_;
+  };
+
+  class pinner {
+   public:
+    explicit pinner(cpu& owner) : mm_(owner.space_.mm()) {}
+    void pin_and_unpin(std::uint64_t at, std::size_t pages) {
+      const long pinned = pin_user_pages_fast(mm_, at, pages, FOLL_WRITE, pages_.data());
+      cpu::check(pinned == static_cast<long>(pages));
+      unpin_user_pages(pages_.data(), pages);
+    }
+
+   private:
+    mm_struct& mm_;
+    std::array<page*, 256> pages_;
+  };
+
+ private:
+  static constexpr std::uint64_t slack = 64U << 20; // page tables, and frames in the CPUs' lists
+
+  System system_;
+  AddressSpace space_;
+};
+
+} // namespace racewalk::bench

@@ -1,0 +1,437 @@
+// `racewalk stress`: the native library under random load from several CPUs, with its checks on.
+//
+// What is checked:
+//   content     every word is 0 or names its own address: memory that went to somebody else too early, or a
+//   store
+//               through a translation that should have been gone, would show as another address
+//   rights      a store to what has been read-only throughout fails, an access to what has been mapped
+//   throughout
+//               does not
+//   updates     no fetch_add is lost, whatever mprotect does to its page meanwhile
+//   pins        pinned memory keeps its content, whatever becomes of its mapping
+//   accounting  at the end every frame is free again (page counts are checked when a page is freed)
+// What is not: that mappings land where Linux would put them, and how long anything takes.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/usage.h"
+#include "racewalk/address_space.h"
+#include "report/text.h"
+
+namespace racewalk::cli {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t memory_bytes = 48U << 20; // little enough to run out of it now and then
+constexpr unsigned nr_spaces = 2;
+constexpr unsigned slots_per_space = 24;
+constexpr std::uint64_t page_bytes = PAGE_SIZE;
+constexpr std::uint64_t huge_bytes = 2U << 20;
+constexpr std::size_t max_held_pins = 8;
+constexpr unsigned operations_per_look = 256; // at the clock
+
+/// A word that says where it belongs: its address and space above 16 bits that change from store to store.
+std::uint64_t tag(unsigned space, vaddr_t va, std::uint64_t noise) {
+  return (va >> 3) << 17 | std::uint64_t{space} << 16 | (noise & 0xffff);
+}
+bool belongs(std::uint64_t word, unsigned space, vaddr_t va) {
+  return word == 0 || word >> 16 == tag(space, va, 0) >> 16;
+}
+
+/// A mapping that all threads use. Who changes it holds `lock`; `version` is odd meanwhile, so that others
+/// can tell whether what they saw held throughout.
+struct slot {
+  std::mutex lock;
+  std::atomic<std::uint64_t> version{0};
+  std::atomic<vaddr_t> start{0}; // 0: not mapped
+  std::atomic<std::uint64_t> bytes{0};
+  std::atomic<bool> writable{true};
+};
+
+/// The changes of one slot, while it lives.
+class slot_change {
+ public:
+  explicit slot_change(slot& s) : slot_(s), guard_(s.lock) { slot_.version.fetch_add(1); }
+  ~slot_change() { slot_.version.fetch_add(1); }
+  slot_change(const slot_change&) = delete;
+  slot_change& operator=(const slot_change&) = delete;
+
+ private:
+  slot& slot_;
+  std::lock_guard<std::mutex> guard_;
+};
+
+struct space_state {
+  explicit space_state(System& system) : space(system), counters(space.mmap(page_bytes).value()) {}
+
+  AddressSpace space;
+  std::array<slot, slots_per_space> slots;
+  vaddr_t counters; // one page; word i is thread i's
+};
+
+struct totals {
+  std::uint64_t loads = 0;
+  std::uint64_t stores = 0;
+  std::uint64_t updates = 0;
+  std::uint64_t pins = 0;
+  std::uint64_t maps = 0;
+  std::uint64_t unmaps = 0;
+  std::uint64_t protects = 0;
+  std::uint64_t refused = 0; // accesses to what was not mapped, or not with that right
+  std::uint64_t no_memory = 0;
+
+  totals& operator+=(const totals& o) {
+    loads += o.loads, stores += o.stores, updates += o.updates, pins += o.pins;
+    maps += o.maps, unmaps += o.unmaps, protects += o.protects, refused += o.refused,
+        no_memory += o.no_memory;
+    return *this;
+  }
+};
+
+/// What all threads share.
+class stress {
+ public:
+  stress(unsigned threads, const stress_options& o)
+      : options(o), nr_threads(threads), system(memory_bytes, threads), free_at_start(system.free_frames()) {
+    for (auto& s : spaces)
+      s = std::make_unique<space_state>(system);
+  }
+
+  /// Ends the run; the first reason is kept.
+  void fail(std::string why) {
+    const std::lock_guard guard(failure_lock_);
+    if (failure_.empty()) failure_ = std::move(why);
+    stop.store(true);
+  }
+  std::string failure() {
+    const std::lock_guard guard(failure_lock_);
+    return failure_;
+  }
+
+  const stress_options options;
+  const unsigned nr_threads;
+  System system;
+  const std::uint64_t free_at_start;
+  std::array<std::unique_ptr<space_state>, nr_spaces> spaces;
+  std::atomic<bool> stop{false};
+
+ private:
+  std::mutex failure_lock_;
+  std::string failure_;
+};
+
+/// One CPU's share of the load.
+class worker {
+ public:
+  worker(stress& s, unsigned id)
+      : stress_(s), id_(id), random_(s.options.seed * 1'000'003 + id),
+        cpu_(s.system, id, s.spaces[0]->space) {}
+
+  totals run(clock::time_point until);
+
+ private:
+  struct held_pin {
+    PinnedPages pages;
+    unsigned space;
+    vaddr_t start;
+  };
+  /// A word of a slot, and the slot as it was when the word was chosen.
+  struct target {
+    slot& where;
+    std::uint64_t version;
+    vaddr_t va;
+    bool writable;
+  };
+
+  std::uint64_t below(std::uint64_t n) { return random_() % n; }
+  space_state& here() { return *stress_.spaces[space_]; }
+  slot& any_slot() { return here().slots[below(slots_per_space)]; }
+  std::optional<target> any_word();
+  bool held_throughout(const target& t) { return t.where.version.load() == t.version; }
+
+  void step();
+  void load();
+  void store();
+  void update();
+  void map();
+  void unmap();
+  void replace_part();
+  void protect();
+  void pin();
+  void check_pin(held_pin& p);
+  void switch_space();
+  void check_updates();
+  void refuse(fault_result error, const target& t, bool allowed);
+
+  stress& stress_;
+  const unsigned id_;
+  std::mt19937_64 random_;
+  CpuSession cpu_;
+  unsigned space_ = 0;
+  std::array<std::uint64_t, nr_spaces> updates_made_{};
+  std::vector<held_pin> pins_;
+  totals done_;
+};
+
+/// A word of a mapped slot, or nothing if the slot is empty or being changed.
+std::optional<worker::target> worker::any_word() {
+  slot& s = any_slot();
+  const std::uint64_t version = s.version.load();
+  const vaddr_t start = s.start.load();
+  const std::uint64_t bytes = s.bytes.load();
+  const bool writable = s.writable.load();
+  if (version % 2 != 0 || start == 0 || bytes == 0) return std::nullopt;
+  return target{s, version, start + below(bytes / 8) * 8, writable};
+}
+
+/// An access failed. That is right if `allowed`, or if the mapping changed, or if memory is short.
+void worker::refuse(fault_result error, const target& t, bool allowed) {
+  if (error == fault_result::oom) {
+    done_.no_memory++;
+    return;
+  }
+  done_.refused++;
+  if (!allowed && held_throughout(t))
+    stress_.fail(fmt::format("an access to {:#x} was refused, which was mapped throughout", t.va));
+}
+
+void worker::load() {
+  const auto t = any_word();
+  if (!t) return;
+  const auto word = cpu_->load<std::uint64_t>(t->va);
+  done_.loads++;
+  if (!word)
+    refuse(word.error(), *t, false);
+  else if (!belongs(word.value(), space_, t->va))
+    stress_.fail(
+        fmt::format("a load from {:#x} found {:#x}, which does not belong there", t->va, word.value()));
+}
+
+void worker::store() {
+  const auto t = any_word();
+  if (!t) return;
+  const auto done = cpu_->store<std::uint64_t>(t->va, tag(space_, t->va, random_()));
+  done_.stores++;
+  if (!done)
+    refuse(done.error(), *t, !t->writable);
+  else if (!t->writable && held_throughout(*t))
+    stress_.fail(fmt::format("a store to {:#x} went through, which was read-only throughout", t->va));
+}
+
+void worker::update() {
+  const auto before = cpu_->fetch_add<std::uint64_t>(here().counters + id_ * 8, 1);
+  if (!before) return; // read-only for the moment
+  done_.updates++;
+  if (before.value() != updates_made_[space_]++)
+    stress_.fail(fmt::format("CPU {} made {} updates of a counter that says {}", id_,
+                             updates_made_[space_] - 1, before.value()));
+}
+
+void worker::map() {
+  slot& s = any_slot();
+  const slot_change change(s);
+  if (s.start.load() != 0) return;
+  const bool huge = below(8) == 0;
+  const std::uint64_t bytes = huge ? (1 + below(2)) * huge_bytes : (1 + below(64)) * page_bytes;
+  const auto at = here().space.mmap(bytes);
+  done_.maps++;
+  if (!at) {
+    done_.no_memory++;
+    return;
+  }
+  if (huge) static_cast<void>(here().space.madvise(*at, bytes, AddressSpace::HugePages::yes));
+  s.bytes.store(bytes);
+  s.writable.store(true);
+  s.start.store(*at);
+}
+
+void worker::unmap() {
+  slot& s = any_slot();
+  const slot_change change(s);
+  if (s.start.load() == 0) return;
+  const auto done = here().space.munmap(s.start.load(), s.bytes.load());
+  done_.unmaps++;
+  if (!done) {
+    done_.no_memory++;
+    return;
+  }
+  s.start.store(0);
+}
+
+/// Fresh memory in place of a few pages of a mapping.
+void worker::replace_part() {
+  slot& s = any_slot();
+  const slot_change change(s);
+  if (s.start.load() == 0 || !s.writable.load()) return;
+  const std::uint64_t pages = s.bytes.load() / page_bytes;
+  const std::uint64_t first = below(pages);
+  const std::uint64_t count = 1 + below(std::min<std::uint64_t>(pages - first, 16));
+  if (!here().space.mmap_fixed(s.start.load() + first * page_bytes, count * page_bytes)) done_.no_memory++;
+  done_.maps++;
+}
+
+void worker::protect() {
+  if (below(4) == 0) { // the page of the counters: updates_ must survive it
+    const Access access = below(2) ? Access::read : Access::read_write;
+    static_cast<void>(here().space.mprotect(here().counters, page_bytes, access));
+    return;
+  }
+  slot& s = any_slot();
+  const slot_change change(s);
+  if (s.start.load() == 0) return;
+  const bool writable = below(2) == 0;
+  const auto done =
+      here().space.mprotect(s.start.load(), s.bytes.load(), writable ? Access::read_write : Access::read);
+  done_.protects++;
+  if (done)
+    s.writable.store(writable);
+  else
+    done_.no_memory++;
+}
+
+void worker::pin() {
+  const auto t = any_word();
+  if (!t) return;
+  const vaddr_t start = t->va & PAGE_MASK;
+  auto pages = here().space.pin(start, 1 + below(4), t->writable ? Access::read_write : Access::read);
+  if (!pages) {
+    done_.refused++; // beyond the end, unmapped meanwhile, read-only meanwhile, or no memory
+    return;
+  }
+  done_.pins++;
+  if (pins_.size() == max_held_pins) pins_.erase(pins_.begin());
+  pins_.push_back({std::move(*pages), space_, start});
+}
+
+/// Reads a word of a pinned page as a device would, past every translation.
+void worker::check_pin(held_pin& p) {
+  const std::uint64_t page = below(p.pages.size());
+  const std::uint64_t word = below(page_bytes / 8);
+  auto* memory = reinterpret_cast<std::uint64_t*>(p.pages[page].data());
+  const std::uint64_t found = std::atomic_ref(memory[word]).load(std::memory_order_relaxed);
+  const vaddr_t va = p.start + page * page_bytes + word * 8;
+  if (!belongs(found, p.space, va))
+    stress_.fail(
+        fmt::format("the page pinned at {:#x} holds {:#x}, which belongs to somebody else", va, found));
+}
+
+void worker::switch_space() {
+  space_ = static_cast<unsigned>(below(nr_spaces));
+  cpu_.switch_to(here().space);
+}
+
+void worker::step() {
+  const std::uint64_t dice = below(1000);
+  if (dice < 450)
+    load();
+  else if (dice < 800)
+    store();
+  else if (dice < 880)
+    update();
+  else if (dice < 920)
+    pin();
+  else if (dice < 950)
+    map();
+  else if (dice < 970)
+    unmap();
+  else if (dice < 980)
+    replace_part();
+  else if (dice < 998)
+    protect();
+  else
+    switch_space();
+  if (!pins_.empty()) check_pin(pins_[below(pins_.size())]);
+}
+
+/// Each counter holds as many updates as this CPU made.
+void worker::check_updates() {
+  for (space_ = 0; space_ < nr_spaces; space_++) {
+    cpu_.switch_to(here().space);
+    const auto count = cpu_->load<std::uint64_t>(here().counters + id_ * 8);
+    if (!count || count.value() != updates_made_[space_])
+      stress_.fail(fmt::format("CPU {} made {} updates of a counter that does not say so", id_,
+                               updates_made_[space_]));
+  }
+}
+
+totals worker::run(clock::time_point until) {
+  while (!stress_.stop.load() && !interrupted() && clock::now() < until)
+    for (unsigned n = 0; n < operations_per_look; n++)
+      step();
+  pins_.clear();
+  check_updates();
+  return done_;
+}
+
+void print(const totals& t) {
+  const auto line = [](const char* what, std::uint64_t n) {
+    fmt::print("  {:<34} {:>14}\n", what, report::grouped(n));
+  };
+  line("loads", t.loads);
+  line("stores", t.stores);
+  line("fetch_adds", t.updates);
+  line("pins", t.pins);
+  line("mmaps", t.maps);
+  line("munmaps", t.unmaps);
+  line("mprotects", t.protects);
+  line("accesses and pins rightly refused", t.refused);
+  line("calls that found no memory", t.no_memory);
+}
+
+/// All spaces are gone: is everything free again?
+void check_frames(stress& s) {
+  for (auto& space : s.spaces)
+    space.reset();
+  s.system.settle();
+  if (const std::uint64_t free = s.system.free_frames(); free != s.free_at_start)
+    s.fail(fmt::format("{} frames were free at the start and {} are at the end", s.free_at_start, free));
+}
+
+totals run_workers(stress& s) {
+  const auto until = clock::now() + std::chrono::duration_cast<clock::duration>(
+                                        std::chrono::duration<double>(s.options.seconds));
+  std::vector<totals> done(s.nr_threads);
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned i = 0; i < s.nr_threads; i++)
+      threads.emplace_back([&s, &done, i, until] { done[i] = worker(s, i).run(until); });
+  }
+  totals all;
+  for (const totals& t : done)
+    all += t;
+  return all;
+}
+
+} // namespace
+
+int run_stress(const stress_options& options) {
+  watch_interrupts();
+  const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 2U, 16U);
+  stress s(threads, options);
+  fmt::print("{} CPUs, {} address spaces, {} MiB, seed {}, {:g} s\n", threads, nr_spaces, memory_bytes >> 20,
+             options.seed, options.seconds);
+  print(run_workers(s));
+  check_frames(s);
+
+  if (const std::string failure = s.failure(); !failure.empty()) {
+    fmt::print("FAILED: {}\n", failure);
+    return EXIT_UNEXPECTED;
+  }
+  fmt::print("every check passed; all {} frames came back\n", report::grouped(s.free_at_start));
+  return interrupted() ? EXIT_INCONCLUSIVE : EXIT_AS_EXPECTED;
+}
+
+} // namespace racewalk::cli
