@@ -35,7 +35,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t memory_bytes = 48U << 20; // little enough to run out of it now and then
+constexpr std::uint64_t memory_bytes = 12U << 20; // little enough to run out of it now and then
 constexpr unsigned nr_spaces = 2;
 constexpr unsigned slots_per_space = 24;
 constexpr std::uint64_t page_bytes = PAGE_SIZE;
