@@ -9,7 +9,7 @@ namespace {
 /// Adds to a reference count as policy() says: only if it is positive, or come what may.
 bool add_refs(atomic_t& count, s32 n, site s) {
   if (!policy().pin_conditional) {
-    atomic_add_return(count, n, order::full, s);
+    atomic_fetch_add(count, n, order::full, s); // nobody looks whether it overflowed
     return true;
   }
   // A capacity of 22 bits of pins takes the sign for a digit: only 0 is refused (S5.5).

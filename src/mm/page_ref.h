@@ -27,9 +27,10 @@ void free_unref_folio(folio* folio, site s = RW_HERE);
 /// Drops `n` references; the last one frees the folio.
 inline void folio_put_refs(folio* folio, s32 n, site s = RW_HERE) {
   // full: all uses through the references dropped here come before the folio is freed, by whoever frees it
-  const s32 left = atomic_sub_return(folio->page._refcount, n, order::full, s);
-  VM_BUG_ON(left < 0, "INV-REF", "a reference was dropped that nobody held", s);
-  if (left == 0) free_unref_folio(folio, s);
+  const s32 held = atomic_fetch_add(folio->page._refcount, -n, order::full, s);
+  // unsigned: pins can take a count into the sign, where no more are granted, and are dropped from there (S5.5)
+  VM_BUG_ON(static_cast<u32>(held) < static_cast<u32>(n), "INV-REF", "a reference was dropped that nobody held", s);
+  if (held == n) free_unref_folio(folio, s);
 }
 inline void folio_put(folio* folio, site s = RW_HERE) { folio_put_refs(folio, 1, s); }
 inline void put_page(page* page, site s = RW_HERE) { folio_put(page_folio(page, s), s); }

@@ -22,6 +22,8 @@ void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr, site s) 
   atomic_set(large ? folio->page._entire_mapcount : folio->page._mapcount, 0, s);
 }
 
+void folio_add_rmap_pte(page* page, site s) { atomic_inc(page->_mapcount, s); }
+
 void folio_remove_rmap_pte(page* page, site s) {
   const s32 left = atomic_dec_return(page->_mapcount, order::relaxed, s);
   VM_BUG_ON(left < -1, "INV-REF", "a page was unmapped that was not mapped", s);
@@ -36,7 +38,7 @@ void folio_split_rmap(folio* folio, site s) {
   const auto pages = static_cast<s32>(folio_nr_pages(folio));
   // one mapping held one reference; now each page's holds one
   folio_ref_add(folio, pages - 1, s);
-  for (s32 i = 0; i < pages; ++i) atomic_inc(folio_page(folio, static_cast<u64>(i))->_mapcount, s);
+  for (s32 i = 0; i < pages; ++i) folio_add_rmap_pte(folio_page(folio, static_cast<u64>(i)), s);
   folio_remove_rmap_pmd(folio, s);
 }
 

@@ -13,6 +13,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// A folio that nobody else can reach yet is about to be mapped at `addr`: by a PTE, or if large by a huge PMD.
 void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr, site s = RW_HERE);
 
+/// A PTE that maps this page, which has a reference for it, is about to be put in. Caller holds the ptl.
+void folio_add_rmap_pte(page* page, site s = RW_HERE);
 /// A PTE that maps this page has been taken out. Caller holds the ptl.
 void folio_remove_rmap_pte(page* page, site s = RW_HERE);
 /// A huge PMD that maps this folio has been taken out. Caller holds the pml.
