@@ -6,7 +6,12 @@ const std::vector<scenario>& all_scenarios() {
   static const std::vector<scenario> all{
       gup_fast_vs_munmap(),
       serialize_before_mask(),
+      pin_counter_only(),
+      pin_subtraction(),
+      pin_threshold(),
+      pin_overflow(),
       pin_barrier(),
+      pin_stable_wait(),
   };
   return all;
 }
