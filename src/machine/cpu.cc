@@ -42,7 +42,10 @@ void Cpu::switch_mm(mm_context* next, site s) {
   if (!next) return;
   set_bit(id, next->cpumask, s);
   if (machine_policy().switch_mm_barrier) smp_mb__after_atomic(s); // pairs with inc_mm_tlb_gen()
-  WRITE_ONCE(loaded_tlb_gen, atomic_read(next->tlb_gen, s), s);
+  // acquire: later walks see the changes that the generation counts; pairs with inc_mm_tlb_gen()
+  WRITE_ONCE(loaded_tlb_gen, smp_load_acquire(next->tlb_gen, s), s);
+  // From here on the TLB may hold translations of `next`. It has none from before: they went when it was left.
+  tlb_invalidated({next->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
 }
 
 /// Back from lazy mode to the mm that stayed loaded: what was flushed meanwhile is flushed now.
@@ -51,7 +54,7 @@ void Cpu::resume(site s) {
   WRITE_ONCE(is_lazy, 0, s);
   smp_mb(s); // pairs with inc_mm_tlb_gen(): the flusher sees that we are not lazy, or we see its generation
   mm_context* mm = READ_ONCE(loaded_mm, s);
-  const s64 gen = atomic_read(mm->tlb_gen, s);
+  const s64 gen = smp_load_acquire(mm->tlb_gen, s); // as in switch_mm()
   if (gen == READ_ONCE(loaded_tlb_gen, s)) return;
   flush_local({mm->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
   WRITE_ONCE(loaded_tlb_gen, gen, s);

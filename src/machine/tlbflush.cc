@@ -63,8 +63,9 @@ void flush_tlb_func(unsigned id, const void* arg) {
     cpu.leave_mm();
     return;
   }
-  // read before the flush: a later change is flushed by a later generation
-  const s64 mm_gen = atomic_read(info.mm->tlb_gen);
+  // read before the flush: a later change is flushed by a later generation. Acquire: what it counts already,
+  // this flush covers; pairs with inc_mm_tlb_gen().
+  const s64 mm_gen = smp_load_acquire(info.mm->tlb_gen);
   const s64 local_gen = READ_ONCE(cpu.loaded_tlb_gen);
   if (local_gen == mm_gen) return; // an earlier request has done this one's work
   // A part is enough only if nothing else is missing: exactly one generation behind, and this one the newest.
