@@ -4,8 +4,12 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 const std::vector<scenario>& all_scenarios() {
   static const std::vector<scenario> all{
+      access_vs_munmap(),
       gup_fast_vs_munmap(),
       serialize_before_mask(),
+      overapproximated_mask(),
+      whose_mask(),
+      count_based_skip(),
       pin_counter_only(),
       pin_subtraction(),
       pin_threshold(),
