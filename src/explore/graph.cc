@@ -15,12 +15,55 @@ bool graph::co_before(eid a, eid b) const {
 void graph::compute_past(eid e) {
   event& x = ev_[e];
   x.past = {};
-  if (x.po > 0) x.past = ev_[po_[x.thread][x.po - 1u]].past;
-  x.past[x.thread] = static_cast<u8>(x.po);
-  if (x.rf >= NONE) return;
-  const event& source = ev_[x.rf];
-  for (unsigned t = 0; t < MAX_THREADS; t++) x.past[t] = std::max(x.past[t], source.past[t]);
-  x.past[source.thread] = std::max(x.past[source.thread], static_cast<u8>(source.po + 1));
+  if (x.po > 0) {
+    const eid before = po_[x.thread][x.po - 1u];
+    x.past = ev_[before].past;
+    x.past.include(x.thread, x.po - 1u);
+  }
+  if (x.rf < NONE) {
+    x.past.join(ev_[x.rf].past);
+    x.past.include(ev_[x.rf].thread, ev_[x.rf].po);
+  }
+  compute_known(e);
+}
+
+void graph::compute_known(eid e) {
+  event& x = ev_[e];
+  x.known = x.unfenced = x.fenced = x.released = {};
+  if (x.po > 0) {
+    const event& before = ev_[po_[x.thread][x.po - 1u]];
+    x.known = before.known;
+    x.unfenced = before.unfenced;
+    x.fenced = before.fenced;
+  }
+  const bool full_rmw = x.rmw && x.ord == order::full && (x.is_write() || x.succeeds);
+  const bool full_fence = x.kind == event_kind::quiesce || x.counts_sections || full_rmw ||
+                          (x.kind == event_kind::fence && (x.fence == fence_kind::mb || x.fence == fence_kind::atomic));
+  if (x.is_read() && x.rf < NONE) {
+    const clock& got = ev_[x.rf].released;
+    (x.ord == order::acquire || x.counts_sections || full_rmw ? x.known : x.unfenced).join(got);
+  }
+  auto fence_writes = [&] { // what this thread did, and knows, is passed on by its later writes
+    x.fenced.join(x.known);
+    if (x.po > 0) x.fenced.include(x.thread, x.po - 1u);
+  };
+  if (full_fence) {
+    x.known.join(x.unfenced);
+    fence_writes();
+  } else if (x.kind == event_kind::fence && x.fence == fence_kind::rmb) {
+    x.known.join(x.unfenced);
+  } else if (x.kind == event_kind::fence && x.po > 0) {
+    x.fenced.include(x.thread, x.po - 1u);
+  }
+  if (!x.is_write()) return;
+  x.released = x.fenced;
+  if (x.ord == order::release || (x.section_end && x.dom == domain::irq)) {
+    x.released.join(x.known);
+    x.released.join(x.unfenced);
+    x.released.include(x.thread, x.po);
+  }
+  if (x.rmw)
+    if (const eid source = ev_[po_[x.thread][x.po - 1u]].rf; source < NONE) x.released.join(ev_[source].released);
 }
 
 eid graph::append(event e) {

@@ -10,8 +10,11 @@
 //    before them and is not an event (INIT).
 //  - precedes(a, e) holds for the events before e in (po u rf)+, which is acyclic. Since that is closed under program
 //    order, each event keeps it as a number of events per thread.
+//  - known(a, e) implies that a is performed and visible before e in the weak model: what fences, acquires and releases
+//    have passed on. It is what can be kept per event; the model itself may order more.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <vector>
@@ -49,6 +52,15 @@ enum class event_kind : u8 {
   free_object,
 };
 
+/// Of each thread, the events up to some point in program order.
+struct clock {
+  std::array<u8, MAX_THREADS> upto{};
+  void join(const clock& o) {
+    for (unsigned t = 0; t < MAX_THREADS; t++) upto[t] = std::max(upto[t], o.upto[t]);
+  }
+  void include(unsigned thread, unsigned po) { upto[thread] = std::max(upto[thread], static_cast<u8>(po + 1)); }
+};
+
 /// One step of one thread.
 struct event {
   event_kind kind{};
@@ -77,7 +89,11 @@ struct event {
   u8 counted = 0;         ///< counts_sections: the thread whose sections are counted
   u64 value = 0;          ///< read or written
   site where;
-  std::array<u8, MAX_THREADS> past{}; ///< of each thread, how many events come before this one causally
+  clock past;     ///< what comes before this one causally
+  clock known;    ///< what the thread's later reads know of
+  clock unfenced; ///< what they will know of after a fence
+  clock fenced;   ///< what the thread's later writes pass on
+  clock released; ///< writes: what they pass on
   union detail {
     rmw_op op{};           ///< rmw
     wait_condition until;  ///< await, not rmw
@@ -110,7 +126,9 @@ class graph {
   /// The write after `w` (or after the initial value) in coherence order, or NONE.
   eid co_after(u16 loc, eid w) const { return w == INIT ? co_first(loc) : ev_[w].co_next; }
   /// Does `a` come before `e` causally, in program order and reads-from?
-  bool precedes(eid a, eid e) const { return ev_[a].po < ev_[e].past[ev_[a].thread]; }
+  bool precedes(eid a, eid e) const { return ev_[a].po < ev_[e].past.upto[ev_[a].thread]; }
+  /// Does the thread of `e` know of `a` after `e`, by fences, acquires and releases?
+  bool known(eid a, eid e) const { return ev_[a].po < ev_[e].known.upto[ev_[a].thread]; }
   /// Is `a` before `b` in coherence order? Both are writes of one location; INIT is before all.
   bool co_before(eid a, eid b) const;
 
@@ -129,6 +147,7 @@ class graph {
 
  private:
   void compute_past(eid e);
+  void compute_known(eid e);
 
   std::vector<event> ev_;
   std::array<std::vector<eid>, MAX_THREADS> po_;

@@ -41,11 +41,12 @@ bool explorer::removable(eid r, eid w, event_set* keep) const {
 /// glance tells?
 bool explorer::plausible(const graph& in, const event& e, unsigned po, eid source) const {
   if (e.kind == event_kind::translation) return true;
-  // in sc and tso, who knows of a newer write cannot read an older one
-  if (options_.model != memory_model::weak && e.is_read() && !e.counts_sections && po > 0) {
+  // who knows of a newer write cannot read an older one
+  if (e.is_read() && !e.counts_sections && po > 0) {
+    const bool weak = options_.model == memory_model::weak;
     const eid last = in.at(e.thread, po - 1);
     for (eid newer = in.co_after(e.loc, source); newer != NONE; newer = in[newer].co_next)
-      if (newer == last || in.precedes(newer, last)) return false;
+      if (newer == last || (weak ? in.known(newer, last) : in.precedes(newer, last))) return false;
   }
   for (unsigned i = po; i-- > 0;) {
     const event& b = in[in.at(e.thread, i)];
