@@ -53,7 +53,9 @@ void pin_and_read(racewalk::System& system, racewalk::AddressSpace& space, Share
     ++pinned;
     if (!cpu->load<std::uint64_t>(at)) ++outlived; // the mapping is gone, the pages are not
     for (std::size_t page = 0; page < PAGES; ++page) {
-      const auto word = *reinterpret_cast<const std::uint64_t*>((*pin)[page].data());
+      // atomic: if the buffer is mapped again by now, the other CPU may be writing to it
+      auto& first_word = *reinterpret_cast<std::uint64_t*>((*pin)[page].data());
+      const auto word = std::atomic_ref(first_word).load(std::memory_order_relaxed);
       if (word != 0 && word != at + page) {
         std::printf("a pinned page holds what was never written to it\n");
         std::abort();

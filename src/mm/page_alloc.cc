@@ -11,7 +11,10 @@ page_allocator::page_allocator(Machine& machine, unsigned explored_slots)
   machine.zone = &zone_;
 }
 
-page_allocator::~page_allocator() { machine_.zone = nullptr; }
+page_allocator::~page_allocator() {
+  rcu_barrier(); // page tables that are on their way back lie in the machine's memory
+  machine_.zone = nullptr;
+}
 
 namespace {
 

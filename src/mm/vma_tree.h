@@ -11,7 +11,7 @@
 #include <atomic>
 #include <cstddef>
 
-#include "sync/types.h"
+#include "sync/sync.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

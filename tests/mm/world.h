@@ -1,0 +1,51 @@
+// What the tests of the manager stand on: a machine, an address space, and this thread as CPU 0 in it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "mm/mmap.h"
+#include "racewalk/address_space.h"
+
+namespace racewalk::test {
+
+class World : public ::testing::Test {
+protected:
+  static constexpr u64 MIB = u64{1} << 20;
+
+  /// Somewhere, `bytes` of readable and writable memory.
+  vaddr_t map(u64 bytes) { return space.mmap(bytes).value(); }
+  void touch(vaddr_t addr) { ASSERT_TRUE(cpu->store<u64>(addr, addr).ok()); }
+  bool can_read(vaddr_t addr) { return cpu->load<u64>(addr).ok(); }
+  bool can_write(vaddr_t addr) { return cpu->fetch_add<u64>(addr, 0).ok(); }
+
+  s64 anon_pages() { return get_mm_counter(mm, MM_ANONPAGES); }
+  s64 tables() { return get_mm_counter(mm, MM_PGTABLES); }
+  std::size_t areas(vaddr_t addr) { return mm.existing_region(addr)->areas.size(); }
+
+  /// Frames in use, with nothing left in flight.
+  u64 used_frames() {
+    system.settle();
+    return system.total_frames() - system.free_frames();
+  }
+
+  /// Runs `operation` with its first allocation failing, then its second ... until none is left to fail. It returns
+  /// whether it failed.
+  template <class F> unsigned fail_each_allocation(F&& operation) {
+    unsigned failures = 0;
+    for (u64 nth = 1;; ++nth) {
+      system.fail_page_alloc().fail_nth(nth);
+      const bool failed = operation();
+      const bool injected = system.fail_page_alloc().nth == 0;
+      system.fail_page_alloc().fail_nth(0);
+      failures += failed;
+      if (!injected) return failures;
+    }
+  }
+
+  System system{64 * MIB, 3};
+  AddressSpace space{system};
+  mm_struct& mm{space.mm()};
+  CpuSession cpu{system, 0, space};
+};
+
+} // namespace racewalk::test
