@@ -290,8 +290,9 @@ bool explorer::waits_for_sections_only(const thread& t) const {
 /// No thread can go on: the execution is complete, or some are blocked.
 void explorer::nothing_runs() {
   bool done = true;
-  bool stale =
-      false; // blocked by a value that is not the newest: not a hang, just a choice that leads nowhere
+  // Somebody is blocked by a choice: it goes on in an execution where it saw the newest value, or took an
+  // interrupt before it began to wait. Not a hang.
+  bool stale = false;
   for (unsigned i = 0; i < n_threads_; i++) {
     const thread& t = threads_[i];
     const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
@@ -301,6 +302,8 @@ void explorer::nothing_runs() {
       const event& e = g()[g().last(i)];
       stale |= e.rf != g().co_last(e.loc);
     }
+    if (const void* request = next_request(t.state))
+      stale |= g().co_last(places_.at(request, sizeof(u64))) != INIT;
   }
   if (done) {
     complete();

@@ -118,6 +118,10 @@ struct thread_state {
   bool in_access = false; ///< between a translation and the access that uses it
 };
 
+/// Where the next request to this thread's CPU arrives, if it would take it now: interrupts are on, and it is
+/// not in a user access. Else null.
+const void* next_request(const thread_state& t);
+
 /// Decides what happens next. Implemented by the explorer.
 class engine {
  public:

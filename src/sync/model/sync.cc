@@ -49,15 +49,20 @@ void handle_ipi(u64 slot, site s) {
   smp_store_release(mail.done[me.cpu][k], 1, s); // pairs with the sender's wait in smp_call_function_many()
 }
 
-bool interruptible(const thread_state& me) { return me.irq_depth == 0 && !me.in_access; }
+/// As next_request().
+const word_t* request_slot(const thread_state& t) {
+  const bool takes_requests = t.irq_depth == 0 && !t.in_access && t.cpu < current_engine->cpus();
+  return takes_requests && t.ipis_handled < mailboxes::SLOTS ? &mail.slot[t.cpu][t.ipis_handled] : nullptr;
+}
 
 } // namespace
 
+const void* next_request(const thread_state& t) { return request_slot(t); }
+
 void detail::interruptible_point(site s) {
-  thread_state& me = current_engine->self();
-  if (!interruptible(me) || me.ipis_handled >= mailboxes::SLOTS || me.cpu >= current_engine->cpus()) return;
-  const word_t& slot = mail.slot[me.cpu][me.ipis_handled];
-  if (u64 v = current_engine->read(access_of(slot, order::relaxed, s))) handle_ipi(v, s);
+  const word_t* slot = request_slot(current_engine->self());
+  if (!slot) return;
+  if (u64 v = current_engine->read(access_of(*slot, order::relaxed, s))) handle_ipi(v, s);
 }
 
 void detail::do_fence(fence_kind k, site s) {
@@ -142,6 +147,7 @@ void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, 
     violation("INV-LIVE", "waits for an IPI with interrupts off: the target may be waiting for this CPU", s);
   mask &= ~(u64{1} << me.cpu);
   if (!fn) {
+    detail::interruptible_point(s);
     current_engine->quiesce(domain::irq, mask, nullptr, s);
     return;
   }
@@ -282,6 +288,7 @@ bool rcu_read_lock_held() {
 void synchronize_rcu(site s) {
   if (!current_engine) return;
   might_sleep("waits for a grace period", s);
+  detail::interruptible_point(s);
   current_engine->quiesce(domain::rcu, ~u64{0}, nullptr, s);
 }
 
