@@ -18,17 +18,31 @@ class shootdown : public testing::Test {
   test_mm mm_{machine_};
 };
 
+/// Which frames and at which level; `clean`: translations that let loads through and no stores.
+struct move {
+  unsigned level;
+  bool clean;
+};
+
 /// One CPU moves a page between two frames; after each flush the frame that was left must be quiet: it is
 /// marked, and neither may a reader meet the mark nor a writer change it.
-class moving_page : public shootdown, public testing::WithParamInterface<unsigned> {
+class moving_page : public shootdown, public testing::WithParamInterface<move> {
  protected:
   static constexpr pfn_t FRAME[2] = {512, 1024};
   static constexpr u64 QUIET = 0xdeaddeaddeaddead;
 
-  void move_while(unsigned level, const auto& access) {
+  void map(pfn_t pfn) {
+    if (GetParam().clean)
+      mm_.map(A, pfn, PAGE_READONLY, GetParam().level);
+    else
+      mm_.map_dirty(A, pfn, GetParam().level);
+  }
+
+  void move_while(const auto& access) {
+    const unsigned level = GetParam().level;
     std::atomic<bool> stop{false};
     std::atomic<unsigned> ready{0};
-    mm_.map_dirty(A, FRAME[0], level);
+    map(FRAME[0]);
     std::vector<std::thread> others;
     for (unsigned id = 1; id < 3; ++id)
       others.emplace_back([&, id] {
@@ -51,7 +65,7 @@ class moving_page : public shootdown, public testing::WithParamInterface<unsigne
         for (u64 i = 0; i < 4; ++i)
           WRITE_ONCE(mm_.words(to)[i], i);
         smp_wmb(); // the content before the entry that shows it
-        mm_.map_dirty(A, to, level);
+        map(to);
         flush_tlb_mm_range(mm_.context, A, A + geometry().size(level), geometry().shift(level),
                            round % 8 == 0);
         for (u64 i = 0; i < 4; ++i)
@@ -69,20 +83,21 @@ class moving_page : public shootdown, public testing::WithParamInterface<unsigne
 };
 
 TEST_P(moving_page, no_load_reads_the_frame_that_was_left) {
-  move_while(GetParam(), [](Cpu& cpu, unsigned id) { EXPECT_NE(cpu.load<u64>(A + 8 * id).value(), QUIET); });
+  move_while([](Cpu& cpu, unsigned id) { EXPECT_NE(cpu.load<u64>(A + 8 * id).value(), QUIET); });
 }
 
 TEST_P(moving_page, no_store_reaches_the_frame_that_was_left) {
-  move_while(GetParam(), [](Cpu& cpu, unsigned id) { EXPECT_TRUE(cpu.store<u64>(A + 8 * id, id)); });
+  if (GetParam().clean) return;
+  move_while([](Cpu& cpu, unsigned id) { EXPECT_TRUE(cpu.store<u64>(A + 8 * id, id)); });
 }
 
 TEST_P(moving_page, no_read_modify_write_reaches_the_frame_that_was_left) {
-  move_while(GetParam(),
-             [](Cpu& cpu, unsigned id) { EXPECT_LT(cpu.fetch_add<u64>(A + 8 * id, 1).value(), QUIET); });
+  if (GetParam().clean) return;
+  move_while([](Cpu& cpu, unsigned id) { EXPECT_LT(cpu.fetch_add<u64>(A + 8 * id, 1).value(), QUIET); });
 }
 
 TEST_P(moving_page, no_copy_reads_the_frame_that_was_left) {
-  move_while(GetParam(), [](Cpu& cpu, unsigned) {
+  move_while([](Cpu& cpu, unsigned) {
     u64 words[4];
     EXPECT_TRUE(cpu.copy_in(words, A, sizeof words));
     for (u64 w : words)
@@ -90,7 +105,13 @@ TEST_P(moving_page, no_copy_reads_the_frame_that_was_left) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(levels, moving_page, testing::Values(PTE_LEVEL, PMD_LEVEL));
+INSTANTIATE_TEST_SUITE_P(levels, moving_page,
+                         testing::Values(move{PTE_LEVEL, false}, move{PTE_LEVEL, true},
+                                         move{PMD_LEVEL, false}, move{PMD_LEVEL, true}),
+                         [](const auto& param) {
+                           return std::string(param.param.level == PTE_LEVEL ? "small" : "huge") +
+                                  (param.param.clean ? "_clean" : "_dirty");
+                         });
 
 // The two CPUs flush each other's translations while both store: nobody may wait for ever.
 TEST_F(shootdown, cpus_that_flush_each_other_make_progress) {

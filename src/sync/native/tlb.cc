@@ -102,20 +102,20 @@ bool tlb_t::remove_from(entry& e, vaddr_t page) const {
   const u64 want = page | (control_.load(std::memory_order_relaxed) & EPOCH_MASK);
   if ((tag & ~OTHER_BITS) != want) return false;
   e.tag.store(0, std::memory_order_relaxed);
-  return !(tag & READ_ONLY);
+  return !(tag & READ_ONLY) || has_spans_.load(std::memory_order_relaxed);
 }
 
 bool tlb_t::remove(const tlb_range& range) {
-  bool stores = false;
+  bool in_use = false;
   for (vaddr_t at = range.start, next; at < range.end; at = next) {
     next = (at | (HUGE_SIZE - 1)) + 1;
     if (!filled_.has(at)) continue;
-    if (range.levels & 2) stores |= remove_from(huge_entry(at), at & ~(HUGE_SIZE - 1));
+    if (range.levels & 2) in_use |= remove_from(huge_entry(at), at & ~(HUGE_SIZE - 1));
     if (range.levels & 1)
       for (vaddr_t va = at & ~(SMALL_SIZE - 1); va < std::min(range.end, next); va += SMALL_SIZE)
-        stores |= remove_from(small_entry(va), va);
+        in_use |= remove_from(small_entry(va), va);
   }
-  return stores;
+  return in_use;
 }
 
 void tlb_t::invalidate(const tlb_range& range) {
@@ -133,16 +133,23 @@ void tlb_t::invalidate_all() {
 
 void tlb_t::invalidate_remote(const tlb_range& range) {
   u32 seq = lock_flushes();
-  bool stores = has_writable_.load(std::memory_order_relaxed);
+  bool in_use = has_writable_.load(std::memory_order_relaxed) || has_spans_.load(std::memory_order_relaxed);
   if (few_entries(range))
-    stores = remove(range);
+    in_use = remove(range);
   else
     next_epoch();
-  if (stores) drain_stores();
+  if (in_use) drain_accesses();
   unlock_flushes(seq);
 }
 
-void tlb_t::drain_stores() {
+// Excludes invalidations: an earlier one's removals are seen by the span, a later one sees has_spans_.
+void tlb_t::expect_spans() {
+  u32 seq = lock_flushes();
+  has_spans_.store(true, std::memory_order_relaxed);
+  unlock_flushes(seq);
+}
+
+void tlb_t::drain_accesses() {
   raise(FLUSH_PENDING); // full barrier: an access that begins from here on misses
   unsigned patience = unanswered_ < HOPELESS || unanswered_ % RETRY == 0 ? PATIENCE : 1;
   for (unsigned i = 0; i < patience; ++i) {

@@ -24,6 +24,8 @@
 //           in_access = 0. Only if the invalidator removed an entry that lets stores through does it wait for
 //           such an access: it raises attention and waits until the target, at its next access, acknowledges;
 //           if that takes long it pays the heavy barrier and waits for in_access == 0 instead.
+//   spans   read at length, where a second look is no help: they announce themselves as stores do, and from
+//           the first one on the invalidator waits whatever it removed.
 //   fills   come from a page-table walk that may have read what has been changed meanwhile. A fill writes
 //           the entry, then looks whether `flush_seq` moved since before the walk; the invalidator moves it,
 //           then looks at the entry. One of them sees the other.
@@ -146,9 +148,10 @@ class tlb_t {
 
   u32 lock_flushes();
   void unlock_flushes(u32 seq);
-  /// Removes entries; true if one of them let stores through.
+  /// Removes entries; true if an access that announces itself may be using one of them.
   bool remove(const tlb_range& range);
   bool remove_from(entry& e, vaddr_t page) const;
+  void expect_spans();
   /// Removes everything.
   void next_epoch();
   void clear_tables();
@@ -156,8 +159,8 @@ class tlb_t {
     return range.end > range.start &&
            (range.end - range.start) >> (range.levels & 1 ? SMALL_SHIFT : HUGE_SHIFT) <= SINGLE_ENTRY_CEILING;
   }
-  /// Returns when every store that may have used a removed entry is done.
-  void drain_stores();
+  /// Returns when every access that announced itself and may have used a removed entry is done.
+  void drain_accesses();
 
   /// Which regions have had entries.
   struct region_set {
@@ -182,7 +185,8 @@ class tlb_t {
   entry* const small_;
   entry* const huge_;
   std::byte* const frames_;
-  std::atomic<bool> has_writable_{false}; ///< in this epoch
+  std::atomic<bool> has_writable_{false};   ///< in this epoch
+  std::atomic<bool> has_spans_{tsan_build}; ///< loads may announce themselves; changes under flush_seq_
   // what the owner writes
   alignas(64) std::atomic<u32> in_access_{0};
   alignas(64) region_set filled_;     ///< in this epoch
@@ -215,7 +219,7 @@ template <std::size_t align>
 template <std::size_t align, class F>
 [[gnu::always_inline]] inline bool tlb_t::bracketed(vaddr_t va, bool write, F&& access) {
   in_access_.store(1, std::memory_order_relaxed);
-  light_barrier(); // pairs with heavy_barrier() in drain_stores()
+  light_barrier(); // pairs with heavy_barrier() in drain_accesses()
   hit h;
   bool found = find<align>(va, control_.load(std::memory_order_acquire), write, h);
   if (found) [[likely]]
@@ -252,6 +256,8 @@ template <class T, class F> [[gnu::always_inline]] inline bool tlb_t::update(vad
 }
 
 template <class F> [[gnu::always_inline]] inline bool tlb_t::span(vaddr_t va, bool write, F&& access) {
+  if (!has_spans_.load(std::memory_order_relaxed)) [[unlikely]]
+    expect_spans();
   return bracketed<1>(va, write, access);
 }
 
