@@ -13,7 +13,9 @@ const std::vector<scenario>& all_scenarios() {
       pin_counter_only(),
       pin_subtraction(),
       pin_threshold(),
+      pin_false_positive(),
       pin_overflow(),
+      pin_page_lock(),
       pin_barrier(),
       pin_stable_wait(),
   };
