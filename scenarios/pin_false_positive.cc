@@ -4,7 +4,7 @@
 // which I expect to be rare". As a count that is exact for his comparison (d, e); without the subtraction
 // 1024 mappings do as well (b), and large folios, whose pins have a counter of their own, have none (c). What
 // matters is that a wrong yes costs a copy and never data: a user stores to the page while it is written out,
-// and what is on disk at the end is either what is in the page, or the page is still dirty.
+// and at the end either the disk has what the page has, or the page is still dirty.
 #include "catalogue.h"
 #include "mm/page_pin.h"
 #include "mm/page_writeback.h"
@@ -17,11 +17,11 @@ namespace {
 
 /// What the page has besides its own mapping, and whether a wrong yes is a violation (`_exact`).
 enum class shape : unsigned {
-  references,       ///< as many plain references as the bias of one pin
-  mappings,         ///< as many mappings
-  large_exact,      ///< references; a large folio
-  references_exact, ///< references
-  one_reference_more_exact,
+  references,               ///< as many plain references as the bias of one pin
+  mappings,                 ///< as many mappings
+  large_exact,              ///< references; a large folio
+  references_exact,         ///< references
+  one_reference_more_exact, ///< and one more
 };
 
 class world : public testbed {
