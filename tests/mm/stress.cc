@@ -1,4 +1,4 @@
-#include "stress/stress.h"
+#include "stress.h"
 
 #include <algorithm>
 #include <array>
