@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 
 #include "bench/kernel_side.h"
@@ -12,12 +13,20 @@ namespace racewalk::bench {
 
 class racewalk_side {
  public:
-  racewalk_side(unsigned threads, std::uint64_t memory) : system_(memory + slack, threads), space_(system_) {}
+  racewalk_side(unsigned threads, std::uint64_t memory)
+      : system_(memory + slack, threads), space_(std::in_place, system_) {}
+  /// What RCU still has to free is freed here, not in the next figure's time.
+  ~racewalk_side() {
+    space_.reset();
+    system_.settle();
+  }
+  racewalk_side(const racewalk_side&) = delete;
+  racewalk_side& operator=(const racewalk_side&) = delete;
 
   /// A thread's view: a CPU that runs in the address space.
   class cpu {
    public:
-    cpu(racewalk_side& side, unsigned id) : space_(side.space_), session_(side.system_, id, side.space_) {}
+    cpu(racewalk_side& side, unsigned id) : space_(*side.space_), session_(side.system_, id, space_) {}
 
     std::uint64_t load(std::uint64_t at) { return session_->load<std::uint64_t>(at).value(); }
     void store(std::uint64_t at, std::uint64_t value) {
@@ -64,7 +73,7 @@ class racewalk_side {
   static constexpr std::uint64_t slack = 64U << 20; // page tables, and frames in the CPUs' lists
 
   System system_;
-  AddressSpace space_;
+  std::optional<AddressSpace> space_;
 };
 
 } // namespace racewalk::bench
