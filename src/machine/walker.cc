@@ -13,9 +13,6 @@ struct leaf {
   level_t level;
 };
 
-/// The bits that an access sets and this entry does not have.
-u64 missing_ad(u64 entry, bool write) { return arch().mmu_update(entry, write) & ~entry; }
-
 /// Is it a leaf that grants the access?
 bool grants(u64 entry, level_t level, bool write) {
   return arch().valid(entry) && (level.number == PTE_LEVEL || arch().leaf(entry, level)) &&
@@ -24,31 +21,27 @@ bool grants(u64 entry, level_t level, bool write) {
 
 /// HW-A: sets A and D only while the entry grants the access; what it has become decides. False: fault.
 bool record_if_granted(leaf& l, bool write, site s) {
-  while (u64 bits = missing_ad(l.entry, write)) {
-    u64 seen = l.entry;
-    if (try_cmpxchg(l.slot, seen, l.entry | bits, order::relaxed, s)) {
-      l.entry |= bits;
+  for (;;) {
+    const u64 recorded = arch().mmu_update(l.entry, write);
+    if (recorded == l.entry || try_cmpxchg(l.slot, l.entry, recorded, order::relaxed, s)) {
+      l.entry = recorded;
       return true;
     }
-    if (!grants(seen, l.level, write)) return false;
-    l.entry = seen;
+    if (!grants(l.entry, l.level, write)) return false;
   }
-  return true;
 }
 
 /// HW-B: sets A and D on an entry that is still present, even if it no longer lets stores through, and goes
 /// on with the translation it has.
 bool record_if_present(leaf& l, bool write, site s) {
-  u64 seen = l.entry;
-  while (u64 bits = missing_ad(seen, write)) {
-    if (try_cmpxchg(l.slot, seen, seen | bits, order::relaxed, s)) {
-      l.entry |= bits;
+  for (u64 seen = l.entry;;) {
+    const u64 recorded = arch().mmu_update(seen, write);
+    if (recorded == seen || try_cmpxchg(l.slot, seen, recorded, order::relaxed, s)) {
+      l.entry = arch().mmu_update(l.entry, write);
       return true;
     }
     if (!grants(seen, l.level, false)) return false;
   }
-  l.entry |= missing_ad(l.entry, write);
-  return true;
 }
 
 bool record_access(leaf& l, bool write, site s) {
@@ -66,10 +59,11 @@ bool record_access(leaf& l, bool write, site s) {
 walk_result use_leaf(leaf l, vaddr_t va, bool write, site s) {
   if (!arch().mmu_permits(l.entry, write) || !record_access(l, write, s)) return {};
   const u64 offset = va & ((PAGE_SIZE << l.level.order()) - 1);
-  return {.found = true,
-          .map = {.pfn = arch().pfn(l.entry, l.level) + (offset >> PAGE_SHIFT),
-                  .huge = l.level.number != PTE_LEVEL,
-                  .writable = arch().mmu_permits(l.entry, true) && missing_ad(l.entry, true) == 0}};
+  return {
+      .found = true,
+      .map = {.pfn = arch().pfn(l.entry, l.level) + (offset >> PAGE_SHIFT),
+              .huge = l.level.number != PTE_LEVEL,
+              .writable = arch().mmu_permits(l.entry, true) && arch().mmu_update(l.entry, true) == l.entry}};
 }
 
 } // namespace
