@@ -23,13 +23,18 @@ void Cpu::leave_mm(site s) {
   if (arch().mm_cpumask != cpumask_rule_t::set_only) clear_bit(id, mm->cpumask, s);
 }
 
+void Cpu::switch_mm(mm_context* next, site s) {
+  if (!machine_policy().switch_mm_irqs_off) return switch_mm_irqs_off(next, s);
+  irq_guard off(s); // no flush comes while two mms are half loaded, or lazy mode half left
+  switch_mm_irqs_off(next, s);
+}
+
 // Whoever changes the page table raises tlb_gen, then reads the mask and is_lazy; we announce ourselves
 // there, then read tlb_gen and walk. With a full barrier on both sides one sees the other (M8).
-void Cpu::switch_mm(mm_context* next, site s) {
-  irq_guard off(s); // no flush comes while two mms are half loaded
+void Cpu::switch_mm_irqs_off(mm_context* next, site s) {
   mm_context* prev = READ_ONCE(loaded_mm, s);
   if (prev == next) {
-    resume(s);
+    if (prev) resume(*prev, s);
     return;
   }
   if (prev && arch().mm_cpumask == cpumask_rule_t::clear_on_switch) {
@@ -49,14 +54,13 @@ void Cpu::switch_mm(mm_context* next, site s) {
 }
 
 /// Back from lazy mode to the mm that stayed loaded: what was flushed meanwhile is flushed now.
-void Cpu::resume(site s) {
+void Cpu::resume(mm_context& mm, site s) {
   if (!READ_ONCE(is_lazy, s)) return;
   WRITE_ONCE(is_lazy, 0, s);
   smp_mb(s); // pairs with inc_mm_tlb_gen(): the flusher sees that we are not lazy, or we see its generation
-  mm_context* mm = READ_ONCE(loaded_mm, s);
-  const s64 gen = smp_load_acquire(mm->tlb_gen, s); // as in switch_mm()
+  const s64 gen = smp_load_acquire(mm.tlb_gen, s); // as in switch_mm()
   if (gen == READ_ONCE(loaded_tlb_gen, s)) return;
-  flush_local({mm->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
+  flush_local({mm.ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
   WRITE_ONCE(loaded_tlb_gen, gen, s);
 }
 

@@ -102,7 +102,8 @@ class Cpu {
   fault_result walk_and_access(vaddr_t va, bool write, Again&& again, Access&& access, site s);
   template <class F> result<void> for_each_page(vaddr_t va, std::size_t bytes, bool write, F&& visit);
   template <class F> fault_result access_span(vaddr_t va, std::size_t bytes, bool write, F&& visit);
-  void resume(site s);
+  void switch_mm_irqs_off(mm_context* next, site s);
+  void resume(mm_context& mm, site s);
   /// Asks the mm to grant the access.
   fault_result handle_fault(vaddr_t va, bool write, site s);
 };
