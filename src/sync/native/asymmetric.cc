@@ -21,14 +21,20 @@ bool registered() {
 
 } // namespace
 
+void require_heavy_barrier() {
+  if constexpr (tsan_build) return;
+  VM_BUG_ON(
+      !registered(), "INV-LIVE",
+      "membarrier(2) is not available: Linux 4.14 or later is needed, and no seccomp filter against it");
+}
+
 void heavy_barrier() {
   if constexpr (tsan_build) {
     smp_mb();
     return;
   }
-  VM_BUG_ON(
-      !registered() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0, "INV-LIVE",
-      "membarrier(2) is not available: Linux 4.14 or later is needed, and no seccomp filter against it");
+  require_heavy_barrier();
+  VM_BUG_ON(membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0, "INV-LIVE", "membarrier(2) failed");
 }
 
 } // namespace racewalk::inline native

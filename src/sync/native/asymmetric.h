@@ -15,5 +15,7 @@ inline void light_barrier() {
     barrier();
 }
 void heavy_barrier();
+/// INV-LIVE if there is no heavy barrier on this host.
+void require_heavy_barrier();
 
 } // namespace racewalk::inline native

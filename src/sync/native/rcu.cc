@@ -1,13 +1,18 @@
 // RCU registration and grace periods.
 #include "sync/native/rcu.h"
 
+#include "sync/native/asymmetric.h"
+
 namespace racewalk::inline native {
 
 namespace {
 
 /// Registers a thread for as long as it lives.
 struct rcu_registration {
-  rcu_registration() { urcu_memb_register_thread(); }
+  rcu_registration() {
+    require_heavy_barrier(); // liburcu's grace periods use it too, and readers rely on that
+    urcu_memb_register_thread();
+  }
   ~rcu_registration() {
     detail::rcu_registered = false;
     urcu_memb_unregister_thread();

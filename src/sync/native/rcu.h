@@ -7,8 +7,14 @@
 #include "sync/native/run.h"
 #include "sync/native/sanitizer.h"
 
-#if !RACEWALK_TSAN && !defined(_LGPL_SOURCE)
-#define _LGPL_SOURCE // inline read-side sections; ThreadSanitizer must not look into them
+#if !RACEWALK_TSAN // which must not look into liburcu
+#ifndef _LGPL_SOURCE
+#define _LGPL_SOURCE // inline read-side sections
+#endif
+// readers need not ask whether membarrier(2) works: registration makes sure
+#ifndef CONFIG_RCU_FORCE_SYS_MEMBARRIER
+#define CONFIG_RCU_FORCE_SYS_MEMBARRIER
+#endif
 #endif
 #include <urcu/urcu-memb.h>
 
