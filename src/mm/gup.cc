@@ -363,7 +363,7 @@ bool gup_range(vaddr_t start, u64 nr_pages, vaddr_t* first, vaddr_t* end) {
 
 enum class gup_path : u8 { fast_then_slow, slow };
 
-long internal_get_user_pages(gup_request gup, vaddr_t start, u64 nr_pages, gup_path path, site s) {
+long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_path path, site s) {
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return -EINVAL;
@@ -376,18 +376,18 @@ long internal_get_user_pages(gup_request gup, vaddr_t start, u64 nr_pages, gup_p
 } // namespace
 
 long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
-  return internal_get_user_pages({mm, foll::pin, (flags & FOLL_WRITE) != 0, pages}, start, nr_pages,
-                                 gup_path::fast_then_slow, s);
+  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow, s);
 }
 
 long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
-  return internal_get_user_pages({mm, foll::get, (flags & FOLL_WRITE) != 0, pages}, start, nr_pages,
-                                 gup_path::fast_then_slow, s);
+  gup_request gup{mm, foll::get, (flags & FOLL_WRITE) != 0, pages};
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow, s);
 }
 
 long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
-  return internal_get_user_pages({mm, foll::pin, (flags & FOLL_WRITE) != 0, pages}, start, nr_pages, gup_path::slow,
-                                 s);
+  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::slow, s);
 }
 
 u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {

@@ -170,32 +170,47 @@ bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
 }
 
 /// Whether the range has pages or tables of its own, which unmap_region() would find. Nobody adds any meanwhile.
-bool anything_populated(const mm_struct& mm, const unmap_range& range) {
-  const auto unneeded = [&](unsigned level, vaddr_t addr) {
+class populated_range {
+public:
+  populated_range(const mm_struct& mm, const unmap_range& range) : mm_(mm), range_(range) {}
+
+  [[nodiscard]] bool any() const {
+    for (vaddr_t addr = range_.start, next; addr < range_.end; addr = next) {
+      next = pgd_addr_end(addr, range_.end);
+      const pgdp_t pgdp = pgd_offset(mm_, addr);
+      const pgd_t pgd = pgdp_get(pgdp);
+      if (!pgd_present(pgd)) continue;
+      if ((!pgd_folded() && covers(PGD_LEVEL, addr)) || any_below(pgdp, pgd, addr, next)) return true;
+    }
+    return false;
+  }
+
+private:
+  bool any_below(pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end) const {
+    for (vaddr_t next; addr < end; addr = next) {
+      next = pud_addr_end(addr, end);
+      const pudp_t pudp = pud_offset(pgdp, pgd, addr);
+      const pud_t pud = pudp_get(pudp);
+      if (!pud_present(pud)) continue;
+      if ((!pud_folded() && covers(PUD_LEVEL, addr)) || any_below(pudp, pud, addr, next)) return true;
+    }
+    return false;
+  }
+  static bool any_below(pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end) {
+    for (; addr < end; addr = pmd_addr_end(addr, end))
+      if (!pmd_none(pmdp_get(pmd_offset(pudp, pud, addr)))) return true;
+    return false;
+  }
+  /// Whether the table behind an entry is for the range alone, so that it goes with it.
+  [[nodiscard]] bool covers(unsigned level, vaddr_t addr) const {
     const u64 size = geometry().size(level);
     const vaddr_t first = addr & ~(size - 1);
-    return first >= range.floor && first + size <= range.ceiling;
-  };
-  for (vaddr_t addr = range.start; addr < range.end;) {
-    const pgdp_t pgdp = pgd_offset(mm, addr);
-    const pgd_t pgd = pgdp_get(pgdp);
-    if (!pgd_present(pgd)) {
-      addr = pgd_addr_end(addr, range.end);
-      continue;
-    }
-    if (!pgd_folded() && unneeded(PGD_LEVEL, addr)) return true;
-    const pudp_t pudp = pud_offset(pgdp, pgd, addr);
-    const pud_t pud = pudp_get(pudp);
-    if (!pud_present(pud)) {
-      addr = pud_addr_end(addr, range.end);
-      continue;
-    }
-    if (!pud_folded() && unneeded(PUD_LEVEL, addr)) return true;
-    if (!pmd_none(pmdp_get(pmd_offset(pudp, pud, addr)))) return true;
-    addr = pmd_addr_end(addr, range.end);
+    return first >= range_.floor && first + size <= range_.ceiling;
   }
-  return false;
-}
+
+  const mm_struct& mm_;
+  const unmap_range& range_;
+};
 
 /// Takes the areas of [start, end), whose ends cross no area, and all they map away.
 void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end) {
@@ -212,7 +227,7 @@ void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t 
   const vaddr_t floor = prev == nullptr ? region.start : prev->vm_end;
   note_hole(region, floor);
   const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
-  if (anything_populated(mm, range)) unmap_region(mm, range);
+  if (populated_range(mm, range).any()) unmap_region(mm, range);
 }
 
 } // namespace

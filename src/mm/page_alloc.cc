@@ -1,13 +1,12 @@
 #include "mm/page_alloc.h"
 
-#include <cstring>
-
 #include "arch/pgtable.h"
+#include "mm/clear_page.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 page_allocator::page_allocator(Machine& machine, unsigned explored_slots)
-    : machine_(machine), zone_(1, machine.nr_pages() - 1, explored_slots) {
+    : machine_(machine), zone_(machine.frames(), 1, machine.nr_pages() - 1, explored_slots) {
   machine.zone = &zone_;
 }
 
@@ -40,8 +39,11 @@ void clear_pages(page* page, unsigned order, site s) {
   if (explored()) {
     for (u64 i = 0; i < u64{1} << order; ++i)
       for (unsigned word = 0; word < ptrs_per_table(); ++word) WRITE_ONCE(page_words(page + i)[word], 0, s);
+  } else if (order == 0) {
+    clear_warm(page_address(page), PAGE_SIZE); // what is not warm comes zeroed
   } else {
-    std::memset(page_address(page), 0, PAGE_SIZE << order);
+    clear_cold(page_address(page), PAGE_SIZE << order);
+    clear_cold_done();
   }
 }
 
@@ -60,17 +62,15 @@ void free_pages_prepare(folio* folio, bool large, site s) {
 
 page* alloc_pages(unsigned order, gfp_t gfp, site s) {
   zone& zone = *machine().zone;
-  pfn_t pfn;
-  if (const auto slot = explored_allocation()) {
-    pfn = zone.explored_block(*slot);
-  } else {
-    if (zone.fail_page_alloc.should_fail()) return nullptr;
-    pfn = zone.rmqueue(order);
-  }
-  if (pfn == zone::NO_FRAME) return nullptr;
-  page* page = pfn_to_page(pfn);
+  zone::block_found block{zone::NO_FRAME, false};
+  if (const auto slot = explored_allocation())
+    block.pfn = zone.explored_block(*slot);
+  else if (!zone.fail_page_alloc.should_fail())
+    block = zone.rmqueue(order);
+  if (block.pfn == zone::NO_FRAME) return nullptr;
+  page* page = pfn_to_page(block.pfn);
   VM_BUG_ON(atomic_read(page->_refcount, s) != 0, "INV-REF", "somebody holds a reference to a free page", s);
-  if ((gfp & GFP_ZERO) != 0) clear_pages(page, order, s);
+  if ((gfp & GFP_ZERO) != 0 && !block.zeroed) clear_pages(page, order, s);
   prep_new_page(page, order, s);
   return page;
 }
@@ -86,11 +86,31 @@ void free_unref_folio(folio* folio, site s) {
 }
 
 page* pagetable_alloc(site s) {
-  page* table = alloc_page(GFP_ZERO, s);
-  if (table != nullptr) WRITE_ONCE(table->flags, BIT(PG_table), s);
+  zone& zone = *machine().zone;
+  const pfn_t zeroed = explored() ? zone::NO_FRAME : zone.take_zeroed();
+  page* table = nullptr;
+  if (zeroed == zone::NO_FRAME) {
+    table = alloc_page(GFP_ZERO, s);
+    if (table == nullptr) return nullptr;
+  } else if (zone.fail_page_alloc.should_fail()) {
+    zone.give_zeroed(zeroed);
+    return nullptr;
+  } else {
+    table = pfn_to_page(zeroed);
+    prep_new_page(table, 0, s);
+  }
+  WRITE_ONCE(table->flags, BIT(PG_table), s);
   return table;
 }
 
-void pagetable_free(page* table, site s) { put_page(table, s); }
+void pagetable_free(page* table, site s) {
+  if (explored()) {
+    put_page(table, s);
+    return;
+  }
+  const s32 left = atomic_dec_return(table->_refcount, order::full, s);
+  VM_BUG_ON(left != 0, "INV-REF", "somebody holds a reference to a page table that is freed", s);
+  machine().zone->give_zeroed(page_to_pfn(table));
+}
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -38,7 +38,7 @@ private:
 page* alloc_pages(unsigned order, gfp_t gfp, site s = RW_HERE);
 inline page* alloc_page(gfp_t gfp, site s = RW_HERE) { return alloc_pages(0, gfp, s); }
 
-/// A page for a table, all entries none; unhooked tables go back through pagetable_free().
+/// A page for a table, all entries none; it goes back by pagetable_free(), again with all entries none.
 page* pagetable_alloc(site s = RW_HERE);
 void pagetable_free(page* table, site s = RW_HERE);
 

@@ -1,10 +1,11 @@
-// Lock order: a thread's list, then the zone.
+// Lock order: a thread's list or the zeroed frames, then the zone.
 #include "mm/zone.h"
 
 #include <algorithm>
 #include <random>
 
 #include "arch/pgtable.h"
+#include "mm/clear_page.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -29,8 +30,8 @@ bool fault_attr::decide() {
   return random() % 1'000'000 < probability.load();
 }
 
-zone::zone(pfn_t first, u64 count, unsigned explored_slots)
-    : first_(first), count_(count - u64{explored_slots} * hpage_pmd_nr()), explored_slots_(explored_slots),
+zone::zone(std::byte* frames, pfn_t first, u64 count, unsigned explored_slots)
+    : frames_(frames), first_(first), count_(count - u64{explored_slots} * hpage_pmd_nr()), explored_slots_(explored_slots),
       blocks_(new block[count_]) {
   free_list_.fill(NIL);
   spin_guard guard(lock_);
@@ -86,12 +87,18 @@ void zone::give(u32 frame, unsigned order) {
 }
 
 void zone::refill(per_thread_pages& pcp) {
-  spin_guard guard(lock_);
-  while (pcp.count < PCP_BATCH) {
-    const u32 frame = take(0);
-    if (frame == NIL) break;
-    pcp.frame[pcp.count++] = frame;
+  {
+    spin_guard guard(lock_);
+    while (pcp.count < PCP_BATCH) {
+      const u32 frame = take(0);
+      if (frame == NIL) break;
+      pcp.frame[pcp.count++] = frame;
+    }
   }
+  // nobody has used them for a while, and almost everybody wants zeros
+  for (unsigned i = 0; i < pcp.count; ++i) clear_cold(frames_ + ((first_ + pcp.frame[i]) << PAGE_SHIFT), PAGE_SIZE);
+  clear_cold_done();
+  pcp.zeroed = pcp.count;
   // lowest on top: neighbours in time become neighbours in memory
   std::reverse(pcp.frame.begin(), pcp.frame.begin() + pcp.count);
 }
@@ -102,6 +109,7 @@ void zone::spill(per_thread_pages& pcp, unsigned frames) {
   for (unsigned i = 0; i < frames; ++i) give(pcp.frame[i], 0);
   std::copy(pcp.frame.begin() + frames, pcp.frame.begin() + pcp.count, pcp.frame.begin());
   pcp.count -= frames;
+  pcp.zeroed -= std::min(pcp.zeroed, frames);
 }
 
 zone::per_thread_pages& zone::local_pages() {
@@ -114,22 +122,43 @@ pfn_t zone::explored_block(unsigned slot) const {
   return slot < explored_slots_ ? first_ + count_ + u64{slot} * hpage_pmd_nr() : NO_FRAME;
 }
 
-pfn_t zone::rmqueue(unsigned order) {
+zone::block_found zone::rmqueue(unsigned order) {
   if (order == 0) {
     per_thread_pages& pcp = local_pages();
     spin_guard guard(pcp.lock);
     if (pcp.count == 0) refill(pcp);
-    if (pcp.count > 0) return first_ + pcp.frame[--pcp.count];
+    if (pcp.count > 0) {
+      const u32 frame = pcp.frame[--pcp.count];
+      const bool zeroed = pcp.count < pcp.zeroed;
+      pcp.zeroed = std::min(pcp.zeroed, pcp.count);
+      return {first_ + frame, zeroed};
+    }
   } else {
     spin_guard guard(lock_);
     const u32 frame = take(order);
-    if (frame != NIL) return first_ + frame;
+    if (frame != NIL) return {first_ + frame, false};
   }
-  // what is missing may be in the threads' lists
+  // what is missing may be in the lists
   drain_all_pages();
   spin_guard guard(lock_);
   const u32 frame = take(order);
-  return frame == NIL ? NO_FRAME : first_ + frame;
+  return {frame == NIL ? NO_FRAME : first_ + frame, false};
+}
+
+pfn_t zone::take_zeroed() {
+  spin_guard guard(zeroed_lock_);
+  return zeroed_count_ == 0 ? NO_FRAME : first_ + zeroed_[--zeroed_count_];
+}
+
+void zone::give_zeroed(pfn_t pfn) {
+  {
+    spin_guard guard(zeroed_lock_);
+    if (zeroed_count_ < MAX_ZEROED) {
+      zeroed_[zeroed_count_++] = static_cast<u32>(pfn - first_);
+      return;
+    }
+  }
+  free_block(pfn, 0);
 }
 
 void zone::free_block(pfn_t pfn, unsigned order) {
@@ -150,6 +179,9 @@ void zone::drain_all_pages() {
     spin_guard guard(pcp.lock);
     if (pcp.count > 0) spill(pcp, pcp.count);
   }
+  spin_guard zeroed_guard(zeroed_lock_);
+  spin_guard guard(lock_);
+  while (zeroed_count_ > 0) give(zeroed_[--zeroed_count_], 0);
 }
 
 u64 zone::nr_free() const {
@@ -157,6 +189,10 @@ u64 zone::nr_free() const {
   for (per_thread_pages& pcp : pcp_) {
     spin_guard guard(pcp.lock);
     frames += pcp.count;
+  }
+  {
+    spin_guard guard(zeroed_lock_);
+    frames += zeroed_count_;
   }
   spin_guard guard(lock_);
   return frames + free_;

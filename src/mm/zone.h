@@ -33,18 +33,27 @@ struct zone {
   static constexpr unsigned MAX_ORDER = 10; ///< the largest block is 2^MAX_ORDER frames
   static constexpr pfn_t NO_FRAME = ~pfn_t{0};
 
-  /// All frames from `first` to `first + count` (exclusive) are free, but for `explored_slots` blocks at the end,
+  /// `frames` is where frame 0 is. All frames from `first` to `first + count` (exclusive) are free, but for `explored_slots` blocks at the end,
   /// which explored allocations are served from.
-  zone(pfn_t first, u64 count, unsigned explored_slots = 0);
+  zone(std::byte* frames, pfn_t first, u64 count, unsigned explored_slots = 0);
 
-  /// The first frame of a free block, or NO_FRAME.
-  pfn_t rmqueue(unsigned order);
+  struct block_found {
+    pfn_t pfn;   ///< of the first frame, or NO_FRAME
+    bool zeroed; ///< the content is zeros
+  };
+  block_found rmqueue(unsigned order);
   void free_block(pfn_t pfn, unsigned order);
+
+  // Frames whose words are all zero, which is what a page table is when it is freed and when it is allocated (Linux's
+  // quicklists).
+  /// NO_FRAME if there is none.
+  pfn_t take_zeroed();
+  void give_zeroed(pfn_t pfn);
 
   /// The block of an explored allocation: slots are large enough for a huge page and never used twice in a run.
   pfn_t explored_block(unsigned slot) const;
 
-  /// Gives what the threads' lists hold back to the buddy lists, where it merges.
+  /// Gives what the threads' lists and the list of zeroed frames hold back to the buddy lists, where it merges.
   void drain_all_pages();
   /// Frames that nobody holds.
   u64 nr_free() const;
@@ -66,8 +75,11 @@ private:
   struct alignas(64) per_thread_pages {
     spinlock_t lock; ///< taken by its thread, by others that share the slot, and to drain
     unsigned count GUARDED_BY(lock) = 0;
+    unsigned zeroed GUARDED_BY(lock) = 0; ///< so many at the bottom came from the buddy lists, and were zeroed
     std::array<u32, PCP_HIGH> frame GUARDED_BY(lock);
   };
+  static constexpr unsigned MAX_ZEROED = 512;
+
   struct block {
     u32 next = NIL;
     u32 prev = NIL;
@@ -83,12 +95,16 @@ private:
   void refill(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(lock_);
   void spill(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(lock_);
 
+  std::byte* const frames_;
   const pfn_t first_;
   const u64 count_;
   const unsigned explored_slots_;
   mutable spinlock_t lock_;
   std::array<u32, MAX_ORDER + 1> free_list_ GUARDED_BY(lock_);
   u64 free_ GUARDED_BY(lock_) = 0;
+  mutable spinlock_t zeroed_lock_;
+  unsigned zeroed_count_ GUARDED_BY(zeroed_lock_) = 0;
+  std::array<u32, MAX_ZEROED> zeroed_ GUARDED_BY(zeroed_lock_);
   std::unique_ptr<block[]> blocks_;
   mutable std::array<per_thread_pages, MAX_CPUS> pcp_;
 };
