@@ -51,9 +51,12 @@ void post(cpu_local& cpu, ipi_handler fn, const void* arg) NO_THREAD_SAFETY_ANAL
 
 bool done(const cpu_local& cpu) { return cpu.ipi.load(std::memory_order_acquire) == mail::none; }
 
+/// No thread is that CPU, and one that becomes it sees IPI_PENDING: post() raised it, a full barrier, before
+/// this looks; pairs with the exchange in cpu_binding().
+bool unbound(const cpu_local& cpu) { return !cpu.bound.load(std::memory_order_acquire); }
+
 /// Gives the target the chance to run the IPI itself: cheaper than stopping it.
 bool wait_a_little(const cpu_local& cpu) {
-  if (!cpu.bound.load(std::memory_order_relaxed)) return false;
   for (unsigned i = 0; i < PATIENCE && !done(cpu); ++i) {
     poll_interrupts();
     cpu_relax();
@@ -61,9 +64,9 @@ bool wait_a_little(const cpu_local& cpu) {
   return done(cpu);
 }
 
-/// After heavy_barrier(): a section that had begun before IPI_PENDING was raised is visible in irq_off or
-/// in_access; one that begins later sees IPI_PENDING and waits. So once both are seen 0 the target is
-/// stopped.
+/// After heavy_barrier(), or if unbound(): a section that had begun before IPI_PENDING was raised is visible
+/// in irq_off or in_access; one that begins later sees IPI_PENDING and waits. So once both are seen 0 the
+/// target is stopped.
 void run_on_behalf(cpu_local& cpu, unsigned id) {
   for (spin_wait wait; !done(cpu); wait.once()) {
     if (cpu.irq_off.load(std::memory_order_acquire) == 0 && !cpu.tlb.in_access() && claim(cpu))
@@ -92,7 +95,7 @@ cpu_binding::cpu_binding(smp_domain& machine, unsigned id) : previous_(run_conte
   if (current_thread.cpu) throw std::logic_error("this thread is already bound to a CPU");
   cpu_local* cpu = id < MAX_CPUS ? machine[id] : nullptr;
   if (!cpu) throw std::logic_error("there is no CPU " + std::to_string(id));
-  if (cpu->bound.exchange(true))
+  if (cpu->bound.exchange(true)) // full barrier; pairs with unbound()
     throw std::logic_error("CPU " + std::to_string(id) + " is bound to another thread");
   current_thread = {.cpu = cpu, .id = id};
   run_context = &machine;
@@ -136,7 +139,10 @@ void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, 
 
   cpumask_bits silent = 0;
   for_each_cpu(domain, mask, [&](cpu_local& cpu, unsigned id) {
-    if (!wait_a_little(cpu)) silent |= BIT(id);
+    if (unbound(cpu))
+      run_on_behalf(cpu, id);
+    else if (!wait_a_little(cpu))
+      silent |= BIT(id);
   });
   if (silent) heavy_barrier(); // pairs with light_barrier() in local_irq_disable() and in the TLB's accesses
   for_each_cpu(domain, silent, [&](cpu_local& cpu, unsigned id) { run_on_behalf(cpu, id); });
