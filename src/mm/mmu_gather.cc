@@ -55,16 +55,20 @@ void tlb_remove_table_free(rcu_head* head) {
   put_page(batch);
 }
 
-/// Sends the tables of the batch to be freed after a grace period; they have been flushed.
+/// Frees the tables of the batch, or sends them to be freed after a grace period; they have been flushed.
 void tlb_table_flush(mmu_gather& tlb, site s) {
   if (tlb.table_batch == nullptr) return;
   WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::NR], tlb.nr_tables, s);
   auto* batch = new (page_address(tlb.table_batch)) mmu_table_batch;
+  tlb.table_batch = nullptr;
+  tlb.nr_tables = 0;
+  if (table_free_rule() == table_free_t::at_once) {
+    tlb_remove_table_free(&batch->rcu); // the flush has interrupted every CPU that may have been walking the mm
+    return;
+  }
   // The grace period waits for every walk that may have read the entry before it was cleared: pairs with
   // lockless_walk's section in gup.cc.
   call_rcu(&batch->rcu, tlb_remove_table_free, s);
-  tlb.table_batch = nullptr;
-  tlb.nr_tables = 0;
 }
 
 bool add_to_table_batch(mmu_gather& tlb, page* table, site s) {
@@ -80,12 +84,12 @@ bool add_to_table_batch(mmu_gather& tlb, page* table, site s) {
   return true;
 }
 
-/// Without a batch: flush, wait for every walk with interrupts off, free (M5 step 2).
+/// Without a batch: flush, wait for every walk with interrupts off unless the flush has, free (M5 step 2).
 void tlb_remove_table_one(mmu_gather& tlb, page* table, site s) {
   if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
   // Full barrier, then an interrupt that each walk holds back: a walk that read the entry before it was cleared has
   // ended when this returns. Pairs with lockless_walk's section in gup.cc.
-  tlb_remove_table_sync_one(s);
+  if (table_free_rule() != table_free_t::at_once) tlb_remove_table_sync_one(s);
   pagetable_free(table, s);
 }
 
@@ -169,19 +173,8 @@ bool tlb_remove_page(mmu_gather& tlb, page* page, site s) {
 void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size, site s) {
   adjust_range(tlb, addr, size);
   tlb.freed_tables = true;
-  switch (table_free_rule()) {
-  case table_free_t::arch_default:
-  case table_free_t::rcu:
-    if (!add_to_table_batch(tlb, table, s)) tlb_remove_table_one(tlb, table, s);
-    break;
-  case table_free_t::sync_ipi:
+  if (table_free_rule() == table_free_t::sync_ipi || !add_to_table_batch(tlb, table, s))
     tlb_remove_table_one(tlb, table, s);
-    break;
-  case table_free_t::at_once:
-    // the flush that comes before it interrupts every CPU that may be walking the mm
-    if (tlb_remove_page(tlb, table, s)) tlb_flush_mmu(tlb, s);
-    break;
-  }
 }
 
 namespace {

@@ -92,25 +92,23 @@ page* pagetable_alloc(site s) {
   if (zeroed == zone::NO_FRAME) {
     table = alloc_page(GFP_ZERO, s);
     if (table == nullptr) return nullptr;
+    atomic_set(table->_refcount, 0, s);
   } else if (zone.fail_page_alloc.should_fail()) {
     zone.give_zeroed(zeroed);
     return nullptr;
   } else {
     table = pfn_to_page(zeroed);
-    prep_new_page(table, 0, s);
+    WRITE_ONCE(table->compound_head, 0, s);
   }
   WRITE_ONCE(table->flags, BIT(PG_table), s);
   return table;
 }
 
 void pagetable_free(page* table, site s) {
-  if (explored()) {
-    put_page(table, s);
-    return;
-  }
-  const s32 left = atomic_dec_return(table->_refcount, order::full, s);
-  VM_BUG_ON(left != 0, "INV-REF", "somebody holds a reference to a page table that is freed", s);
-  machine().zone->give_zeroed(page_to_pfn(table));
+  if (explored())
+    object_free(page_address(table), PAGE_SIZE, s);
+  else
+    machine().zone->give_zeroed(page_to_pfn(table));
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

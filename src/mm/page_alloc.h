@@ -38,7 +38,9 @@ private:
 page* alloc_pages(unsigned order, gfp_t gfp, site s = RW_HERE);
 inline page* alloc_page(gfp_t gfp, site s = RW_HERE) { return alloc_pages(0, gfp, s); }
 
-/// A page for a table, all entries none; it goes back by pagetable_free(), again with all entries none.
+// A page table has all entries none when it is allocated and when it is freed. Its count is 0 all the while, as if
+// frozen: no lockless walker can get a reference to it, whatever stale entry it follows.
+
 page* pagetable_alloc(site s = RW_HERE);
 void pagetable_free(page* table, site s = RW_HERE);
 
