@@ -22,15 +22,20 @@ void add_causality(const graph& g, successors& next) {
     if (g[e].rf < NONE) next[g[e].rf].push_back(e);
 }
 
+/// Where an edge into `e` goes: a read-modify-write is one step, told at its read half.
+eid step_of(const graph& g, eid e) {
+  return g[e].is_write() && g[e].rmw ? g.at(g[e].thread, g[e].po - 1u) : e;
+}
+
 /// What a single order of all accesses would have to keep besides: each read before what overwrites its
 /// value.
 void add_one_memory(const graph& g, successors& next, bool reads_too) {
   for (eid e = 0; e < g.size(); e++) {
     const event& x = g[e];
-    if (x.is_write() && x.co_next != NONE) next[e].push_back(x.co_next);
+    if (x.is_write() && x.co_next != NONE) next[e].push_back(step_of(g, x.co_next));
     if (!reads_too || !x.is_read() || x.counts_sections || (x.kind == event_kind::translation && !x.coherent))
       continue;
-    if (const eid w = g.co_after(x.loc, x.rf); w != NONE && w != e) next[e].push_back(w);
+    if (const eid w = g.co_after(x.loc, x.rf); w != NONE && step_of(g, w) != e) next[e].push_back(step_of(g, w));
   }
 }
 
@@ -175,7 +180,7 @@ std::string words(const graph& g, const event& e, const locations& places, const
                                               : "IPI to ") +
            cpu_list(g, e, e.po);
   case event_kind::free_object:
-    return "FREE " + names.name(e.u.freed.object);
+    return "FREE " + names.object(e.u.freed.object);
   }
   return "";
 }
@@ -209,6 +214,9 @@ std::vector<step> steps_of(const failure& f, const locations& places, memory_mod
     s.line = e.where.line;
     s.text = std::move(text);
     s.loses = id == f.loss;
+    if (s.loses && f.after < NONE)
+      s.note = (g[f.after].kind == event_kind::free_object ? "freed at step " : "not ordered with step ") +
+               std::to_string(row[f.after]);
     if (e.is_read() && !e.counts_sections && e.rf != newest[e.loc]) {
       s.stale = true;
       const eid w = newest[e.loc];

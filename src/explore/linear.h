@@ -22,6 +22,7 @@ unsigned length_of(const graph& g);
 /// How a run's variables are printed.
 struct naming {
   std::function<std::string(const void* addr)> name;
+  std::function<std::string(const void* object)> object; ///< what is freed as one
   std::function<std::string(const void* addr, u64 value)> value;
   std::function<std::string(vaddr_t va)> address;
 };

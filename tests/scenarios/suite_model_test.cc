@@ -1,0 +1,113 @@
+// Every argument, every variant, every architecture: the verdict is the expected one, a violation can be replayed, and
+// each safeguard of the library is one that a scenario misses when it is taken away.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "racewalk/scenario.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+namespace {
+
+const scenario& named(const std::string& name) {
+  const auto& all = all_scenarios();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const scenario& s) { return s.name == name; });
+  if (found == all.end()) throw std::out_of_range(name);
+  return *found;
+}
+
+const variant& variant_of(const scenario& s, const std::string& name) {
+  const auto found =
+      std::find_if(s.variants.begin(), s.variants.end(), [&](const variant& v) { return v.name == name; });
+  if (found == s.variants.end()) throw std::out_of_range(s.name + ":" + name);
+  return *found;
+}
+
+decision decide_with(const scenario& s, const variant& v, const arch_desc& arch, explore::memory_model m) {
+  explore::search_options options;
+  options.model = m;
+  return decide(s, v, arch, options);
+}
+
+void check_verdict(const scenario& s, const variant& v, const arch_desc& arch, explore::memory_model m) {
+  SCOPED_TRACE(s.name + ":" + v.name + " on " + arch.name + " under " + explore::to_string(m));
+  const decision d = decide_with(s, v, arch, m);
+  ASSERT_NE(d.outcome.verdict, explore::verdict::inconclusive) << d.outcome.reason;
+  const expect expected = v.expected(settings_for(v, arch, m));
+  if (expected != expect::open) {
+    EXPECT_EQ(d.outcome.verdict == explore::verdict::violation, expected == expect::violation);
+  }
+  if (d.outcome.verdict != explore::verdict::violation) return;
+  EXPECT_FALSE(d.steps.empty());
+  explore::search_options options;
+  options.model = m;
+  const decision again = replay(s, v, arch, options, d.schedule);
+  ASSERT_EQ(again.outcome.verdict, explore::verdict::violation) << again.outcome.reason;
+  EXPECT_EQ(again.outcome.failures.front().invariant, d.outcome.failures.front().invariant);
+}
+
+TEST(suite, verdicts_are_the_expected_ones_and_violations_replay) {
+  for (const scenario& s : all_scenarios())
+    for (const variant& v : s.variants)
+      for (const arch_desc* arch : all_archs) check_verdict(s, v, *arch, default_model(*arch));
+}
+
+TEST(suite, verdicts_hold_under_every_model) {
+  for (const scenario& s : all_scenarios())
+    for (const variant& v : s.variants)
+      for (auto m : {explore::memory_model::sc, explore::memory_model::tso, explore::memory_model::weak})
+        check_verdict(s, v, arm64, m);
+}
+
+TEST(suite, a_schedule_that_the_code_does_not_follow_is_told_from_one_that_it_does) {
+  const scenario& s = named("gup_fast_vs_munmap");
+  const decision d = decide_with(s, variant_of(s, "at_once"), arm64, explore::memory_model::weak);
+  explore::search_options options;
+  const decision fixed = replay(s, variant_of(s, "shipped"), arm64, options, d.schedule);
+  EXPECT_EQ(fixed.outcome.verdict, explore::verdict::inconclusive);
+  EXPECT_NE(fixed.outcome.reason.find("step "), std::string::npos) << fixed.outcome.reason;
+}
+
+TEST(suite, the_same_search_finds_the_same_every_time) {
+  const scenario& s = named("pin_barrier");
+  const variant& v = variant_of(s, "wmb");
+  const decision a = decide_with(s, v, arm64, explore::memory_model::weak);
+  const decision b = decide_with(s, v, arm64, explore::memory_model::weak);
+  EXPECT_EQ(a.outcome.executions, b.outcome.executions);
+  ASSERT_EQ(a.steps.size(), b.steps.size());
+  for (std::size_t i = 0; i < a.steps.size(); i++) EXPECT_EQ(a.steps[i].text, b.steps[i].text);
+}
+
+/// A safeguard of the library: with it a scenario is safe, without it the scenario is lost.
+struct safeguard {
+  const char* what;
+  const char* scenario;
+  const char* with;
+  const char* without;
+  const arch_desc* arch;
+};
+
+class removal : public testing::TestWithParam<safeguard> {};
+
+TEST_P(removal, is_noticed) {
+  const safeguard& r = GetParam();
+  const scenario& s = named(r.scenario);
+  const auto m = default_model(*r.arch);
+  EXPECT_EQ(decide_with(s, variant_of(s, r.with), *r.arch, m).outcome.verdict, explore::verdict::safe);
+  EXPECT_EQ(decide_with(s, variant_of(s, r.without), *r.arch, m).outcome.verdict, explore::verdict::violation);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    safeguards, removal,
+    testing::Values(
+        safeguard{"pmd_recheck", "gup_fast_vs_munmap", "table_counted", "table_counted_no_pmd_recheck", &arm64},
+        safeguard{"pte_recheck", "gup_fast_vs_munmap", "counted", "counted_no_pte_recheck", &arm64},
+        safeguard{"irqs_off", "gup_fast_vs_munmap", "shipped", "walk_preemptible", &x86_64},
+        safeguard{"rcu_in_table_freeing", "gup_fast_vs_munmap", "shipped", "at_once", &riscv64},
+        safeguard{"barrier_before_cpumask", "serialize_before_mask", "mb", "no_mb", &x86_64},
+        safeguard{"full_barrier_of_the_pin", "pin_barrier", "mb", "wmb", &powerpc64},
+        safeguard{"flush_before_free", "access_vs_munmap", "shipped", "no_flush_before_free", &x86_64}),
+    [](const auto& p) { return std::string(p.param.what); });
+
+} // namespace
+} // namespace racewalk::inline RACEWALK_BACKEND
