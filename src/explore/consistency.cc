@@ -260,6 +260,7 @@ template <unsigned W> struct lkmm {
     const unsigned n = g.thread_size(t);
     sets later;                                                 // everything after
     u64 after_mb[W] = {}, after_rmb[W] = {}, after_wmb[W] = {}; // after the next such fence
+    u64 frees[W] = {};                                          // the later frees
     u64 after_release[W] = {};                                  // the later releases
     u64 after_lock[W] = {};                                     // after the next lock
     u64 after_unlock_lock[W] = {};                              // after the next unlock that a lock follows
@@ -298,6 +299,7 @@ template <unsigned W> struct lkmm {
       const bool is_read = e.is_read() || e.kind == event_kind::section_begin;
       const bool is_write = e.is_write() || e.kind == event_kind::free_object;
       if (is_read) weak_fence.add_row(id, after_rmb);
+      if (is_read) ppo.add_row(id, frees); // whether to free hung on what was read before: a control dependency
       if (is_write) weak_fence.add_row(id, after_wmb);
       if (e.is_read() && (e.ord == order::acquire)) ppo.add_row(id, later.all);
       cumul_row(id, after_unlock_lock);
@@ -316,6 +318,7 @@ template <unsigned W> struct lkmm {
       // what the events before this one will see
       for (auto& section : inside) put(section, id);
       if (e.is_write() && e.ord == order::release) put(after_release, id);
+      if (e.kind == event_kind::free_object) put(frees, id);
       if (e.lock && e.is_write() && e.ord == order::release) merge(after_unlock_lock, after_lock);
       if (e.lock && e.is_read()) copy(after_lock, later.all);
       put(later.all, id);

@@ -5,8 +5,9 @@
 //         read-modify-write, and a thread reads its own delayed writes.
 //   weak  the Linux kernel memory model (Alglave et al., ASPLOS 2018; tools/memory-model), for programs whose
 //         accesses are all marked, restricted to executions whose program order and reads-from are acyclic.
-//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked,
-//         so a read does not order a later write by itself.
+//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked, so
+//         a read does not order a later write by itself, except that memory is freed after the reads that precede
+//         it: somebody decided to free it.
 //
 // In all of them: a cached translation is ordered before the access it serves and after the write it came
 // from, and by nothing else; an invalidation comes before every write that is newer than what a later
