@@ -32,17 +32,20 @@ void run_callback(::rcu_head* urcu) {
 #if RACEWALK_TSAN
 extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
 extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
+#else
+void AnnotateIgnoreWritesBegin(const char*, int) {}
+void AnnotateIgnoreWritesEnd(const char*, int) {}
+#endif
+
 /// liburcu hands memory that it allocates here to its callback thread, in ways that ThreadSanitizer does not
 /// see.
-struct liburcu_allocates {
+class liburcu_allocates {
+ public:
   liburcu_allocates() { AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }
   ~liburcu_allocates() { AnnotateIgnoreWritesEnd(__FILE__, __LINE__); }
+  liburcu_allocates(const liburcu_allocates&) = delete;
+  liburcu_allocates& operator=(const liburcu_allocates&) = delete;
 };
-#else
-struct liburcu_allocates {
-  ~liburcu_allocates() {} // not trivial: a guard, not an unused variable
-};
-#endif
 
 } // namespace
 
