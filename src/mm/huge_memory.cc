@@ -12,7 +12,7 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr) {
 }
 
 bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags, site s) {
-  page* page = alloc_pages(hpage_pmd_order(), GFP_ZERO, s);
+  page* page = alloc_pages(hpage_pmd_order(), GFP_ZERO | GFP_NOWAIT, s);
   if (page == nullptr) return false;
   folio* folio = page_folio(page, s);
   pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
@@ -85,7 +85,7 @@ bool split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr, site s) {
   if ((addr & ~pmd_mask()) == 0) return true; // no entry crosses a boundary of entries
   const pmd_lookup at = find_pmd(mm, addr, s);
   if (!at.found || !pmd_trans_huge(pmdp_get_lockless(at.pmdp, s))) return true;
-  page* table = pagetable_alloc(s);
+  page* table = pagetable_alloc(GFP_KERNEL, s);
   if (table == nullptr) return false;
   const vaddr_t start = addr & pmd_mask();
   {

@@ -1,6 +1,7 @@
 #include "mm/mmu_gather.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "machine/cpu.h"
@@ -52,7 +53,15 @@ void tlb_remove_table_free(rcu_head* head) {
   word_t* words = page_words(batch);
   const u64 nr = READ_ONCE(words[mmu_table_batch::NR]);
   for (u64 i = 0; i < nr; ++i) pagetable_free(pfn_to_page(READ_ONCE(words[mmu_table_batch::FIRST + i])));
-  put_page(batch);
+  // it came with the tables, and goes back like them
+  if (!explored())
+    std::memset(page_address(batch), 0, (mmu_table_batch::FIRST + nr) * sizeof(word_t));
+  pagetable_free(batch);
+}
+
+void tlb_remove_table_rcu(rcu_head* head) {
+  tlb_remove_table_free(head);
+  pagetables_arrived();
 }
 
 /// Frees the tables of the batch, or sends them to be freed after a grace period; they have been flushed.
@@ -68,12 +77,13 @@ void tlb_table_flush(mmu_gather& tlb, site s) {
   }
   // The grace period waits for every walk that may have read the entry before it was cleared: pairs with
   // lockless_walk's section in gup.cc.
-  call_rcu(&batch->rcu, tlb_remove_table_free, s);
+  pagetables_deferred();
+  call_rcu(&batch->rcu, tlb_remove_table_rcu, s);
 }
 
 bool add_to_table_batch(mmu_gather& tlb, page* table, site s) {
   if (tlb.table_batch == nullptr) {
-    tlb.table_batch = policy().batch_page_available ? alloc_page(GFP_KERNEL, s) : nullptr;
+    tlb.table_batch = policy().batch_page_available ? pagetable_alloc(GFP_NOWAIT, s) : nullptr;
     if (tlb.table_batch == nullptr) return false;
   }
   WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::FIRST + tlb.nr_tables], page_to_pfn(table), s);
@@ -96,7 +106,7 @@ void tlb_remove_table_one(mmu_gather& tlb, page* table, site s) {
 // ---- pages -----------------------------------------------------------------------------------------------
 
 bool tlb_next_batch(mmu_gather& tlb, site s) {
-  page* backing = policy().batch_page_available ? alloc_page(GFP_KERNEL, s) : nullptr;
+  page* backing = policy().batch_page_available ? alloc_page(GFP_NOWAIT, s) : nullptr;
   if (backing == nullptr) return false;
   auto* memory = static_cast<std::byte*>(page_address(backing));
   auto* batch = new (memory) mmu_gather_batch;

@@ -60,13 +60,24 @@ void free_pages_prepare(folio* folio, bool large, site s) {
 
 } // namespace
 
+namespace {
+
+zone::block_found take_block(zone& zone, unsigned order, gfp_t gfp) {
+  zone::block_found block = zone.rmqueue(order);
+  if (block.pfn != zone::NO_FRAME || (gfp & GFP_NOWAIT) != 0 || zone.deferred_batches == 0) return block;
+  rcu_barrier();
+  return zone.rmqueue(order);
+}
+
+} // namespace
+
 page* alloc_pages(unsigned order, gfp_t gfp, site s) {
   zone& zone = *machine().zone;
   zone::block_found block{zone::NO_FRAME, false};
   if (const auto slot = explored_allocation())
     block.pfn = zone.explored_block(*slot);
   else if (!zone.fail_page_alloc.should_fail())
-    block = zone.rmqueue(order);
+    block = take_block(zone, order, gfp);
   if (block.pfn == zone::NO_FRAME) return nullptr;
   page* page = pfn_to_page(block.pfn);
   VM_BUG_ON(atomic_read(page->_refcount, s) != 0, "INV-REF", "somebody holds a reference to a free page", s);
@@ -85,12 +96,12 @@ void free_unref_folio(folio* folio, site s) {
     machine().zone->free_block(folio_pfn(folio), order);
 }
 
-page* pagetable_alloc(site s) {
+page* pagetable_alloc(gfp_t gfp, site s) {
   zone& zone = *machine().zone;
   const pfn_t zeroed = explored() ? zone::NO_FRAME : zone.take_zeroed();
   page* table = nullptr;
   if (zeroed == zone::NO_FRAME) {
-    table = alloc_page(GFP_ZERO, s);
+    table = alloc_page(gfp | GFP_ZERO, s);
     if (table == nullptr) return nullptr;
     atomic_set(table->_refcount, 0, s);
   } else if (zone.fail_page_alloc.should_fail()) {
@@ -109,6 +120,13 @@ void pagetable_free(page* table, site s) {
     object_free(page_address(table), PAGE_SIZE, s);
   else
     machine().zone->give_zeroed(page_to_pfn(table));
+}
+
+void pagetables_deferred() {
+  if (!explored()) ++machine().zone->deferred_batches;
+}
+void pagetables_arrived() {
+  if (!explored()) --machine().zone->deferred_batches;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -14,8 +14,10 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 enum gfp_t : u32 {
   GFP_KERNEL = 0,
-  GFP_ZERO = 1u << 0, ///< the content is zeros
+  GFP_ZERO = 1u << 0,   ///< the content is zeros
+  GFP_NOWAIT = 1u << 1, ///< rather nothing than to wait for tables that are on their way back
 };
+constexpr gfp_t operator|(gfp_t a, gfp_t b) { return gfp_t(u32(a) | u32(b)); }
 
 /// Puts a machine's frames into the hands of the allocator while it lives. Frame 0 stays out: no entry maps it.
 class page_allocator {
@@ -34,14 +36,18 @@ private:
   zone zone_;
 };
 
-/// 2^order pages, as one folio if there are several. Null when there are none.
+/// 2^order pages, as one folio if there are several. Null when there are none. May sleep, unless GFP_NOWAIT.
 page* alloc_pages(unsigned order, gfp_t gfp, site s = RW_HERE);
 inline page* alloc_page(gfp_t gfp, site s = RW_HERE) { return alloc_pages(0, gfp, s); }
 
 // A page table has all entries none when it is allocated and when it is freed. Its count is 0 all the while, as if
 // frozen: no lockless walker can get a reference to it, whatever stale entry it follows.
 
-page* pagetable_alloc(site s = RW_HERE);
+page* pagetable_alloc(gfp_t gfp, site s = RW_HERE);
 void pagetable_free(page* table, site s = RW_HERE);
+
+/// A batch of tables begins to wait for a grace period, or has been freed.
+void pagetables_deferred();
+void pagetables_arrived();
 
 } // namespace racewalk::inline RACEWALK_BACKEND

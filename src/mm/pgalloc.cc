@@ -14,7 +14,7 @@ bool pmd_install(pmdp_t pmdp, page* table, site s) {
 
 bool pte_alloc(mm_struct& mm, pmdp_t pmdp, site s) {
   if (!pmd_none(pmdp_get(pmdp, s))) return true;
-  page* table = pagetable_alloc(s);
+  page* table = pagetable_alloc(GFP_KERNEL, s);
   if (table == nullptr) return false;
   if (pmd_install(pmdp, table, s))
     add_mm_counter(mm, MM_PGTABLES, 1, s);
@@ -29,7 +29,7 @@ namespace {
 template <class Slot, class Present, class Populate>
 bool upper_alloc(mm_struct& mm, const Slot& slot, Present present, Populate populate, site s) {
   if (present(read_entry(slot, s))) return true;
-  page* table = pagetable_alloc(s);
+  page* table = pagetable_alloc(GFP_KERNEL, s);
   if (table == nullptr) return false;
   bool installed = false;
   {
@@ -58,7 +58,7 @@ pmd_lookup pmd_alloc(mm_struct& mm, vaddr_t addr, site s) {
 }
 
 bool pgd_alloc(mm_struct& mm, site s) {
-  page* root = pagetable_alloc(s);
+  page* root = pagetable_alloc(GFP_KERNEL, s);
   if (root == nullptr) return false;
   mm.context.pgd = page_to_pfn(root);
   add_mm_counter(mm, MM_PGTABLES, 1, s);

@@ -145,20 +145,34 @@ zone::block_found zone::rmqueue(unsigned order) {
   return {frame == NIL ? NO_FRAME : first_ + frame, false};
 }
 
-pfn_t zone::take_zeroed() {
+void zone::refill_zeroed(per_thread_pages& pcp) {
   spin_guard guard(zeroed_lock_);
-  return zeroed_count_ == 0 ? NO_FRAME : first_ + zeroed_[--zeroed_count_];
+  while (pcp.kept_zeroed < ZEROED_BATCH && zeroed_count_ > 0)
+    pcp.zeroed_frame[pcp.kept_zeroed++] = zeroed_[--zeroed_count_];
+}
+
+void zone::spill_zeroed(per_thread_pages& pcp, unsigned frames) {
+  {
+    spin_guard guard(zeroed_lock_);
+    for (; frames > 0 && zeroed_count_ < MAX_ZEROED; --frames)
+      zeroed_[zeroed_count_++] = pcp.zeroed_frame[--pcp.kept_zeroed];
+  }
+  spin_guard guard(lock_);
+  for (; frames > 0; --frames) give(pcp.zeroed_frame[--pcp.kept_zeroed], 0);
+}
+
+pfn_t zone::take_zeroed() {
+  per_thread_pages& pcp = local_pages();
+  spin_guard guard(pcp.lock);
+  if (pcp.kept_zeroed == 0) refill_zeroed(pcp);
+  return pcp.kept_zeroed == 0 ? NO_FRAME : first_ + pcp.zeroed_frame[--pcp.kept_zeroed];
 }
 
 void zone::give_zeroed(pfn_t pfn) {
-  {
-    spin_guard guard(zeroed_lock_);
-    if (zeroed_count_ < MAX_ZEROED) {
-      zeroed_[zeroed_count_++] = static_cast<u32>(pfn - first_);
-      return;
-    }
-  }
-  free_block(pfn, 0);
+  per_thread_pages& pcp = local_pages();
+  spin_guard guard(pcp.lock);
+  if (pcp.kept_zeroed == ZEROED_HIGH) spill_zeroed(pcp, ZEROED_BATCH);
+  pcp.zeroed_frame[pcp.kept_zeroed++] = static_cast<u32>(pfn - first_);
 }
 
 void zone::free_block(pfn_t pfn, unsigned order) {
@@ -178,6 +192,7 @@ void zone::drain_all_pages() {
   for (per_thread_pages& pcp : pcp_) {
     spin_guard guard(pcp.lock);
     if (pcp.count > 0) spill(pcp, pcp.count);
+    if (pcp.kept_zeroed > 0) spill_zeroed(pcp, pcp.kept_zeroed);
   }
   spin_guard zeroed_guard(zeroed_lock_);
   spin_guard guard(lock_);
@@ -188,7 +203,7 @@ u64 zone::nr_free() const {
   u64 frames = 0;
   for (per_thread_pages& pcp : pcp_) {
     spin_guard guard(pcp.lock);
-    frames += pcp.count;
+    frames += pcp.count + pcp.kept_zeroed;
   }
   {
     spin_guard guard(zeroed_lock_);

@@ -59,6 +59,8 @@ struct zone {
   u64 nr_free() const;
   u64 nr_frames() const { return count_; }
 
+  /// Batches of page tables that wait for a grace period to be freed.
+  std::atomic<u64> deferred_batches{0};
   /// Which allocations fail, for tests (Linux's fail_page_alloc).
   fault_attr fail_page_alloc;
 
@@ -69,6 +71,10 @@ private:
   /// zone's lock is rare, small enough that a list stays in its CPU's cache.
   static constexpr unsigned PCP_HIGH = 256;
   static constexpr unsigned PCP_BATCH = 64;
+  /// Zeroed frames in one thread's list, how many move between it and the common one at once, and in the common one.
+  static constexpr unsigned ZEROED_HIGH = 32;
+  static constexpr unsigned ZEROED_BATCH = 16;
+  static constexpr unsigned MAX_ZEROED = 1 << 14;
 
   /// A thread's free frames of order 0, last in, first out: the frame freed last is the one still in the cache. (A
   /// CPU is a thread; those that are none, such as the one that runs RCU callbacks, have a list all the same.)
@@ -76,9 +82,10 @@ private:
     spinlock_t lock; ///< taken by its thread, by others that share the slot, and to drain
     unsigned count GUARDED_BY(lock) = 0;
     unsigned zeroed GUARDED_BY(lock) = 0; ///< so many at the bottom came from the buddy lists, and were zeroed
+    unsigned kept_zeroed GUARDED_BY(lock) = 0;
+    std::array<u32, ZEROED_HIGH> zeroed_frame GUARDED_BY(lock); ///< the frames of give_zeroed()
     std::array<u32, PCP_HIGH> frame GUARDED_BY(lock);
   };
-  static constexpr unsigned MAX_ZEROED = 512;
 
   struct block {
     u32 next = NIL;
@@ -94,6 +101,8 @@ private:
   void give(u32 frame, unsigned order) REQUIRES(lock_);
   void refill(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(lock_);
   void spill(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(lock_);
+  void refill_zeroed(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_);
+  void spill_zeroed(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);
 
   std::byte* const frames_;
   const pfn_t first_;

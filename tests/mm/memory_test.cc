@@ -170,6 +170,16 @@ TEST_F(Unmap, IsSeenByOtherCpusAtOnce) {
   phase = 2;
 }
 
+TEST_F(Unmap, FramesOnTheirWayBackAreWaitedFor) {
+  // each round leaves tables to a grace period; together they would not fit the machine
+  const u64 rounds = 2 * system.total_frames();
+  for (u64 i = 0; i < rounds; ++i) {
+    const vaddr_t at = map(PAGE_SIZE);
+    ASSERT_TRUE(cpu->store<u64>(at, 1).ok()) << "in round " << i;
+    ASSERT_TRUE(space.munmap(at, PAGE_SIZE));
+  }
+}
+
 TEST_F(Unmap, NeedsNoMemory) {
   const vaddr_t at = map(4 * MIB);
   for (u64 addr = at; addr < at + 4 * MIB; addr += PAGE_SIZE) touch(addr);
