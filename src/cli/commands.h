@@ -10,5 +10,6 @@ int run_check(const check_options& options);
 int run_replay(const replay_options& options);
 int run_stress(const stress_options& options);
 int run_bench(const bench_options& options);
+int run_litmus(const litmus_options& options);
 
 } // namespace racewalk::cli

@@ -21,6 +21,7 @@ struct dispatch {
   int operator()(const replay_options& o) const { return run_replay(o); }
   int operator()(const stress_options& o) const { return run_stress(o); }
   int operator()(const bench_options& o) const { return run_bench(o); }
+  int operator()(const litmus_options& o) const { return run_litmus(o); }
 };
 
 } // namespace

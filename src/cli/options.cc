@@ -65,11 +65,13 @@ class parser {
   CLI::App* replay_ = app_.add_subcommand("replay", "run one recorded interleaving again, step by step");
   CLI::App* stress_ = app_.add_subcommand("stress", "the native library under load, with its checks on");
   CLI::App* bench_ = app_.add_subcommand("bench", "the native figures, beside the kernel's on this machine");
+  CLI::App* litmus_ = app_.add_subcommand("litmus", "judge litmus tests by the Linux kernel memory model");
 
   list_options list_options_;
   check_options check_options_;
   replay_options replay_options_;
   stress_options stress_options_;
+  litmus_options litmus_options_;
   std::string archs_;
   std::string format_ = "text";
   std::uint64_t max_executions_ = 0;
@@ -82,6 +84,10 @@ parser::parser() {
   add_check();
   replay_->add_option("FILE.race", replay_options_.file, "what `racewalk check NAME` saved")->required();
   add_stress();
+  litmus_
+      ->add_option("FILE|DIR", litmus_options_.paths,
+                   "tests in the kernel's C format, or directories of them")
+      ->required();
 }
 
 void parser::add_check() {
@@ -156,6 +162,7 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (replay_->parsed()) return replay_options_;
   if (stress_->parsed()) return stress_options_;
   if (bench_->parsed()) return bench_options{};
+  if (litmus_->parsed()) return litmus_options_;
   if (!check_->parsed()) throw usage_error("no command given; see --help");
 
   require_choice("format", format_, {"text", "json"});

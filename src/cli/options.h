@@ -36,13 +36,17 @@ struct stress_options {
 
 struct bench_options {};
 
+struct litmus_options {
+  std::vector<std::string> paths; ///< files and directories
+};
+
 /// Only words to print were asked for: --help, --version.
 struct help_text {
   std::string text;
 };
 
-using command_line =
-    std::variant<help_text, list_options, check_options, replay_options, stress_options, bench_options>;
+using command_line = std::variant<help_text, list_options, check_options, replay_options, stress_options,
+                                  bench_options, litmus_options>;
 
 /// Throws usage_error.
 command_line parse_command_line(int argc, const char* const* argv);
