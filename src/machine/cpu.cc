@@ -49,7 +49,8 @@ void Cpu::switch_mm_irqs_off(mm_context* next, site s) {
   if (machine_policy().switch_mm_barrier) smp_mb__after_atomic(s); // pairs with inc_mm_tlb_gen()
   // acquire: later walks see the changes that the generation counts; pairs with inc_mm_tlb_gen()
   WRITE_ONCE(loaded_tlb_gen, smp_load_acquire(next->tlb_gen, s), s);
-  // From here on the TLB may hold translations of `next`. It has none from before: they went when it was left.
+  // From here on the TLB may hold translations of `next`. It has none from before: they went when it was
+  // left.
   tlb_invalidated({next->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
 }
 

@@ -100,7 +100,9 @@ void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned str
   if (arch().flush_kind == flush_kind_t::ipi) {
     flush_by_ipi(mask, {&mm, range, gen, range.end == TLB_FLUSH_ALL}, s);
   } else {
-    smp_mb(s); // DSB: the changed entries before the invalidation; pairs with the targets' walks
+    // DSB: the changed entries before the invalidation; pairs with the targets' walks. The new generation was
+    // one, unless that is what is being argued about
+    if (!machine_policy().flush_mask_barrier) smp_mb(s);
     tlb_broadcast(mask, range, s);
     smp_mb(s); // DSB: the targets' last accesses before what the caller does next
   }

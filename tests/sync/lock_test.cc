@@ -53,8 +53,9 @@ TEST(mutex, excludes_and_wakes) {
   int shared_by_all = 0;
   in_threads(THREADS, [&](int) {
     for (int i = 0; i < 20000; ++i) {
-      mutex_guard guard(mutex);
+      mutex_lock(mutex);
       ++shared_by_all;
+      mutex_unlock(mutex);
     }
   });
   EXPECT_EQ(shared_by_all, THREADS * 20000);

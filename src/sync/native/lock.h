@@ -97,17 +97,6 @@ inline void mutex_unlock(mutex_t& m, site = {}) RELEASE(m) NO_THREAD_SAFETY_ANAL
     m.state.notify_one();
 }
 
-class SCOPED_CAPABILITY mutex_guard {
- public:
-  explicit mutex_guard(mutex_t& m, site = {}) ACQUIRE(m) : m_(m) { mutex_lock(m); }
-  ~mutex_guard() RELEASE() { mutex_unlock(m_); }
-  mutex_guard(const mutex_guard&) = delete;
-  mutex_guard& operator=(const mutex_guard&) = delete;
-
- private:
-  mutex_t& m_;
-};
-
 // ---- rwsem -----------------------------------------------------------------------------------------------
 
 /// Many readers or one writer. A waiting writer keeps new readers out, so it is never starved.

@@ -155,12 +155,10 @@ void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, 
 void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site) {
   VM_BUG_ON(irqs_disabled(), "INV-LIVE", "a TLB invalidation is waited for with interrupts off");
   VM_BUG_ON(!run_context, "INV-LIVE", "a TLB invalidation is sent by a thread that is on no machine");
-  smp_mb(); // the caller's change of the page table is visible to every walk that begins after
   const smp_domain& domain = *run_context;
   const cpumask_bits self = this_cpu_bit(domain);
   if (mask & self) current_thread.cpu->tlb.invalidate(range);
   for_each_cpu(domain, mask & ~self, [&](cpu_local& cpu, unsigned) { cpu.tlb.invalidate_remote(range); });
-  smp_mb(); // the targets' accesses through what was removed are done before anything that the caller does
 }
 
 } // namespace racewalk::inline native

@@ -128,7 +128,8 @@ class irq_guard {
 /// INV-LIVE with interrupts off.
 void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, std::size_t bytes, site = {});
 
-/// TLBI; DSB: removes `range` from the TLB of every CPU of the mask, and waits. Interrupts nobody.
+/// TLBI: removes `range` from the TLB of every CPU of the mask, and waits. Interrupts nobody. The caller's
+/// full barriers on both sides (the DSBs) order its page-table changes before and what it does next after.
 void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site = {});
 
 } // namespace racewalk::inline native

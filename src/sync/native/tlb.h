@@ -238,7 +238,7 @@ template <class T> [[gnu::always_inline]] inline bool tlb_t::load(vaddr_t va, T&
   if (!find<sizeof(T)>(va, control, false, h)) [[unlikely]]
     return false;
   value = reinterpret_cast<std::atomic<T>*>(h.host(va))->load(std::memory_order_relaxed);
-  // the data before the second look; pairs with the barrier that ends tlb_broadcast()
+  // the data before the second look; pairs with the barrier that ends flush_tlb_mm_range()
   std::atomic_thread_fence(std::memory_order_acquire);
   return h.at->tag.load(std::memory_order_relaxed) == h.tag &&
          control_.load(std::memory_order_relaxed) == control;
