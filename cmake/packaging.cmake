@@ -4,7 +4,9 @@ include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/racewalk)
 
-install(TARGETS racewalk_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(RACEWALK_COMMAND)
+  install(TARGETS racewalk_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
 install(TARGETS racewalk EXPORT racewalk_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT racewalk_targets NAMESPACE racewalk:: DESTINATION ${package_dir})
 install(DIRECTORY include/racewalk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

@@ -14,7 +14,7 @@ endfunction()
 # racewalk_room_tests(<room> <library>...): the tests of tests/<room>/ as one or two gtest programs.
 #
 # *_model_test.cc are compiled against the model backend, all other *_test.cc against what <library> says;
-# other *.cc of the directory are helpers of the latter. Labels: the room's name, and `native` or `model`.
+# other *.cc of the directory are helpers of the latter. Each test is labelled `native` or `model`.
 function(racewalk_room_tests room)
   set(dir ${CMAKE_CURRENT_SOURCE_DIR}/${room})
   file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.cc)
@@ -24,7 +24,7 @@ function(racewalk_room_tests room)
   if(sources)
     racewalk_test_program(test_${room} LIBRARIES ${ARGN} SOURCES ${sources})
   endif()
-  if(model_sources)
+  if(model_sources AND RACEWALK_COMMAND)
     set(libraries racewalk_model)
     if(racewalk_model IN_LIST ARGN)
       set(libraries ${ARGN})
