@@ -84,19 +84,32 @@ struct gup_request {
   u64 nr = 0;
 };
 
-/// Takes a reference or a pin to a page that an entry led to, without a lock. Null: not to be had. (M3)
-folio* try_grab_folio_fast(page* page, s32 refs, foll how, site s) {
-  folio* folio = page_folio(page, s);
-  if (how == foll::pin ? try_get_page_pin(folio, refs, s) != pin_result::pinned : !folio_try_get(folio, refs, s))
-    return nullptr;
-  // The folio may have been freed, and its pages made part of another, before the reference was taken.
-  if (page_folio(page, s) == folio) return folio;
+void gup_put_folio(folio* folio, s32 refs, foll how, site s) {
   how == foll::pin ? folio_put_pins(folio, refs, s) : folio_put_refs(folio, refs, s);
+}
+
+/// Takes a pin of a page that an entry led to, without a lock. Null: not to be had. (M3)
+folio* try_pin_folio_fast(page* page, s32 refs, site s) {
+  folio* folio = page_folio(page, s);
+  const bool large = folio_test_large(folio, s);
+  if (try_get_page_pin(folio, refs, large, s) != pin_result::pinned) return nullptr;
+  // The folio may have been freed, and its pages made part of another, before the pin was taken.
+  if (page_folio(page, s) == folio && folio_test_large(folio, s) == large) return folio;
+  folio_put_pins(folio, refs, large, s);
   return nullptr;
 }
 
-void gup_put_folio(folio* folio, s32 refs, foll how, site s) {
-  how == foll::pin ? folio_put_pins(folio, refs, s) : folio_put_refs(folio, refs, s);
+/// The same for a reference.
+folio* try_get_folio_fast(page* page, s32 refs, site s) {
+  folio* folio = page_folio(page, s);
+  if (!folio_try_get(folio, refs, s)) return nullptr;
+  if (page_folio(page, s) == folio) return folio;
+  folio_put_refs(folio, refs, s);
+  return nullptr;
+}
+
+folio* try_grab_folio_fast(page* page, s32 refs, foll how, site s) {
+  return how == foll::pin ? try_pin_folio_fast(page, refs, s) : try_get_folio_fast(page, refs, s);
 }
 
 /// Does the entry that led to the page still lead there? Asked after the reference was taken: who changes an entry and

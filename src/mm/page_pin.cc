@@ -4,28 +4,10 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-namespace {
-
-/// Adds to a reference count as policy() says: only if it is positive, or come what may.
-bool add_refs(atomic_t& count, s32 n, site s) {
-  if (!policy().pin_conditional) {
-    atomic_fetch_add(count, n, order::full, s); // nobody looks whether it overflowed
-    return true;
-  }
-  // A capacity of 22 bits of pins takes the sign for a digit: only 0 is refused (S5.5).
-  if (policy().pin_counter_bits > 21) return atomic_add_unless(count, n, 0, s);
-  return atomic_add_positive(count, n, s);
-}
-
-/// What a pin adds to the reference count.
-s32 pin_refs(bool large, s32 n) { return large ? n : n * GUP_PIN_COUNTING_BIAS; }
-
-/// Adds the pins with a void atomic and orders them by the fence that policy().pin_fence names.
-void add_pins_then_fence(folio* folio, bool large, s32 n, site s) {
+void detail::add_pins_then_fence(folio* folio, bool large, s32 n, site s) {
   atomic_add(folio->page._refcount, pin_refs(large, n), s);
   if (large) atomic_add(folio->page._pincount, n, s);
-  // Pin, barrier, look again (at the entry, or at PG_writeback): pairs with the barrier between changing that and
-  // looking for pins, which is in folio_mkclean() and folio_begin_writeback().
+  // pairs as in folio_try_add_pins()
   switch (policy().pin_fence) {
   case pin_fence_t::value_returning:
     break;
@@ -39,40 +21,6 @@ void add_pins_then_fence(folio* folio, bool large, s32 n, site s) {
     smp_wmb(s);
     break;
   }
-}
-
-} // namespace
-
-bool folio_try_add_pins(folio* folio, s32 n, site s) {
-  const bool large = folio_test_large(folio, s);
-  if (policy().pin_fence != pin_fence_t::value_returning) {
-    add_pins_then_fence(folio, large, n, s);
-    return true;
-  }
-  // the add is a full barrier itself: pairs as in add_pins_then_fence()
-  if (!add_refs(folio->page._refcount, pin_refs(large, n), s)) return false;
-  if (large) atomic_add_return(folio->page._pincount, n, order::full, s);
-  return true;
-}
-
-void folio_put_pins(folio* folio, s32 n, site s) {
-  const bool large = folio_test_large(folio, s);
-  if (large) {
-    const s32 left = atomic_sub_return(folio->page._pincount, n, order::full, s);
-    VM_BUG_ON(left < 0, "INV-REF", "a pin was dropped that nobody held", s);
-  }
-  folio_put_refs(folio, pin_refs(large, n), s);
-}
-
-pin_result try_get_page_pin(folio* folio, s32 n, site s) {
-  if (!folio_try_add_pins(folio, n, s)) return pin_result::refused;
-  // Either this sees the writeback that began, or that sees this pin: the pin above is ordered before this read,
-  // and pairs with test-and-set; barrier; folio_maybe_dma_pinned() in folio_begin_writeback() (S5.7).
-  if (policy().pin_scheme == pin_scheme_t::barrier && folio_test_writeback(folio, s)) {
-    folio_put_pins(folio, n, s);
-    return pin_result::writeback;
-  }
-  return pin_result::pinned;
 }
 
 void pin_wait_for_writeback(folio* folio, site s) {
