@@ -43,13 +43,13 @@ template <class F> void for_each_cpu(cpumask_bits mask, F&& visit) {
 
 /// The CPUs to reach. A CPU that holds the mm lazily looks at tlb_gen before it uses it again, so it can be
 /// left out, unless its walker might be in a table that is freed.
-cpumask_bits flush_targets(const mm_context& mm, bool freed_tables, site s) {
+cpumask_bits flush_targets(const mm_context& mm, bool freed_tables) {
   if (arch().flush_targets == flush_targets_t::all) return machine().cpu_mask();
-  cpumask_bits mask = READ_ONCE(mm.cpumask, s);
+  cpumask_bits mask = READ_ONCE(mm.cpumask);
   if (freed_tables) return mask;
   cpumask_bits lazy = 0;
   for_each_cpu(mask, [&](Cpu& cpu) {
-    if (READ_ONCE(cpu.is_lazy, s)) lazy |= BIT(cpu.id);
+    if (READ_ONCE(cpu.is_lazy)) lazy |= BIT(cpu.id);
   });
   return mask & ~lazy;
 }
@@ -74,54 +74,52 @@ void flush_tlb_func(unsigned id, const void* arg) {
   WRITE_ONCE(cpu.loaded_tlb_gen, mm_gen);
 }
 
-void flush_by_ipi(cpumask_bits mask, const flush_tlb_info& info, site s) {
+void flush_by_ipi(cpumask_bits mask, const flush_tlb_info& info) {
   const unsigned self = raw_smp_processor_id();
   if (self != NO_CPU && (mask & BIT(self))) {
-    irq_guard off(s);
+    irq_guard off;
     flush_tlb_func(self, &info);
   }
-  smp_call_function_many(mask, flush_tlb_func, &info, sizeof info, s);
+  smp_call_function_many(mask, flush_tlb_func, &info, sizeof info);
 }
 
 /// The next generation of the mm; a full barrier between the caller's change of the page table and the read
 /// of the mask. Pairs with the barrier in Cpu::switch_mm() between setting the bit and reading the
 /// generation, and with the one between leaving lazy mode and reading it.
-s64 inc_mm_tlb_gen(mm_context& mm, site s) {
-  return atomic_inc_return(mm.tlb_gen, machine_policy().flush_mask_barrier ? order::full : order::relaxed, s);
+s64 inc_mm_tlb_gen(mm_context& mm) {
+  return atomic_inc_return(mm.tlb_gen, machine_policy().flush_mask_barrier ? order::full : order::relaxed);
 }
 
 } // namespace
 
-void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables,
-                        site s) {
+void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift,
+                        bool freed_tables) {
   const tlb_range range = range_of(mm, start, end, stride_shift, freed_tables);
-  const s64 gen = inc_mm_tlb_gen(mm, s);
-  const cpumask_bits mask = flush_targets(mm, freed_tables, s);
+  const s64 gen = inc_mm_tlb_gen(mm);
+  const cpumask_bits mask = flush_targets(mm, freed_tables);
   if (arch().flush_kind == flush_kind_t::ipi) {
-    flush_by_ipi(mask, {&mm, range, gen, range.end == TLB_FLUSH_ALL}, s);
+    flush_by_ipi(mask, {&mm, range, gen, range.end == TLB_FLUSH_ALL});
   } else {
     // DSB: the changed entries before the invalidation; pairs with the targets' walks. The new generation was
     // one, unless that is what is being argued about
-    if (!machine_policy().flush_mask_barrier) smp_mb(s);
-    tlb_broadcast(mask, range, s);
-    smp_mb(s); // DSB: the targets' last accesses before what the caller does next
+    if (!machine_policy().flush_mask_barrier) smp_mb();
+    tlb_broadcast(mask, range);
+    smp_mb(); // DSB: the targets' last accesses before what the caller does next
   }
 }
 
-void flush_tlb_mm(mm_context& mm, site s) { flush_tlb_mm_range(mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true, s); }
+void flush_tlb_mm(mm_context& mm) { flush_tlb_mm_range(mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true); }
 
-void flush_tlb_page(mm_context& mm, vaddr_t addr, site s) {
+void flush_tlb_page(mm_context& mm, vaddr_t addr) {
   const vaddr_t start = addr & PAGE_MASK;
-  flush_tlb_mm_range(mm, start, start + PAGE_SIZE, PAGE_SHIFT, false, s);
+  flush_tlb_mm_range(mm, start, start + PAGE_SIZE, PAGE_SHIFT, false);
 }
 
-void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end, site s) {
-  flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, true, s);
+void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end) {
+  flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, true);
 }
 
-void tlb_remove_table_sync_one(site s) {
-  smp_call_function_many(machine().cpu_mask(), nullptr, nullptr, 0, s);
-}
+void tlb_remove_table_sync_one() { smp_call_function_many(machine().cpu_mask(), nullptr, nullptr, 0); }
 
 namespace {
 
@@ -137,15 +135,15 @@ void do_exit_flush_lazy_tlb(unsigned id, const void* arg) {
 
 } // namespace
 
-void exit_flush_lazy_tlbs(mm_context& mm, site s) {
-  const cpumask_bits mask = READ_ONCE(mm.cpumask, s);
+void exit_flush_lazy_tlbs(mm_context& mm) {
+  const cpumask_bits mask = READ_ONCE(mm.cpumask);
   if (machine_policy().lazy_mask_clear == lazy_mask_clear_t::by_target) {
     const lazy_exit request{&mm};
-    smp_call_function_many(mask, do_exit_flush_lazy_tlb, &request, sizeof request, s);
+    smp_call_function_many(mask, do_exit_flush_lazy_tlb, &request, sizeof request);
     return;
   }
   for_each_cpu(mask, [&](Cpu& cpu) {
-    if (READ_ONCE(cpu.is_lazy, s)) clear_bit(cpu.id, mm.cpumask, s);
+    if (READ_ONCE(cpu.is_lazy)) clear_bit(cpu.id, mm.cpumask);
   });
 }
 

@@ -16,20 +16,19 @@ inline constexpr vaddr_t TLB_FLUSH_ALL = ~vaddr_t{0};
 
 /// Flushes [start, end); `stride_shift` is log2 of what each flushed leaf maps. end == TLB_FLUSH_ALL:
 /// everything.
-void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables,
-                        site s = RW_HERE);
+void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned stride_shift, bool freed_tables);
 /// The whole address space, paging-structure caches included.
-void flush_tlb_mm(mm_context& mm, site s = RW_HERE);
+void flush_tlb_mm(mm_context& mm);
 /// The page that holds `addr`; tables stay.
-void flush_tlb_page(mm_context& mm, vaddr_t addr, site s = RW_HERE);
+void flush_tlb_page(mm_context& mm, vaddr_t addr);
 /// A range of pages, or of tables: paging-structure caches included.
-void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end, site s = RW_HERE);
+void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end);
 
 /// Interrupts every CPU and waits: no walk with interrupts off that began before the call is still under way.
 /// Not a grace period, but enough for tables that only such walks reach.
-void tlb_remove_table_sync_one(site s = RW_HERE);
+void tlb_remove_table_sync_one();
 
 /// Takes the CPUs that hold the mm lazily out of its mask, so that later shootdowns pass them by.
-void exit_flush_lazy_tlbs(mm_context& mm, site s = RW_HERE);
+void exit_flush_lazy_tlbs(mm_context& mm);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

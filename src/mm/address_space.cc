@@ -8,9 +8,10 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Lets a thread that is no CPU make system calls: it becomes the machine's last CPU, one such thread at a time.
+/// Lets a thread that is no CPU make system calls: it becomes the machine's last CPU, one such thread at a
+/// time.
 class HouseCpu {
-public:
+ public:
   explicit HouseCpu(System& system) {
     if (raw_smp_processor_id() != NO_CPU) {
       if (run_context != &system.machine_) throw std::logic_error("this thread is a CPU of another system");
@@ -20,7 +21,7 @@ public:
     binding_.emplace(system.machine_, system.cpus());
   }
 
-private:
+ private:
   std::unique_lock<std::mutex> turn_; // outlives the binding
   std::optional<cpu_binding> binding_;
 };

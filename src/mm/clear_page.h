@@ -1,9 +1,9 @@
 // Zeroing frames, natively.
 //
-// A frame that was in use a moment ago is in the cache: plain stores are best, and whoever asked for the page finds it
-// there. One that was not would first be fetched only to be overwritten; stores that go around the cache take half the
-// time then (235 against 420 ns for 4 KiB out of 128 MiB), if many frames are done at once: waiting for them to arrive
-// in memory costs as much again.
+// A frame that was in use a moment ago is in the cache: plain stores are best, and whoever asked for the page
+// finds it there. One that was not would first be fetched only to be overwritten; stores that go around the
+// cache take half the time then (235 against 420 ns for 4 KiB out of 128 MiB), if many frames are done at
+// once: waiting for them to arrive in memory costs as much again.
 #pragma once
 
 #include <cstddef>

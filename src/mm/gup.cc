@@ -13,32 +13,33 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-mm_struct& counted_mm(mm_struct& walked, site s) {
-  if (policy().walk_tracking == walk_tracking_t::none || policy().walker_count_mm == whose_mm_t::own) return walked;
-  mm_context* current = this_cpu().current_mm(s);
+mm_struct& counted_mm(mm_struct& walked) {
+  if (policy().walk_tracking == walk_tracking_t::none || policy().walker_count_mm == whose_mm_t::own)
+    return walked;
+  mm_context* current = this_cpu().current_mm();
   return current == nullptr ? walked : mm_of(*current);
 }
 
-void section_begin(site s) {
+void section_begin() {
   switch (policy().gup_section) {
   case gup_section_t::irq_off:
-    local_irq_disable(s);
+    local_irq_disable();
     break;
   case gup_section_t::rcu:
-    rcu_read_lock(s);
+    rcu_read_lock();
     break;
   case gup_section_t::none:
     break;
   }
 }
 
-void section_end(site s) {
+void section_end() {
   switch (policy().gup_section) {
   case gup_section_t::irq_off:
-    local_irq_enable(s);
+    local_irq_enable();
     break;
   case gup_section_t::rcu:
-    rcu_read_unlock(s);
+    rcu_read_unlock();
     break;
   case gup_section_t::none:
     break;
@@ -47,25 +48,25 @@ void section_end(site s) {
 
 } // namespace
 
-lockless_walk::lockless_walk(mm_struct& mm, site s) : counted_(counted_mm(mm, s)), where_(s) {
+lockless_walk::lockless_walk(mm_struct& mm) : counted_(counted_mm(mm)) {
   if (policy().walk_tracking == walk_tracking_t::count) {
-    atomic_inc(counted_.lockless_walkers, s);
+    atomic_inc(counted_.lockless_walkers);
     // The count, then the walk: pairs with the barrier between changing an entry and reading the count in
     // serialize_against_pte_lookup() (S1.9).
-    if (policy().walker_count_inc_barrier) smp_mb__after_atomic(s);
+    if (policy().walker_count_inc_barrier) smp_mb__after_atomic();
   }
-  // Begins what freeing a table waits for: pairs with call_rcu() in tlb_table_flush(), and with the interrupts of
-  // tlb_remove_table_sync_one() and of shootdowns that interrupt.
-  section_begin(s);
+  // Begins what freeing a table waits for: pairs with call_rcu() in tlb_table_flush(), and with the
+  // interrupts of tlb_remove_table_sync_one() and of shootdowns that interrupt.
+  section_begin();
 }
 
 lockless_walk::~lockless_walk() {
-  section_end(where_);
+  section_end();
   if (policy().walk_tracking == walk_tracking_t::count) {
     // The walk, then the count: pairs as above; without it a late read of a table may follow the decrement.
-    if (policy().walker_count_dec_barrier) smp_mb__before_atomic(where_);
-    atomic_dec(counted_.lockless_walkers, where_);
-    if (policy().serialize_mode == serialize_mode_t::wait_count) wake_up_all(counted_.lockless_walkers, where_);
+    if (policy().walker_count_dec_barrier) smp_mb__before_atomic();
+    atomic_dec(counted_.lockless_walkers);
+    if (policy().serialize_mode == serialize_mode_t::wait_count) wake_up_all(counted_.lockless_walkers);
   }
 }
 
@@ -84,133 +85,134 @@ struct gup_request {
   u64 nr = 0;
 };
 
-void gup_put_folio(folio* folio, s32 refs, foll how, site s) {
-  how == foll::pin ? folio_put_pins(folio, refs, s) : folio_put_refs(folio, refs, s);
+void gup_put_folio(folio* folio, s32 refs, foll how) {
+  how == foll::pin ? folio_put_pins(folio, refs) : folio_put_refs(folio, refs);
 }
 
 /// Takes a pin of a page that an entry led to, without a lock. Null: not to be had. (M3)
-folio* try_pin_folio_fast(page* page, s32 refs, site s) {
-  folio* folio = page_folio(page, s);
-  const bool large = folio_test_large(folio, s);
-  if (try_get_page_pin(folio, refs, large, s) != pin_result::pinned) return nullptr;
+folio* try_pin_folio_fast(page* page, s32 refs) {
+  folio* folio = page_folio(page);
+  const bool large = folio_test_large(folio);
+  if (try_get_page_pin(folio, refs, large) != pin_result::pinned) return nullptr;
   // The folio may have been freed, and its pages made part of another, before the pin was taken.
-  if (page_folio(page, s) == folio && folio_test_large(folio, s) == large) return folio;
-  folio_put_pins(folio, refs, large, s);
+  if (page_folio(page) == folio && folio_test_large(folio) == large) return folio;
+  folio_put_pins(folio, refs, large);
   return nullptr;
 }
 
 /// The same for a reference.
-folio* try_get_folio_fast(page* page, s32 refs, site s) {
-  folio* folio = page_folio(page, s);
-  if (!folio_try_get(folio, refs, s)) return nullptr;
-  if (page_folio(page, s) == folio) return folio;
-  folio_put_refs(folio, refs, s);
+folio* try_get_folio_fast(page* page, s32 refs) {
+  folio* folio = page_folio(page);
+  if (!folio_try_get(folio, refs)) return nullptr;
+  if (page_folio(page) == folio) return folio;
+  folio_put_refs(folio, refs);
   return nullptr;
 }
 
-folio* try_grab_folio_fast(page* page, s32 refs, foll how, site s) {
-  return how == foll::pin ? try_pin_folio_fast(page, refs, s) : try_get_folio_fast(page, refs, s);
+folio* try_grab_folio_fast(page* page, s32 refs, foll how) {
+  return how == foll::pin ? try_pin_folio_fast(page, refs) : try_get_folio_fast(page, refs);
 }
 
-/// Does the entry that led to the page still lead there? Asked after the reference was taken: who changes an entry and
-/// then counts references has either changed it before this read or counts ours. Pairs with the exchange and flush in
-/// zap_pte_range() and folio_mkclean(), and with the flush after a table was unhooked.
-bool still_mapped(pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte, site s) {
+/// Does the entry that led to the page still lead there? Asked after the reference was taken: who changes an
+/// entry and then counts references has either changed it before this read or counts ours. Pairs with the
+/// exchange and flush in zap_pte_range() and folio_mkclean(), and with the flush after a table was unhooked.
+bool still_mapped(pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
   if (policy().pin_scheme == pin_scheme_t::counter) return true;
-  if (policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp, s))) return false;
-  return !policy().gup_recheck_pte || pte_same(pte, ptep_get_lockless(ptep, s));
+  if (policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp))) return false;
+  return !policy().gup_recheck_pte || pte_same(pte, ptep_get_lockless(ptep));
 }
 
-/// The pin of pin_scheme_t::page_lock. The caller must not sleep, so it tries: if the lock or the folio is busy, the
-/// slow path waits.
-folio* grab_folio_locked_fast(page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte, site s) {
-  folio* folio = try_grab_folio_fast(page, 1, foll::get, s);
+/// The pin of pin_scheme_t::page_lock. The caller must not sleep, so it tries: if the lock or the folio is
+/// busy, the slow path waits.
+folio* grab_folio_locked_fast(page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
+  folio* folio = try_grab_folio_fast(page, 1, foll::get);
   if (folio == nullptr) return nullptr;
   bool pinned = false;
-  const bool locked = policy().pin_lock_mode == pin_lock_mode_t::blocking ? (folio_lock(folio, s), true)
-                                                                          : folio_trylock(folio, s);
+  const bool locked =
+      policy().pin_lock_mode == pin_lock_mode_t::blocking ? (folio_lock(folio), true) : folio_trylock(folio);
   if (locked) {
-    const bool stable = !policy().mapping_needs_stable || !folio_test_writeback(folio, s);
-    const bool same = !policy().pin_recheck_pte || still_mapped(pmdp, pmd, ptep, pte, s);
-    pinned = stable && same && folio_try_add_pins(folio, 1, s);
-    folio_unlock(folio, s);
+    const bool stable = !policy().mapping_needs_stable || !folio_test_writeback(folio);
+    const bool same = !policy().pin_recheck_pte || still_mapped(pmdp, pmd, ptep, pte);
+    pinned = stable && same && folio_try_add_pins(folio, 1);
+    folio_unlock(folio);
   }
-  folio_put(folio, s);
+  folio_put(folio);
   return pinned ? folio : nullptr;
 }
 
-folio* grab_mapped_folio(gup_request& gup, page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte, site s) {
+folio* grab_mapped_folio(gup_request& gup, page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
   if (gup.how == foll::pin && policy().pin_scheme == pin_scheme_t::page_lock)
-    return grab_folio_locked_fast(page, pmdp, pmd, ptep, pte, s);
-  folio* folio = try_grab_folio_fast(page, 1, gup.how, s);
+    return grab_folio_locked_fast(page, pmdp, pmd, ptep, pte);
+  folio* folio = try_grab_folio_fast(page, 1, gup.how);
   if (folio == nullptr) return nullptr;
-  if (still_mapped(pmdp, pmd, ptep, pte, s)) return folio;
-  gup_put_folio(folio, 1, gup.how, s);
+  if (still_mapped(pmdp, pmd, ptep, pte)) return folio;
+  gup_put_folio(folio, 1, gup.how);
   return nullptr;
 }
 
 /// False: an entry stopped the walk.
-bool gup_fast_pte_range(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end, site s) {
+bool gup_fast_pte_range(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end) {
   for (; addr < end; addr += PAGE_SIZE) {
     const ptep_t ptep = pte_offset(pmd, addr);
-    const pte_t pte = ptep_get_lockless(ptep, s);
+    const pte_t pte = ptep_get_lockless(ptep);
     if (pte_protnone(pte) || !pte_access_permitted(pte, gup.write) || pte_special(pte)) return false;
-    VM_BUG_ON(!pte_present(pte), "INV-TYPE", "a page was taken from an entry that is not present", s);
+    VM_BUG_ON(!pte_present(pte), "INV-TYPE", "a page was taken from an entry that is not present");
     page* page = pfn_to_page(pte_pfn(pte));
-    if (grab_mapped_folio(gup, page, pmdp, pmd, ptep, pte, s) == nullptr) return false;
+    if (grab_mapped_folio(gup, page, pmdp, pmd, ptep, pte) == nullptr) return false;
     gup.pages[gup.nr++] = page;
   }
   return true;
 }
 
-bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end, site s) {
+bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end) {
   if (pmd_protnone(pmd) || !pmd_access_permitted(pmd, gup.write)) return false;
-  VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "a page was taken from an entry that is not present", s);
+  VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "a page was taken from an entry that is not present");
   const auto refs = static_cast<s32>((end - addr) >> PAGE_SHIFT);
   page* first = pfn_to_page(pmd_pfn(pmd)) + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
-  folio* folio = try_grab_folio_fast(first, refs, gup.how, s);
+  folio* folio = try_grab_folio_fast(first, refs, gup.how);
   if (folio == nullptr) return false;
   // as still_mapped(): pairs with the exchange in zap_huge_pmd() and split_huge_pmd_address()
-  if (policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp, s))) {
-    gup_put_folio(folio, refs, gup.how, s);
+  if (policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp))) {
+    gup_put_folio(folio, refs, gup.how);
     return false;
   }
-  for (s32 i = 0; i < refs; ++i) gup.pages[gup.nr++] = first + i;
+  for (s32 i = 0; i < refs; ++i)
+    gup.pages[gup.nr++] = first + i;
   return true;
 }
 
-bool gup_fast_pmd_range(gup_request& gup, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end, site s) {
+bool gup_fast_pmd_range(gup_request& gup, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
     const pmdp_t pmdp = pmd_offset(pudp, pud, addr);
-    const pmd_t pmd = pmdp_get_lockless(pmdp, s);
+    const pmd_t pmd = pmdp_get_lockless(pmdp);
     if (!pmd_present(pmd)) return false;
-    if (pmd_leaf(pmd) ? !gup_fast_pmd_leaf(gup, pmdp, pmd, addr, next, s)
-                      : !gup_fast_pte_range(gup, pmdp, pmd, addr, next, s))
+    if (pmd_leaf(pmd) ? !gup_fast_pmd_leaf(gup, pmdp, pmd, addr, next)
+                      : !gup_fast_pte_range(gup, pmdp, pmd, addr, next))
       return false;
   }
   return true;
 }
 
-bool gup_fast_pud_range(gup_request& gup, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end, site s) {
+bool gup_fast_pud_range(gup_request& gup, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pud_addr_end(addr, end);
     const pudp_t pudp = pud_offset(pgdp, pgd, addr);
-    const pud_t pud = pudp_get(pudp, s);
-    if (!pud_present(pud) || !gup_fast_pmd_range(gup, pudp, pud, addr, next, s)) return false;
+    const pud_t pud = pudp_get(pudp);
+    if (!pud_present(pud) || !gup_fast_pmd_range(gup, pudp, pud, addr, next)) return false;
   }
   return true;
 }
 
-/// Takes what it can get from the tables as they are. Each level is read once and followed; an entry that changes
-/// behind the walk's back costs a page, never a wrong one.
-void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end, site s) {
-  lockless_walk section(gup.mm, s);
+/// Takes what it can get from the tables as they are. Each level is read once and followed; an entry that
+/// changes behind the walk's back costs a page, never a wrong one.
+void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end) {
+  lockless_walk section(gup.mm);
   for (vaddr_t next; addr < end; addr = next) {
     next = pgd_addr_end(addr, end);
     const pgdp_t pgdp = pgd_offset(gup.mm, addr);
-    const pgd_t pgd = pgdp_get(pgdp, s);
-    if (!pgd_present(pgd) || !gup_fast_pud_range(gup, pgdp, pgd, addr, next, s)) return;
+    const pgd_t pgd = pgdp_get(pgdp);
+    if (!pgd_present(pgd) || !gup_fast_pud_range(gup, pgdp, pgd, addr, next)) return;
   }
 }
 
@@ -225,17 +227,17 @@ enum class follow : u8 {
   refused,   ///< its count has no room
 };
 
-/// A reference or pin under the page-table lock, which keeps the page alive and out of the hands of who changes the
-/// entry.
-follow grab_under_lock(gup_request& gup, page* page, site s) {
-  folio* folio = page_folio(page, s);
-  if (gup.how == foll::get) return folio_try_get(folio, 1, s) ? follow::done : follow::refused;
-  switch (try_get_page_pin(folio, 1, s)) {
+/// A reference or pin under the page-table lock, which keeps the page alive and out of the hands of who
+/// changes the entry.
+follow grab_under_lock(gup_request& gup, page* page) {
+  folio* folio = page_folio(page);
+  if (gup.how == foll::get) return folio_try_get(folio, 1) ? follow::done : follow::refused;
+  switch (try_get_page_pin(folio, 1)) {
   case pin_result::pinned:
     return follow::done;
   case pin_result::writeback:
     // to wait for it, keep the folio beyond the lock
-    folio_get(folio, s);
+    folio_get(folio);
     return follow::writeback;
   case pin_result::refused:
     break;
@@ -260,68 +262,65 @@ mapped_page page_of_huge_pmd(pmd_t pmd, vaddr_t addr, bool write) {
 }
 
 /// Looks at `addr` under the lock of its table, and calls take(page) there.
-template <class Take> follow with_mapped_page(gup_request& gup, vaddr_t addr, page** result, Take take, site s) {
-  const pmd_lookup at = find_pmd(gup.mm, addr, s);
+template <class Take> follow with_mapped_page(gup_request& gup, vaddr_t addr, page** result, Take take) {
+  const pmd_lookup at = find_pmd(gup.mm, addr);
   if (!at.found) return follow::fault;
-  const pmd_t pmd = pmdp_get_lockless(at.pmdp, s);
+  const pmd_t pmd = pmdp_get_lockless(at.pmdp);
   mapped_page mapped;
   if (pmd_trans_huge(pmd)) {
-    spin_guard pml(pmd_lockptr(at.pmdp), s);
-    mapped = page_of_huge_pmd(pmdp_get(at.pmdp, s), addr, gup.write);
+    spin_guard pml(pmd_lockptr(at.pmdp));
+    mapped = page_of_huge_pmd(pmdp_get(at.pmdp), addr, gup.write);
     if (!mapped.found) return follow::fault;
     *result = mapped.page;
     return take(mapped.page);
   }
   if (!pmd_is_table(pmd)) return follow::fault;
-  pte_table_guard ptl(pmd, s);
-  mapped = page_of_pte(ptep_get(pte_offset(pmd, addr), s), gup.write);
+  pte_table_guard ptl(pmd);
+  mapped = page_of_pte(ptep_get(pte_offset(pmd, addr)), gup.write);
   if (!mapped.found) return follow::fault;
   *result = mapped.page;
   return take(mapped.page);
 }
 
-/// The slow pin of pin_scheme_t::page_lock: reference under the ptl; lock; wait until stable; look again; pin. With
-/// pin_lock_mode_t::under_ptl the lock that may sleep is taken inside the one that may not.
-follow follow_page_locked(gup_request& gup, vaddr_t addr, page** result, site s) {
+/// The slow pin of pin_scheme_t::page_lock: reference under the ptl; lock; wait until stable; look again;
+/// pin. With pin_lock_mode_t::under_ptl the lock that may sleep is taken inside the one that may not.
+follow follow_page_locked(gup_request& gup, vaddr_t addr, page** result) {
   if (policy().pin_lock_mode == pin_lock_mode_t::under_ptl)
-    return with_mapped_page(
-        gup, addr, result,
-        [&](page* page) {
-          return get_page_pin(page_folio(page, s), s) == pin_result::pinned ? follow::done : follow::refused;
-        },
-        s);
+    return with_mapped_page(gup, addr, result, [&](page* page) {
+      return get_page_pin(page_folio(page)) == pin_result::pinned ? follow::done : follow::refused;
+    });
   const auto take_reference = [&](page* page) {
-    return folio_try_get(page_folio(page, s), 1, s) ? follow::done : follow::refused;
+    return folio_try_get(page_folio(page), 1) ? follow::done : follow::refused;
   };
-  const follow got = with_mapped_page(gup, addr, result, take_reference, s);
+  const follow got = with_mapped_page(gup, addr, result, take_reference);
   if (got != follow::done) return got;
-  folio* folio = page_folio(*result, s);
-  folio_lock(folio, s);
-  folio_wait_stable(folio, s);
+  folio* folio = page_folio(*result);
+  folio_lock(folio);
+  folio_wait_stable(folio);
   follow outcome = follow::done;
   if (policy().pin_recheck_pte) {
     // what allowed the pin may have been taken away while this slept for the lock (S5.6 P2)
     page* now = nullptr;
-    outcome = with_mapped_page(gup, addr, &now, [](page*) { return follow::done; }, s);
+    outcome = with_mapped_page(gup, addr, &now, [](page*) { return follow::done; });
     if (outcome == follow::done && now != *result) outcome = follow::retry;
   }
-  if (outcome == follow::done && !folio_try_add_pins(folio, 1, s)) outcome = follow::refused;
-  folio_unlock(folio, s);
-  folio_put(folio, s);
+  if (outcome == follow::done && !folio_try_add_pins(folio, 1)) outcome = follow::refused;
+  folio_unlock(folio);
+  folio_put(folio);
   return outcome;
 }
 
-follow follow_page(gup_request& gup, vaddr_t addr, page** result, site s) {
+follow follow_page(gup_request& gup, vaddr_t addr, page** result) {
   if (gup.how == foll::pin && policy().pin_scheme == pin_scheme_t::page_lock)
-    return follow_page_locked(gup, addr, result, s);
-  return with_mapped_page(gup, addr, result, [&](page* page) { return grab_under_lock(gup, page, s); }, s);
+    return follow_page_locked(gup, addr, result);
+  return with_mapped_page(gup, addr, result, [&](page* page) { return grab_under_lock(gup, page); });
 }
 
 /// One page, faulted in if need be. Caller holds the region's mmap_lock for reading. 0 or a negative errno.
-int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr, site s) {
+int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
   for (unsigned retry = 0;;) {
     page* page = nullptr;
-    switch (follow_page(gup, addr, &page, s)) {
+    switch (follow_page(gup, addr, &page)) {
     case follow::done:
       gup.pages[gup.nr++] = page;
       return 0;
@@ -330,12 +329,12 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr, site
     case follow::retry:
       break;
     case follow::writeback:
-      pin_wait_for_writeback(page_folio(page, s), s);
-      folio_put(page_folio(page, s), s);
+      pin_wait_for_writeback(page_folio(page));
+      folio_put(page_folio(page));
       if (retry++ == policy().pin_retries) return -EAGAIN;
       break;
     case follow::fault:
-      switch (handle_mm_fault(vma, addr, gup.write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE, s)) {
+      switch (handle_mm_fault(vma, addr, gup.write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE)) {
       case fault_result::handled:
         break;
       case fault_result::oom:
@@ -353,14 +352,14 @@ bool vma_permits(const vm_area_struct& vma, bool write) {
   return (vma.vm_flags & (write ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
 }
 
-int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end, site s) {
+int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end) {
   for (; addr < end; addr += PAGE_SIZE) {
     mmap_region* region = gup.mm.existing_region(addr);
     if (region == nullptr) return -EFAULT;
-    read_guard mmap_lock(region->mmap_lock, s);
+    read_guard mmap_lock(region->mmap_lock);
     vm_area_struct* vma = region->areas.find_vma(addr);
     if (vma == nullptr || !vma->contains(addr) || !vma_permits(*vma, gup.write)) return -EFAULT;
-    if (const int error = get_user_page_slow(gup, *vma, addr, s)) return error;
+    if (const int error = get_user_page_slow(gup, *vma, addr)) return error;
   }
   return 0;
 }
@@ -376,48 +375,49 @@ bool gup_range(vaddr_t start, u64 nr_pages, vaddr_t* first, vaddr_t* end) {
 
 enum class gup_path : u8 { fast_then_slow, slow };
 
-long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_path path, site s) {
+long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_path path) {
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return -EINVAL;
-  if (path == gup_path::fast_then_slow) gup_fast(gup, first, end, s);
+  if (path == gup_path::fast_then_slow) gup_fast(gup, first, end);
   if (gup.nr == nr_pages) return static_cast<long>(gup.nr);
-  const int error = gup_slow(gup, first + (gup.nr << PAGE_SHIFT), end, s);
+  const int error = gup_slow(gup, first + (gup.nr << PAGE_SHIFT), end);
   return gup.nr > 0 || error == 0 ? static_cast<long>(gup.nr) : error;
 }
 
 } // namespace
 
-long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
+long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
   gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
-  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow, s);
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
 }
 
-long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
+long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
   gup_request gup{mm, foll::get, (flags & FOLL_WRITE) != 0, pages};
-  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow, s);
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
 }
 
-long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
+long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
   gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
-  return internal_get_user_pages(gup, start, nr_pages, gup_path::slow, s);
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::slow);
 }
 
-u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, site s) {
+u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return 0;
   gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
-  gup_fast(gup, first, end, s);
+  gup_fast(gup, first, end);
   return gup.nr;
 }
 
-void unpin_user_pages(page* const* pages, u64 nr_pages, site s) {
+void unpin_user_pages(page* const* pages, u64 nr_pages) {
   for (u64 i = 0; i < nr_pages;) {
-    folio* folio = page_folio(pages[i], s);
+    folio* folio = page_folio(pages[i]);
     u64 n = i + 1;
-    while (n < nr_pages && page_folio(pages[n], s) == folio) ++n;
-    folio_put_pins(folio, static_cast<s32>(n - i), s);
+    while (n < nr_pages && page_folio(pages[n]) == folio)
+      ++n;
+    folio_put_pins(folio, static_cast<s32>(n - i));
     i = n;
   }
 }

@@ -1,12 +1,12 @@
 // get_user_pages and pin_user_pages: from addresses to pages, kept alive by a reference or a pin.
 //
-// The fast path walks the tables without locks (M2). It never hands out an entry or a pointer to one, only pages, and
-// only those that it got a reference to and then still found behind the same entry. So tables may change under it in
-// any way; all it needs is that they are not freed while it walks: lockless_walk.
+// The fast path walks the tables without locks (M2). It never hands out an entry or a pointer to one, only
+// pages, and only those that it got a reference to and then still found behind the same entry. So tables may
+// change under it in any way; all it needs is that they are not freed while it walks: lockless_walk.
 //
-// What a caller gets: each page was mapped at its address, with the access asked for, at some instant of the call; and
-// who takes the mapping away and then, after a full barrier, looks at the page's count, accounts for it (P-ref). Not
-// that the page is still mapped when the call returns.
+// What a caller gets: each page was mapped at its address, with the access asked for, at some instant of the
+// call; and who takes the mapping away and then, after a full barrier, looks at the page's count, accounts
+// for it (P-ref). Not that the page is still mapped when the call returns.
 #pragma once
 
 #include "mm/mm_types.h"
@@ -23,37 +23,32 @@ enum gup_flags : u32 {
 ///
 /// begin: count++; MB; interrupts off   end: MB; interrupts on; count--
 class lockless_walk {
-public:
-  explicit lockless_walk(mm_struct& mm, site s = RW_HERE);
+ public:
+  explicit lockless_walk(mm_struct& mm);
   ~lockless_walk();
   lockless_walk(const lockless_walk&) = delete;
   lockless_walk& operator=(const lockless_walk&) = delete;
 
-private:
+ private:
   mm_struct& counted_; ///< whose count
-  site where_;
 };
 
-// All of these take `nr_pages` pages from the one that holds `start` on, and write them to `pages`. They return how
-// many they got, which is fewer if an address is not mapped or forbids the access, or a negative errno if there is
-// none: -EFAULT, -EINVAL for addresses that cannot be, -ENOMEM, -EAGAIN.
+// All of these take `nr_pages` pages from the one that holds `start` on, and write them to `pages`. They
+// return how many they got, which is fewer if an address is not mapped or forbids the access, or a negative
+// errno if there is none: -EFAULT, -EINVAL for addresses that cannot be, -ENOMEM, -EAGAIN.
 
 /// Pins (FOLL_PIN): for devices and others that access the content. Give back with unpin_user_page(s).
-long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
-                         site s = RW_HERE);
+long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
 /// Takes references (FOLL_GET): for those that only look at struct page. Give back with put_page().
-long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
-                         site s = RW_HERE);
+long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
 /// The same under locks, faulting pages in (M4). Caller holds no lock of the mm.
-long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
-                    site s = RW_HERE);
+long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
 
 /// The fast path alone: what the lockless walk got, without falling back.
-u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
-                             site s = RW_HERE);
+u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
 
 inline void unpin_user_page(page* page, site s = RW_HERE) { folio_put_pins(page_folio(page, s), 1, s); }
 /// Drops one pin of each page; neighbours in one folio together.
-void unpin_user_pages(page* const* pages, u64 nr_pages, site s = RW_HERE);
+void unpin_user_pages(page* const* pages, u64 nr_pages);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -10,22 +10,22 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// Whether a huge page at `addr` is wanted by the area and lies inside it.
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 
-/// A zeroed huge page behind an entry that is none. False if there is no such folio: try a small page. Caller holds
-/// the area's vm_lock or the region's mmap_lock for reading.
-[[nodiscard]] bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags,
-                                              site s = RW_HERE);
+/// A zeroed huge page behind an entry that is none. False if there is no such folio: try a small page. Caller
+/// holds the area's vm_lock or the region's mmap_lock for reading.
+[[nodiscard]] bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
+                                              fault_flags flags);
 
 /// A huge entry that did not grant the access: grants it, or finds that it does by now. Locks as above.
-fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags, site s = RW_HERE);
+fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags);
 
 /// Takes a huge entry out.
-void zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, site s = RW_HERE);
+void zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp);
 
 /// Gives a huge entry other rights; it never reads as none meanwhile (H14).
-void change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot, site s = RW_HERE);
+void change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot);
 
-/// Replaces a huge entry of the area that crosses `addr` by a table of small ones that map the same pages (M29). False when
-/// there is no memory for the table; then nothing has changed. Caller keeps faults out.
-[[nodiscard]] bool split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr, site s = RW_HERE);
+/// Replaces a huge entry of the area that crosses `addr` by a table of small ones that map the same pages
+/// (M29). False when there is no memory for the table; then nothing has changed. Caller keeps faults out.
+[[nodiscard]] bool split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

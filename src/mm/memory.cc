@@ -12,49 +12,50 @@ namespace racewalk::inline RACEWALK_BACKEND {
 namespace {
 
 /// A zeroed page behind an entry that is none.
-fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags, site s) {
-  page* page = alloc_page(GFP_ZERO, s);
+fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags) {
+  page* page = alloc_page(GFP_ZERO);
   if (page == nullptr) return fault_result::oom;
-  folio* folio = page_folio(page, s);
+  folio* folio = page_folio(page);
   pte_t entry = mk_pte(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(entry);
   {
-    pte_table_guard ptl(pmd, s);
+    pte_table_guard ptl(pmd);
     const ptep_t ptep = pte_offset(pmd, addr);
-    if (pte_none(ptep_get(ptep, s))) {
-      folio_add_new_anon_rmap(folio, *vma.vm_mm, addr, s);
-      // The page's content and counts come before the entry that leads to it: pairs with the address dependency from
-      // the entry to the page in gup_fast_pte_range() and in user accesses.
-      smp_wmb(s);
-      set_pte_at(addr, ptep, entry, s);
+    if (pte_none(ptep_get(ptep))) {
+      folio_add_new_anon_rmap(folio, *vma.vm_mm, addr);
+      // The page's content and counts come before the entry that leads to it: pairs with the address
+      // dependency from the entry to the page in gup_fast_pte_range() and in user accesses.
+      smp_wmb();
+      set_pte_at(addr, ptep, entry);
       folio = nullptr;
     }
   }
   if (folio != nullptr)
-    folio_put(folio, s); // another CPU was faster
+    folio_put(folio); // another CPU was faster
   else
-    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1, s);
+    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
   return fault_result::handled;
 }
 
 /// An entry that is there and did not grant the access: grants it, or finds that it does by now.
-fault_result do_present_pte(vaddr_t addr, pmd_t pmd, pte_t seen, fault_flags flags, site s) {
-  pte_table_guard ptl(pmd, s);
+fault_result do_present_pte(vaddr_t addr, pmd_t pmd, pte_t seen, fault_flags flags) {
+  pte_table_guard ptl(pmd);
   const ptep_t ptep = pte_offset(pmd, addr);
-  const pte_t old = ptep_get(ptep, s);
+  const pte_t old = ptep_get(ptep);
   if (!pte_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
   pte_t entry = pte_mkyoung(old);
   // every page is mapped once, by whoever may write it: a write fault never copies
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
-  // A right is granted, none taken: whose TLB still refuses the access faults, and comes here to find it granted.
-  ptep_set_access_flags(addr, ptep, entry, s);
+  // A right is granted, none taken: whose TLB still refuses the access faults, and comes here to find it
+  // granted.
+  ptep_set_access_flags(addr, ptep, entry);
   return fault_result::handled;
 }
 
-fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags, site s) {
-  const pte_t pte = ptep_get_lockless(pte_offset(pmd, addr), s);
-  if (pte_none(pte)) return do_anonymous_page(vma, addr, pmd, flags, s);
-  return do_present_pte(addr, pmd, pte, flags, s);
+fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags) {
+  const pte_t pte = ptep_get_lockless(pte_offset(pmd, addr));
+  if (pte_none(pte)) return do_anonymous_page(vma, addr, pmd, flags);
+  return do_present_pte(addr, pmd, pte, flags);
 }
 
 bool access_permitted(const vm_area_struct& vma, fault_flags flags) {
@@ -63,33 +64,33 @@ bool access_permitted(const vm_area_struct& vma, fault_flags flags) {
 
 } // namespace
 
-fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags, site s) {
+fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags) {
   mm_struct& mm = *vma.vm_mm;
   addr &= PAGE_MASK;
-  const pmd_lookup at = pmd_alloc(mm, addr, s);
+  const pmd_lookup at = pmd_alloc(mm, addr);
   if (!at.found) return fault_result::oom;
-  pmd_t pmd = pmdp_get_lockless(at.pmdp, s);
+  pmd_t pmd = pmdp_get_lockless(at.pmdp);
   if (pmd_none(pmd) && thp_vma_suitable(vma, addr)) {
-    if (do_huge_pmd_anonymous_page(vma, addr, at.pmdp, flags, s)) return fault_result::handled;
-    pmd = pmdp_get_lockless(at.pmdp, s);
+    if (do_huge_pmd_anonymous_page(vma, addr, at.pmdp, flags)) return fault_result::handled;
+    pmd = pmdp_get_lockless(at.pmdp);
   }
   if (pmd_none(pmd)) {
-    if (!pte_alloc(mm, at.pmdp, s)) return fault_result::oom;
-    pmd = pmdp_get_lockless(at.pmdp, s);
+    if (!pte_alloc(mm, at.pmdp)) return fault_result::oom;
+    pmd = pmdp_get_lockless(at.pmdp);
   }
   // a huge page may have come from another CPU; a table stays while this area is locked
-  if (pmd_trans_huge(pmd)) return do_present_huge_pmd(at.pmdp, pmd, flags, s);
-  return handle_pte_fault(vma, addr, pmd, flags, s);
+  if (pmd_trans_huge(pmd)) return do_present_huge_pmd(at.pmdp, pmd, flags);
+  return handle_pte_fault(vma, addr, pmd, flags);
 }
 
-vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr, site s) {
+vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr) {
   mmap_region* region = mm.existing_region(addr);
   if (region == nullptr) return nullptr;
   vm_area_struct* vma = region->areas.lookup(addr);
-  if (vma == nullptr || !down_read_trylock(vma->vm_lock, s)) return nullptr;
+  if (vma == nullptr || !down_read_trylock(vma->vm_lock)) return nullptr;
   // the look-up may have been late, and the area's memory may be another area by now
   if (vma->attached && vma->contains(addr)) return vma;
-  up_read(vma->vm_lock, s);
+  up_read(vma->vm_lock);
   return nullptr;
 }
 
@@ -101,7 +102,8 @@ fault_result fault_in_vma(vm_area_struct& vma, vaddr_t addr, fault_flags flags) 
 
 } // namespace
 
-fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags flags) NO_THREAD_SAFETY_ANALYSIS {
+fault_result do_user_addr_fault(mm_context& context, vaddr_t addr,
+                                fault_flags flags) NO_THREAD_SAFETY_ANALYSIS {
   if (addr >= geometry().address_limit()) return fault_result::sigsegv;
   mm_struct& mm = mm_of(context);
   if (vm_area_struct* vma = lock_vma(mm, addr)) {
@@ -121,78 +123,79 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags f
 
 namespace {
 
-/// Takes out the entries of one table, from `addr` on. Returns where it stopped: before `end` if the batch is full.
-vaddr_t zap_pte_range(mmu_gather& tlb, pmd_t pmd, vaddr_t addr, vaddr_t end, site s) {
+/// Takes out the entries of one table, from `addr` on. Returns where it stopped: before `end` if the batch is
+/// full.
+vaddr_t zap_pte_range(mmu_gather& tlb, pmd_t pmd, vaddr_t addr, vaddr_t end) {
   s64 anon = 0;
   bool full = false;
   {
-    pte_table_guard ptl(pmd, s);
+    pte_table_guard ptl(pmd);
     for (; addr < end && !full; addr += PAGE_SIZE) {
       const ptep_t ptep = pte_offset(pmd, addr);
-      if (pte_none(ptep_get(ptep, s))) continue;
+      if (pte_none(ptep_get(ptep))) continue;
       // exchange: what hardware recorded up to now comes with it, and nothing is recorded later
-      const pte_t pte = ptep_get_and_clear(addr, ptep, s);
+      const pte_t pte = ptep_get_and_clear(addr, ptep);
       tlb_remove_tlb_entry(tlb, addr);
       page* page = pfn_to_page(pte_pfn(pte));
-      folio_remove_rmap_pte(page, s);
+      folio_remove_rmap_pte(page);
       --anon;
-      full = tlb_remove_page(tlb, page, s);
+      full = tlb_remove_page(tlb, page);
     }
   }
-  if (anon != 0) add_mm_counter(tlb.mm, MM_ANONPAGES, anon, s);
-  if (full) tlb_flush_mmu(tlb, s);
+  if (anon != 0) add_mm_counter(tlb.mm, MM_ANONPAGES, anon);
+  if (full) tlb_flush_mmu(tlb);
   return addr;
 }
 
-void zap_pmd_range(mmu_gather& tlb, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end, site s) {
+void zap_pmd_range(mmu_gather& tlb, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
     const pmdp_t pmdp = pmd_offset(pudp, pud, addr);
-    const pmd_t pmd = pmdp_get_lockless(pmdp, s);
+    const pmd_t pmd = pmdp_get_lockless(pmdp);
     if (pmd_trans_huge(pmd))
-      zap_huge_pmd(tlb, addr, pmdp, s);
+      zap_huge_pmd(tlb, addr, pmdp);
     else if (pmd_present(pmd))
-      while ((addr = zap_pte_range(tlb, pmd, addr, next, s)) != next) {
+      while ((addr = zap_pte_range(tlb, pmd, addr, next)) != next) {
       }
   }
 }
 
-void zap_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end, site s) {
+void zap_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pud_addr_end(addr, end);
     const pudp_t pudp = pud_offset(pgdp, pgd, addr);
-    const pud_t pud = pudp_get(pudp, s);
-    if (pud_present(pud)) zap_pmd_range(tlb, pudp, pud, addr, next, s);
+    const pud_t pud = pudp_get(pudp);
+    if (pud_present(pud)) zap_pmd_range(tlb, pudp, pud, addr, next);
   }
 }
 
 } // namespace
 
-void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end, site s) {
+void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
   for (vaddr_t addr = start, next; addr < end; addr = next) {
     next = pgd_addr_end(addr, end);
     const pgdp_t pgdp = pgd_offset(tlb.mm, addr);
-    const pgd_t pgd = pgdp_get(pgdp, s);
-    if (pgd_present(pgd)) zap_pud_range(tlb, pgdp, pgd, addr, next, s);
+    const pgd_t pgd = pgdp_get(pgdp);
+    if (pgd_present(pgd)) zap_pud_range(tlb, pgdp, pgd, addr, next);
   }
 }
 
 // ---- taking tables away ----------------------------------------------------------------------------------
-// No lock: the areas are detached, so nobody but lockless walkers and hardware can reach the tables, and both may
-// come upon them until tlb_remove_table() has seen to it that they do not (M39).
+// No lock: the areas are detached, so nobody but lockless walkers and hardware can reach the tables, and both
+// may come upon them until tlb_remove_table() has seen to it that they do not (M39).
 
 namespace {
 
 /// The table that an entry points to is out of use: the entry goes, and with it the table.
 template <class Clear>
-void unhook_table(mmu_gather& tlb, page* table, unsigned level, vaddr_t addr, Clear clear_entry, site s) {
-  if (policy().serialize_before_unhook) serialize_against_pte_lookup(tlb.mm, s);
+void unhook_table(mmu_gather& tlb, page* table, unsigned level, vaddr_t addr, Clear clear_entry) {
+  if (policy().serialize_before_unhook) serialize_against_pte_lookup(tlb.mm);
   clear_entry();
-  WRITE_ONCE(table->flags, 0, s); // not a table any more: pte_table_guard looks for it
-  if (!policy().serialize_before_unhook) serialize_against_pte_lookup(tlb.mm, s);
+  WRITE_ONCE(table->flags, 0); // not a table any more: pte_table_guard looks for it
+  if (!policy().serialize_before_unhook) serialize_against_pte_lookup(tlb.mm);
   const u64 size = geometry().size(level);
-  add_mm_counter(tlb.mm, MM_PGTABLES, -1, s);
-  tlb_remove_table(tlb, table, addr & ~(size - 1), size, s);
+  add_mm_counter(tlb.mm, MM_PGTABLES, -1);
+  tlb_remove_table(tlb, table, addr & ~(size - 1), size);
 }
 
 /// Whether all that an entry of this level covers lies between floor and ceiling.
@@ -202,50 +205,50 @@ bool entry_unneeded(const unmap_range& range, unsigned level, vaddr_t addr) {
   return first >= range.floor && first + size <= range.ceiling;
 }
 
-void free_pmd_range(mmu_gather& tlb, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end, const unmap_range& range,
-                    site s) {
+void free_pmd_range(mmu_gather& tlb, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end,
+                    const unmap_range& range) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
     const pmdp_t pmdp = pmd_offset(pudp, pud, addr);
-    const pmd_t pmd = pmdp_get(pmdp, s);
+    const pmd_t pmd = pmdp_get(pmdp);
     if (pmd_is_table(pmd) && entry_unneeded(range, PMD_LEVEL, addr))
-      unhook_table(tlb, pmd_pgtable(pmd), PMD_LEVEL, addr, [&] { pmd_clear(pmdp, s); }, s);
+      unhook_table(tlb, pmd_pgtable(pmd), PMD_LEVEL, addr, [&] { pmd_clear(pmdp); });
   }
 }
 
-void free_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end, const unmap_range& range,
-                    site s) {
+void free_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end,
+                    const unmap_range& range) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pud_addr_end(addr, end);
     const pudp_t pudp = pud_offset(pgdp, pgd, addr);
-    const pud_t pud = pudp_get(pudp, s);
+    const pud_t pud = pudp_get(pudp);
     if (!pud_present(pud)) continue;
-    free_pmd_range(tlb, pudp, pud, addr, next, range, s);
+    free_pmd_range(tlb, pudp, pud, addr, next, range);
     if (!pud_folded() && entry_unneeded(range, PUD_LEVEL, addr))
-      unhook_table(tlb, pfn_to_page(pud_table_pfn(pud)), PUD_LEVEL, addr, [&] { pud_clear(pudp, s); }, s);
+      unhook_table(tlb, pfn_to_page(pud_table_pfn(pud)), PUD_LEVEL, addr, [&] { pud_clear(pudp); });
   }
 }
 
 } // namespace
 
-void free_pgtables(mmu_gather& tlb, const unmap_range& range, site s) {
+void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
   for (vaddr_t addr = range.start, next; addr < range.end; addr = next) {
     next = pgd_addr_end(addr, range.end);
     const pgdp_t pgdp = pgd_offset(tlb.mm, addr);
-    const pgd_t pgd = pgdp_get(pgdp, s);
+    const pgd_t pgd = pgdp_get(pgdp);
     if (!pgd_present(pgd)) continue;
-    free_pud_range(tlb, pgdp, pgd, addr, next, range, s);
+    free_pud_range(tlb, pgdp, pgd, addr, next, range);
     if (!pgd_folded() && entry_unneeded(range, PGD_LEVEL, addr))
-      unhook_table(tlb, pfn_to_page(pgd_table_pfn(pgd)), PGD_LEVEL, addr, [&] { pgd_clear(pgdp, s); }, s);
+      unhook_table(tlb, pfn_to_page(pgd_table_pfn(pgd)), PGD_LEVEL, addr, [&] { pgd_clear(pgdp); });
   }
 }
 
-void unmap_region(mm_struct& mm, const unmap_range& range, site s) {
+void unmap_region(mm_struct& mm, const unmap_range& range) {
   mmu_gather tlb(mm);
-  tlb_gather_mmu(tlb, s);
-  unmap_page_range(tlb, range.start, range.end, s);
-  free_pgtables(tlb, range, s);
-  tlb_finish_mmu(tlb, s);
+  tlb_gather_mmu(tlb);
+  unmap_page_range(tlb, range.start, range.end);
+  free_pgtables(tlb, range);
+  tlb_finish_mmu(tlb);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

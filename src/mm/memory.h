@@ -1,8 +1,8 @@
 // Faults, and taking ranges of mappings away.
 //
-// A fault holds its area's vm_lock, or the region's mmap_lock, for reading throughout: the area stays, and so do the
-// tables that cover it. What it changes, it changes under the lock of the table. What it found without that lock it
-// looks at again with it.
+// A fault holds its area's vm_lock, or the region's mmap_lock, for reading throughout: the area stays, and so
+// do the tables that cover it. What it changes, it changes under the lock of the table. What it found without
+// that lock it looks at again with it.
 #pragma once
 
 #include "mm/mm_types.h"
@@ -13,22 +13,25 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// The rights that entries of an area get.
 inline pgprot_t vm_get_page_prot(vm_flags_t flags) {
-  return {.write = (flags & VM_WRITE) != 0, .exec = (flags & VM_EXEC) != 0, .none = (flags & VM_ACCESS_FLAGS) == 0};
+  return {.write = (flags & VM_WRITE) != 0,
+          .exec = (flags & VM_EXEC) != 0,
+          .none = (flags & VM_ACCESS_FLAGS) == 0};
 }
 
-/// The fault handler that a machine calls: finds the area, checks its rights, resolves the fault. Takes locks; may
-/// sleep.
+/// The fault handler that a machine calls: finds the area, checks its rights, resolves the fault. Takes
+/// locks; may sleep.
 fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags flags);
 
-/// Makes the page at `addr` present with the access that `flags` asks for, which the area grants. Caller holds the
-/// area's vm_lock or the region's mmap_lock for reading.
-fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags, site s = RW_HERE);
+/// Makes the page at `addr` present with the access that `flags` asks for, which the area grants. Caller
+/// holds the area's vm_lock or the region's mmap_lock for reading.
+fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags);
 
-/// The area that holds `addr`, with its vm_lock held for reading; null if that takes the mmap_lock to find out.
-vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr, site s = RW_HERE) NO_THREAD_SAFETY_ANALYSIS;
+/// The area that holds `addr`, with its vm_lock held for reading; null if that takes the mmap_lock to find
+/// out.
+vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr) NO_THREAD_SAFETY_ANALYSIS;
 
-/// A range whose areas have been detached. Tables are freed if nothing from `floor` to `ceiling` (exclusive) but the
-/// range itself can need them: the end of the area before, and the beginning of the one after.
+/// A range whose areas have been detached. Tables are freed if nothing from `floor` to `ceiling` (exclusive)
+/// but the range itself can need them: the end of the area before, and the beginning of the one after.
 struct unmap_range {
   vaddr_t start;
   vaddr_t end;
@@ -36,12 +39,12 @@ struct unmap_range {
   vaddr_t ceiling;
 };
 
-/// Takes the range's pages and tables away: unhook, flush, free. Nothing can fault in it meanwhile: its areas are
-/// detached and, while tables are freed, the region's mmap_lock keeps new ones out.
-void unmap_region(mm_struct& mm, const unmap_range& range, site s = RW_HERE);
+/// Takes the range's pages and tables away: unhook, flush, free. Nothing can fault in it meanwhile: its areas
+/// are detached and, while tables are freed, the region's mmap_lock keeps new ones out.
+void unmap_region(mm_struct& mm, const unmap_range& range);
 
 /// The halves of unmap_region(), between tlb_gather_mmu() and tlb_finish_mmu().
-void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end, site s = RW_HERE);
-void free_pgtables(mmu_gather& tlb, const unmap_range& range, site s = RW_HERE);
+void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end);
+void free_pgtables(mmu_gather& tlb, const unmap_range& range);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

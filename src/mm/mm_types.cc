@@ -41,11 +41,13 @@ void mmap_region::vm_area_free(vm_area_struct& vma) {
 }
 
 mm_struct::mm_struct() : context(*this), regions_(new std::atomic<mmap_region*>[geometry().entries()]) {
-  for (unsigned i = 0; i < geometry().entries(); ++i) regions_[i].store(nullptr, std::memory_order_relaxed);
+  for (unsigned i = 0; i < geometry().entries(); ++i)
+    regions_[i].store(nullptr, std::memory_order_relaxed);
 }
 
 mm_struct::~mm_struct() {
-  for (unsigned i = 0; i < geometry().entries(); ++i) delete regions_[i].load(std::memory_order_relaxed);
+  for (unsigned i = 0; i < geometry().entries(); ++i)
+    delete regions_[i].load(std::memory_order_relaxed);
 }
 
 mmap_region* mm_struct::existing_region(vaddr_t addr) const {
@@ -70,7 +72,8 @@ void add_mm_counter(mm_struct& mm, mm_counter which, s64 n, site s) {
 
 s64 get_mm_counter(const mm_struct& mm, mm_counter which) {
   s64 sum = 0;
-  for (const mm_rss_stat& stat : mm.rss_stat) sum += atomic_read(stat.count[which]);
+  for (const mm_rss_stat& stat : mm.rss_stat)
+    sum += atomic_read(stat.count[which]);
   return sum;
 }
 

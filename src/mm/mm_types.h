@@ -1,14 +1,15 @@
 // The address space and its areas.
 //
-// Locks, outermost first (M42): mmap_lock of a region > vm_lock of an area > folio lock > pmd lock > pte lock.
+// Locks, outermost first (M42): mmap_lock of a region > vm_lock of an area > folio lock > pmd lock > pte
+// lock.
 //
 // An address space is cut into regions, one for each entry of the root table. Areas never cross a region, and
 // neither does a page table below the root; so a region's mmap_lock guards everything that Linux's mmap_lock
 // guards for those addresses, and mappings in different regions do not meet at all.
 //
 // Areas are type-stable: their memory is reused for other areas of the same region, never returned while the
-// mm_struct lives. So a lockless look-up may hold a stale pointer; vma_start_read() decides whether it is still
-// the area that was looked for.
+// mm_struct lives. So a lockless look-up may hold a stale pointer; vma_start_read() decides whether it is
+// still the area that was looked for.
 #pragma once
 
 #include <array>
@@ -58,7 +59,7 @@ struct vm_area_struct {
 
 /// What one entry of the root table maps.
 class mmap_region {
-public:
+ public:
   mmap_region(vaddr_t from, vaddr_t to) : start(from), end(to), free_area_cache(from) {}
   ~mmap_region();
   mmap_region(const mmap_region&) = delete;
@@ -76,7 +77,7 @@ public:
   vaddr_t free_area_cache; ///< no hole below it is larger than cached_hole_size
   u64 cached_hole_size = 0;
 
-private:
+ private:
   struct slab;
   vm_area_struct* free_ = nullptr;
   slab* slabs_ = nullptr;
@@ -112,7 +113,7 @@ struct mm_struct {
   /// The region that holds `addr`, if anything was ever mapped there.
   mmap_region* existing_region(vaddr_t addr) const;
 
-private:
+ private:
   std::unique_ptr<std::atomic<mmap_region*>[]> regions_;
   std::mutex creation_lock_;
 };

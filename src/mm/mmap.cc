@@ -1,6 +1,6 @@
-// What keeps the areas right: an area in a tree covers at least a page, overlaps no other, and is never mergeable with
-// its neighbour for long (an operation that made it so merges it). Areas change under the mmap_lock of their region
-// and their own vm_lock, both for writing.
+// What keeps the areas right: an area in a tree covers at least a page, overlaps no other, and is never
+// mergeable with its neighbour for long (an operation that made it so merges it). Areas change under the
+// mmap_lock of their region and their own vm_lock, both for writing.
 #include "mm/mmap.h"
 
 #include <algorithm>
@@ -22,16 +22,19 @@ constexpr vaddr_t align_up(vaddr_t addr, u64 size) { return (addr + size - 1) & 
 
 /// The regions that a range touches, locked for writing, lowest first.
 class regions_guard {
-public:
-  regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS
-      : mm_(mm), start_(start), end_(end) {
+ public:
+  regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS : mm_(mm),
+                                                                                       start_(start),
+                                                                                       end_(end) {
     const u64 size = geometry().size(geometry().root_level());
     for (vaddr_t addr = start; addr < end && ok_; addr = (addr & ~(size - 1)) + size)
       ok_ = mm.region(addr) != nullptr;
-    for_each([](mmap_region& region, vaddr_t, vaddr_t) NO_THREAD_SAFETY_ANALYSIS { down_write(region.mmap_lock); });
+    for_each([](mmap_region& region, vaddr_t, vaddr_t)
+                 NO_THREAD_SAFETY_ANALYSIS { down_write(region.mmap_lock); });
   }
   ~regions_guard() NO_THREAD_SAFETY_ANALYSIS {
-    for_each([](mmap_region& region, vaddr_t, vaddr_t) NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
+    for_each([](mmap_region& region, vaddr_t, vaddr_t)
+                 NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
   }
   regions_guard(const regions_guard&) = delete;
   regions_guard& operator=(const regions_guard&) = delete;
@@ -49,7 +52,7 @@ public:
     }
   }
 
-private:
+ private:
   mm_struct& mm_;
   const vaddr_t start_;
   const vaddr_t end_;
@@ -88,7 +91,8 @@ void attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end
   region.areas.insert(vma);
 }
 
-/// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has changed.
+/// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
+/// changed.
 bool split_vma(mmap_region& region, vaddr_t addr) {
   vm_area_struct* vma = region.areas.find_vma(addr);
   if (vma == nullptr || vma->vm_start >= addr) return true;
@@ -125,8 +129,8 @@ void merge_vmas(mmap_region& region, vaddr_t addr) {
 
 // ---- holes -----------------------------------------------------------------------------------------------
 
-/// Where the region has room for `len` bytes, or its end if it has none. Holes below free_area_cache are known to be
-/// no larger than cached_hole_size.
+/// Where the region has room for `len` bytes, or its end if it has none. Holes below free_area_cache are
+/// known to be no larger than cached_hole_size.
 vaddr_t find_hole(mmap_region& region, u64 len, u64 align) {
   const vaddr_t base = std::max(region.start, vaddr_t{PAGE_SIZE}); // the null page is nobody's
   if (len <= region.cached_hole_size) {
@@ -155,7 +159,9 @@ vaddr_t find_hole(mmap_region& region, u64 len, u64 align) {
 }
 
 /// A hole has appeared that begins at `addr`.
-void note_hole(mmap_region& region, vaddr_t addr) { region.free_area_cache = std::min(region.free_area_cache, addr); }
+void note_hole(mmap_region& region, vaddr_t addr) {
+  region.free_area_cache = std::min(region.free_area_cache, addr);
+}
 
 // ---- unmapping -------------------------------------------------------------------------------------------
 
@@ -169,9 +175,10 @@ bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
   return cut;
 }
 
-/// Whether the range has pages or tables of its own, which unmap_region() would find. Nobody adds any meanwhile.
+/// Whether the range has pages or tables of its own, which unmap_region() would find. Nobody adds any
+/// meanwhile.
 class populated_range {
-public:
+ public:
   populated_range(const mm_struct& mm, const unmap_range& range) : mm_(mm), range_(range) {}
 
   [[nodiscard]] bool any() const {
@@ -185,7 +192,7 @@ public:
     return false;
   }
 
-private:
+ private:
   bool any_below(pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end) const {
     for (vaddr_t next; addr < end; addr = next) {
       next = pud_addr_end(addr, end);
@@ -335,7 +342,8 @@ long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags) {
   const vm_flags_t vm_flags = calc_vm_flags(prot);
   if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0) {
     if ((addr & ~PAGE_MASK) != 0) return -EINVAL;
-    return mmap_at(mm, addr, len, vm_flags, (flags & MAP_FIXED_NOREPLACE) != 0 ? on_overlap::fail : on_overlap::unmap);
+    return mmap_at(mm, addr, len, vm_flags,
+                   (flags & MAP_FIXED_NOREPLACE) != 0 ? on_overlap::fail : on_overlap::unmap);
   }
   if (addr != 0) { // a wish
     const long at = mmap_at(mm, addr & PAGE_MASK, len, vm_flags, on_overlap::fail);
@@ -368,7 +376,8 @@ int vm_munmap(mm_struct& mm, vaddr_t start, u64 len) {
   regions_guard regions(mm, range.start, range.end);
   if (!regions.ok()) return -ENOMEM;
   if (!split_at_ends(regions, range.start, range.end)) return -ENOMEM;
-  regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) { unmap_in_region(mm, region, from, to); });
+  regions.for_each(
+      [&](mmap_region& region, vaddr_t from, vaddr_t to) { unmap_in_region(mm, region, from, to); });
   return 0;
 }
 
@@ -405,7 +414,8 @@ template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F
       tlb_finish_mmu(tlb);
     });
     // join what has become alike: at the ends and in between
-    for (vaddr_t at = to; at > from; at = region.areas.find_vma(at - 1)->vm_start) merge_vmas(region, at);
+    for (vaddr_t at = to; at > from; at = region.areas.find_vma(at - 1)->vm_start)
+      merge_vmas(region, at);
     merge_vmas(region, from);
   });
   return 0;
@@ -417,8 +427,9 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
   if ((prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)) != 0) return -EINVAL;
   const call_range range = range_of(start, len);
   if (!range.ok) return (start & ~PAGE_MASK) != 0 ? -EINVAL : -ENOMEM;
-  return modify_range(mm, range.start, range.end,
-                      [rights = calc_vm_flags(prot)](vm_flags_t old) { return (old & ~VM_ACCESS_FLAGS) | rights; });
+  return modify_range(mm, range.start, range.end, [rights = calc_vm_flags(prot)](vm_flags_t old) {
+    return (old & ~VM_ACCESS_FLAGS) | rights;
+  });
 }
 
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
@@ -441,7 +452,8 @@ int mm_init(mm_struct& mm) {
 
 void exit_mmap(mm_struct& mm) {
   for (unsigned cpu = 0; cpu < machine().nr_cpus(); ++cpu)
-    VM_BUG_ON(machine().cpu(cpu).current_mm() == &mm.context, "INV-TLB", "a CPU still runs in an mm that goes away");
+    VM_BUG_ON(machine().cpu(cpu).current_mm() == &mm.context, "INV-TLB",
+              "a CPU still runs in an mm that goes away");
   const u64 size = geometry().size(geometry().root_level());
   for (vaddr_t start = 0; start < geometry().address_limit(); start += size) {
     mmap_region* region = mm.existing_region(start);

@@ -1,11 +1,12 @@
 // mmap, munmap, mprotect and madvise for private anonymous memory, with Linux's arguments (the constants of
 // <sys/mman.h>) and errors (a negative errno).
 //
-// Callers are CPUs (CpuSession), with no lock of the mm held and interrupts on. What fails leaves the mapping as it
-// was; only that areas may have been cut in two, which nobody can tell.
+// Callers are CPUs (CpuSession), with no lock of the mm held and interrupts on. What fails leaves the mapping
+// as it was; only that areas may have been cut in two, which nobody can tell.
 //
-// Each call locks the regions that its range touches, lowest first. Where the caller leaves the address to mmap, it
-// comes from the CPU's own region as long as there is room: so threads that map and unmap do not meet.
+// Each call locks the regions that its range touches, lowest first. Where the caller leaves the address to
+// mmap, it comes from the CPU's own region as long as there is room: so threads that map and unmap do not
+// meet.
 #pragma once
 
 #include <sys/mman.h>
@@ -22,8 +23,8 @@ inline constexpr std::size_t MAX_MAP_COUNT = 65530;
 /// Unmaps everything and frees the root table. No CPU has the mm loaded.
 void exit_mmap(mm_struct& mm);
 
-/// The address, or -EINVAL, -ENOMEM, -EEXIST (MAP_FIXED_NOREPLACE), -EOPNOTSUPP for what is not private anonymous
-/// memory.
+/// The address, or -EINVAL, -ENOMEM, -EEXIST (MAP_FIXED_NOREPLACE), -EOPNOTSUPP for what is not private
+/// anonymous memory.
 long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags);
 /// 0, -EINVAL or -ENOMEM.
 int vm_munmap(mm_struct& mm, vaddr_t start, u64 len);

@@ -24,13 +24,13 @@ void adjust_range(mmu_gather& tlb, vaddr_t addr, u64 size) {
 }
 
 /// Invalidates what was recorded since the last flush. Nothing recorded, nothing flushed (S2.7).
-void tlb_flush_mmu_tlbonly(mmu_gather& tlb, site s) {
+void tlb_flush_mmu_tlbonly(mmu_gather& tlb) {
   if (!tlb.freed_tables && !tlb.cleared_ptes && !tlb.cleared_pmds) return;
   if (tlb.fullmm) {
-    flush_tlb_mm(tlb.mm.context, s);
+    flush_tlb_mm(tlb.mm.context);
   } else {
     const unsigned stride = tlb.cleared_ptes || !tlb.cleared_pmds ? PAGE_SHIFT : pmd_shift();
-    flush_tlb_mm_range(tlb.mm.context, tlb.start, tlb.end, stride, tlb.freed_tables, s);
+    flush_tlb_mm_range(tlb.mm.context, tlb.start, tlb.end, stride, tlb.freed_tables);
   }
   reset_range(tlb);
 }
@@ -52,10 +52,10 @@ void tlb_remove_table_free(rcu_head* head) {
   page* batch = virt_to_page(head);
   word_t* words = page_words(batch);
   const u64 nr = READ_ONCE(words[mmu_table_batch::NR]);
-  for (u64 i = 0; i < nr; ++i) pagetable_free(pfn_to_page(READ_ONCE(words[mmu_table_batch::FIRST + i])));
+  for (u64 i = 0; i < nr; ++i)
+    pagetable_free(pfn_to_page(READ_ONCE(words[mmu_table_batch::FIRST + i])));
   // it came with the tables, and goes back like them
-  if (!explored())
-    std::memset(page_address(batch), 0, (mmu_table_batch::FIRST + nr) * sizeof(word_t));
+  if (!explored()) std::memset(page_address(batch), 0, (mmu_table_batch::FIRST + nr) * sizeof(word_t));
   pagetable_free(batch);
 }
 
@@ -65,48 +65,49 @@ void tlb_remove_table_rcu(rcu_head* head) {
 }
 
 /// Frees the tables of the batch, or sends them to be freed after a grace period; they have been flushed.
-void tlb_table_flush(mmu_gather& tlb, site s) {
+void tlb_table_flush(mmu_gather& tlb) {
   if (tlb.table_batch == nullptr) return;
-  WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::NR], tlb.nr_tables, s);
+  WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::NR], tlb.nr_tables);
   auto* batch = new (page_address(tlb.table_batch)) mmu_table_batch;
   tlb.table_batch = nullptr;
   tlb.nr_tables = 0;
   if (table_free_rule() == table_free_t::at_once) {
-    tlb_remove_table_free(&batch->rcu); // the flush has interrupted every CPU that may have been walking the mm
+    tlb_remove_table_free(
+        &batch->rcu); // the flush has interrupted every CPU that may have been walking the mm
     return;
   }
   // The grace period waits for every walk that may have read the entry before it was cleared: pairs with
   // lockless_walk's section in gup.cc.
   pagetables_deferred();
-  call_rcu(&batch->rcu, tlb_remove_table_rcu, s);
+  call_rcu(&batch->rcu, tlb_remove_table_rcu);
 }
 
-bool add_to_table_batch(mmu_gather& tlb, page* table, site s) {
+bool add_to_table_batch(mmu_gather& tlb, page* table) {
   if (tlb.table_batch == nullptr) {
-    tlb.table_batch = policy().batch_page_available ? pagetable_alloc(GFP_NOWAIT, s) : nullptr;
+    tlb.table_batch = policy().batch_page_available ? pagetable_alloc(GFP_NOWAIT) : nullptr;
     if (tlb.table_batch == nullptr) return false;
   }
-  WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::FIRST + tlb.nr_tables], page_to_pfn(table), s);
+  WRITE_ONCE(page_words(tlb.table_batch)[mmu_table_batch::FIRST + tlb.nr_tables], page_to_pfn(table));
   if (++tlb.nr_tables == mmu_table_batch::MAX_TABLES) {
-    tlb_flush_mmu_tlbonly(tlb, s);
-    tlb_table_flush(tlb, s);
+    tlb_flush_mmu_tlbonly(tlb);
+    tlb_table_flush(tlb);
   }
   return true;
 }
 
 /// Without a batch: flush, wait for every walk with interrupts off unless the flush has, free (M5 step 2).
-void tlb_remove_table_one(mmu_gather& tlb, page* table, site s) {
-  if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
-  // Full barrier, then an interrupt that each walk holds back: a walk that read the entry before it was cleared has
-  // ended when this returns. Pairs with lockless_walk's section in gup.cc.
-  if (table_free_rule() != table_free_t::at_once) tlb_remove_table_sync_one(s);
-  pagetable_free(table, s);
+void tlb_remove_table_one(mmu_gather& tlb, page* table) {
+  if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb);
+  // Full barrier, then an interrupt that each walk holds back: a walk that read the entry before it was
+  // cleared has ended when this returns. Pairs with lockless_walk's section in gup.cc.
+  if (table_free_rule() != table_free_t::at_once) tlb_remove_table_sync_one();
+  pagetable_free(table);
 }
 
 // ---- pages -----------------------------------------------------------------------------------------------
 
-bool tlb_next_batch(mmu_gather& tlb, site s) {
-  page* backing = policy().batch_page_available ? alloc_page(GFP_NOWAIT, s) : nullptr;
+bool tlb_next_batch(mmu_gather& tlb) {
+  page* backing = policy().batch_page_available ? alloc_page(GFP_NOWAIT) : nullptr;
   if (backing == nullptr) return false;
   auto* memory = static_cast<std::byte*>(page_address(backing));
   auto* batch = new (memory) mmu_gather_batch;
@@ -118,11 +119,12 @@ bool tlb_next_batch(mmu_gather& tlb, site s) {
 }
 
 /// Drops the references; their entries have been flushed.
-void tlb_batch_pages_flush(mmu_gather& tlb, site s) {
+void tlb_batch_pages_flush(mmu_gather& tlb) {
   for (mmu_gather_batch* batch = &tlb.local; batch != nullptr;) {
-    for (unsigned i = 0; i < batch->nr; ++i) put_page(batch->pages[i], s);
+    for (unsigned i = 0; i < batch->nr; ++i)
+      put_page(batch->pages[i]);
     mmu_gather_batch* next = batch->next;
-    if (batch != &tlb.local) put_page(virt_to_page(batch), s);
+    if (batch != &tlb.local) put_page(virt_to_page(batch));
     batch = next;
   }
   tlb.local.nr = 0;
@@ -130,38 +132,38 @@ void tlb_batch_pages_flush(mmu_gather& tlb, site s) {
   tlb.active = &tlb.local;
 }
 
-void tlb_gather_init(mmu_gather& tlb, bool fullmm, site s) {
+void tlb_gather_init(mmu_gather& tlb, bool fullmm) {
   tlb.fullmm = fullmm;
   tlb.local.max = mmu_gather_batch::ON_STACK;
   tlb.local.pages = tlb.local_pages;
   tlb.active = &tlb.local;
-  // Ordered by the page-table locks: who sees an entry that this gather changed, under the same lock, sees the
-  // increment (M10).
-  atomic_inc(tlb.mm.tlb_flush_pending, s);
+  // Ordered by the page-table locks: who sees an entry that this gather changed, under the same lock, sees
+  // the increment (M10).
+  atomic_inc(tlb.mm.tlb_flush_pending);
 }
 
 } // namespace
 
-void tlb_gather_mmu(mmu_gather& tlb, site s) { tlb_gather_init(tlb, false, s); }
-void tlb_gather_mmu_fullmm(mmu_gather& tlb, site s) { tlb_gather_init(tlb, true, s); }
+void tlb_gather_mmu(mmu_gather& tlb) { tlb_gather_init(tlb, false); }
+void tlb_gather_mmu_fullmm(mmu_gather& tlb) { tlb_gather_init(tlb, true); }
 
-void tlb_flush_mmu(mmu_gather& tlb, site s) {
-  if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
-  tlb_table_flush(tlb, s);
-  tlb_batch_pages_flush(tlb, s);
-  if (!policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb, s);
+void tlb_flush_mmu(mmu_gather& tlb) {
+  if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb);
+  tlb_table_flush(tlb);
+  tlb_batch_pages_flush(tlb);
+  if (!policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb);
 }
 
-void tlb_finish_mmu(mmu_gather& tlb, site s) {
-  // Another gather of this mm may have taken out entries that this one found gone, and not flushed them yet: flush
-  // everything, walk caches included (S2.10).
-  if (mm_tlb_flush_nested(tlb.mm, s)) {
+void tlb_finish_mmu(mmu_gather& tlb) {
+  // Another gather of this mm may have taken out entries that this one found gone, and not flushed them yet:
+  // flush everything, walk caches included (S2.10).
+  if (mm_tlb_flush_nested(tlb.mm)) {
     tlb.fullmm = true;
     tlb.freed_tables = true;
   }
-  tlb_flush_mmu(tlb, s);
+  tlb_flush_mmu(tlb);
   // only after the flush, which orders it: who reads 0 may rely on clean TLBs
-  atomic_dec(tlb.mm.tlb_flush_pending, s);
+  atomic_dec(tlb.mm.tlb_flush_pending);
 }
 
 void tlb_remove_tlb_entry(mmu_gather& tlb, vaddr_t addr) {
@@ -174,48 +176,49 @@ void tlb_remove_pmd_tlb_entry(mmu_gather& tlb, vaddr_t addr) {
   tlb.cleared_pmds = true;
 }
 
-bool tlb_remove_page(mmu_gather& tlb, page* page, site s) {
+bool tlb_remove_page(mmu_gather& tlb, page* page) {
   mmu_gather_batch& batch = *tlb.active;
   batch.pages[batch.nr++] = page;
-  return batch.nr == batch.max && !tlb_next_batch(tlb, s);
+  return batch.nr == batch.max && !tlb_next_batch(tlb);
 }
 
-void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size, site s) {
+void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size) {
   adjust_range(tlb, addr, size);
   tlb.freed_tables = true;
-  if (table_free_rule() == table_free_t::sync_ipi || !add_to_table_batch(tlb, table, s))
-    tlb_remove_table_one(tlb, table, s);
+  if (table_free_rule() == table_free_t::sync_ipi || !add_to_table_batch(tlb, table))
+    tlb_remove_table_one(tlb, table);
 }
 
 namespace {
 
-mm_struct& serialized_mm(mm_struct& mm, site s) {
+mm_struct& serialized_mm(mm_struct& mm) {
   if (policy().serialize_mm == whose_mm_t::own) return mm;
-  mm_context* current = this_cpu().current_mm(s);
+  mm_context* current = this_cpu().current_mm();
   return current == nullptr ? mm : mm_of(*current);
 }
 
 } // namespace
 
-void serialize_against_pte_lookup(mm_struct& changed, site s) {
+void serialize_against_pte_lookup(mm_struct& changed) {
   if (policy().serialize_mode == serialize_mode_t::none) return;
-  mm_struct& mm = serialized_mm(changed, s);
-  // The changed entry, then the mask or the count: pairs with the barrier between setting the CPU's bit (switch_mm)
-  // or raising the count (lockless_walk) and reading the entry. Store buffering: without it both may miss the other
-  // (S1.5, S1.9).
-  if (policy().serialize_barrier) smp_mb(s);
+  mm_struct& mm = serialized_mm(changed);
+  // The changed entry, then the mask or the count: pairs with the barrier between setting the CPU's bit
+  // (switch_mm) or raising the count (lockless_walk) and reading the entry. Store buffering: without it both
+  // may miss the other (S1.5, S1.9).
+  if (policy().serialize_barrier) smp_mb();
   switch (policy().serialize_mode) {
   case serialize_mode_t::none:
     break;
   case serialize_mode_t::wait_count:
-    while (const s32 walkers = atomic_read(mm.lockless_walkers, s)) wait_while(mm.lockless_walkers, ~0, walkers, s);
+    while (const s32 walkers = atomic_read(mm.lockless_walkers))
+      wait_while(mm.lockless_walkers, ~0, walkers);
     break;
   case serialize_mode_t::ipi_if_count:
-    if (atomic_read(mm.lockless_walkers, s) == 0) break;
+    if (atomic_read(mm.lockless_walkers) == 0) break;
     [[fallthrough]];
   case serialize_mode_t::ipi:
     // nothing to run there: what counts is that interrupts are on
-    smp_call_function_many(READ_ONCE(mm.context.cpumask, s), nullptr, nullptr, 0, s);
+    smp_call_function_many(READ_ONCE(mm.context.cpumask), nullptr, nullptr, 0);
     break;
   }
 }

@@ -5,12 +5,13 @@
 //     unhook tables, each with tlb_remove_table()
 //   tlb_finish_mmu(&tlb)
 //
-// Invariant: when a page or a table goes back to the allocator, no CPU has a translation or a walk-cache entry that
-// leads to it, and no lockless walk that found it is under way. For pages the flush suffices, because such a walk
-// takes its reference and then looks at the entry again; for tables see tlb_remove_table().
+// Invariant: when a page or a table goes back to the allocator, no CPU has a translation or a walk-cache
+// entry that leads to it, and no lockless walk that found it is under way. For pages the flush suffices,
+// because such a walk takes its reference and then looks at the entry again; for tables see
+// tlb_remove_table().
 //
-// A gather lives on the stack of one thread. It allocates what it can and copes where it cannot, so that it never
-// fails.
+// A gather lives on the stack of one thread. It allocates what it can and copes where it cannot, so that it
+// never fails.
 #pragma once
 
 #include "machine/machine.h"
@@ -18,8 +19,8 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Pages whose entries are gone and whose references are to be dropped after the flush. The first batch is on the
-/// stack, more of them fill a page each.
+/// Pages whose entries are gone and whose references are to be dropped after the flush. The first batch is on
+/// the stack, more of them fill a page each.
 struct mmu_gather_batch {
   static constexpr unsigned ON_STACK = 8;
   mmu_gather_batch* next = nullptr;
@@ -28,10 +29,11 @@ struct mmu_gather_batch {
   page** pages = nullptr;
 };
 
-/// Tables that are unhooked and flushed and wait for a grace period. Fills a page: the rest of its words are the
-/// number of tables, when that is final, and the tables' frame numbers.
+/// Tables that are unhooked and flushed and wait for a grace period. Fills a page: the rest of its words are
+/// the number of tables, when that is final, and the tables' frame numbers.
 struct mmu_table_batch {
-  static constexpr unsigned NR = (sizeof(rcu_head) + sizeof(word_t) - 1) / sizeof(word_t); ///< the word of the number
+  static constexpr unsigned NR =
+      (sizeof(rcu_head) + sizeof(word_t) - 1) / sizeof(word_t); ///< the word of the number
   static constexpr unsigned FIRST = NR + 1;
   static constexpr unsigned MAX_TABLES = PAGE_SIZE / sizeof(word_t) - FIRST;
   rcu_head rcu;
@@ -46,8 +48,8 @@ struct mmu_gather {
   bool cleared_ptes = false;
   bool cleared_pmds = false;
 
-  page* table_batch = nullptr; ///< the page of the batch that tables are added to
-  unsigned nr_tables = 0;      ///< in it
+  page* table_batch = nullptr;        ///< the page of the batch that tables are added to
+  unsigned nr_tables = 0;             ///< in it
   mmu_gather_batch* active = nullptr; ///< the batch that pages are added to
   mmu_gather_batch local;
   page* local_pages[mmu_gather_batch::ON_STACK];
@@ -58,29 +60,30 @@ struct mmu_gather {
 };
 
 /// Begins; before any page-table lock is taken for the change (M10).
-void tlb_gather_mmu(mmu_gather& tlb, site s = RW_HERE);
+void tlb_gather_mmu(mmu_gather& tlb);
 /// As tlb_gather_mmu, for an mm that nobody will run in again.
-void tlb_gather_mmu_fullmm(mmu_gather& tlb, site s = RW_HERE);
+void tlb_gather_mmu_fullmm(mmu_gather& tlb);
 /// Flushes and frees all that was gathered.
-void tlb_finish_mmu(mmu_gather& tlb, site s = RW_HERE);
+void tlb_finish_mmu(mmu_gather& tlb);
 /// Flushes and frees all that was gathered so far. No page-table lock may be held.
-void tlb_flush_mmu(mmu_gather& tlb, site s = RW_HERE);
+void tlb_flush_mmu(mmu_gather& tlb);
 
 /// A PTE was taken out or lost a right. Caller holds the ptl.
 void tlb_remove_tlb_entry(mmu_gather& tlb, vaddr_t addr);
 /// A huge PMD was taken out or lost a right. Caller holds the pml.
 void tlb_remove_pmd_tlb_entry(mmu_gather& tlb, vaddr_t addr);
 
-/// Hands over the reference that a removed entry had. Returns true if the batch is full: the caller drops its lock
-/// and calls tlb_flush_mmu() before it goes on.
-[[nodiscard]] bool tlb_remove_page(mmu_gather& tlb, page* page, site s = RW_HERE);
+/// Hands over the reference that a removed entry had. Returns true if the batch is full: the caller drops its
+/// lock and calls tlb_flush_mmu() before it goes on.
+[[nodiscard]] bool tlb_remove_page(mmu_gather& tlb, page* page);
 
-/// Hands over a table that was unhooked and covered [addr, addr + size). It is freed when no lockless walk can still
-/// be in it: after a grace period or, where the architecture's flush interrupts every walker, after the flush.
-void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size, site s = RW_HERE);
+/// Hands over a table that was unhooked and covered [addr, addr + size). It is freed when no lockless walk
+/// can still be in it: after a grace period or, where the architecture's flush interrupts every walker, after
+/// the flush.
+void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size);
 
-/// Whether anybody has changed entries of the mm that it has not flushed yet. Exact for entries under a page-table
-/// lock that the caller holds or has held since (M10).
+/// Whether anybody has changed entries of the mm that it has not flushed yet. Exact for entries under a
+/// page-table lock that the caller holds or has held since (M10).
 inline bool mm_tlb_flush_pending(const mm_struct& mm, site s = RW_HERE) {
   return atomic_read(mm.tlb_flush_pending, s) > 0;
 }
@@ -89,7 +92,8 @@ inline bool mm_tlb_flush_nested(const mm_struct& mm, site s = RW_HERE) {
 }
 
 /// Waits until no lockless walk of the mm that began before the caller's change is under way, as
-/// policy().serialize_mode says: by default not at all, since tables are freed by the rules above (M7, mail 1).
-void serialize_against_pte_lookup(mm_struct& mm, site s = RW_HERE);
+/// policy().serialize_mode says: by default not at all, since tables are freed by the rules above (M7, mail
+/// 1).
+void serialize_against_pte_lookup(mm_struct& mm);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

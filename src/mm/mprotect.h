@@ -5,8 +5,8 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Gives the present entries of [start, end) these rights; the gather flushes those that lost one. No huge entry
-/// crosses the ends. Caller keeps faults out, by the area's vm_lock for writing.
-void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot, site s = RW_HERE);
+/// Gives the present entries of [start, end) these rights; the gather flushes those that lost one. No huge
+/// entry crosses the ends. Caller keeps faults out, by the area's vm_lock for writing.
+void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

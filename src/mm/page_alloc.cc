@@ -38,7 +38,8 @@ void prep_new_page(page* page, unsigned order, site s) {
 void clear_pages(page* page, unsigned order, site s) {
   if (explored()) {
     for (u64 i = 0; i < u64{1} << order; ++i)
-      for (unsigned word = 0; word < ptrs_per_table(); ++word) WRITE_ONCE(page_words(page + i)[word], 0, s);
+      for (unsigned word = 0; word < ptrs_per_table(); ++word)
+        WRITE_ONCE(page_words(page + i)[word], 0, s);
   } else if (order == 0) {
     clear_warm(page_address(page), PAGE_SIZE); // what is not warm comes zeroed
   } else {
@@ -54,7 +55,8 @@ void free_pages_prepare(folio* folio, bool large, site s) {
   VM_BUG_ON((READ_ONCE(page.flags, s) & (BIT(PG_locked) | BIT(PG_writeback))) != 0, "INV-REF",
             "a page was freed while it was locked or under writeback", s);
   if (!large) return;
-  VM_BUG_ON(atomic_read(page._entire_mapcount, s) != -1, "INV-REF", "a folio was freed while it was mapped", s);
+  VM_BUG_ON(atomic_read(page._entire_mapcount, s) != -1, "INV-REF", "a folio was freed while it was mapped",
+            s);
   VM_BUG_ON(atomic_read(page._pincount, s) != 0, "INV-REF", "a folio was freed while it was pinned", s);
 }
 

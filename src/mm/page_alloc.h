@@ -1,7 +1,7 @@
 // Pages from the frames of a machine.
 //
-// A page that alloc_pages() returns has one reference, no mapping and no flags; it goes back when its last reference
-// is dropped (folio_put), at which time nothing may map, pin or lock it (INV-REF).
+// A page that alloc_pages() returns has one reference, no mapping and no flags; it goes back when its last
+// reference is dropped (folio_put), at which time nothing may map, pin or lock it (INV-REF).
 #pragma once
 
 #include <memory>
@@ -19,9 +19,10 @@ enum gfp_t : u32 {
 };
 constexpr gfp_t operator|(gfp_t a, gfp_t b) { return gfp_t(u32(a) | u32(b)); }
 
-/// Puts a machine's frames into the hands of the allocator while it lives. Frame 0 stays out: no entry maps it.
+/// Puts a machine's frames into the hands of the allocator while it lives. Frame 0 stays out: no entry maps
+/// it.
 class page_allocator {
-public:
+ public:
   /// `explored_slots`: blocks set aside for allocations by explored threads.
   explicit page_allocator(Machine& machine, unsigned explored_slots = 0);
   ~page_allocator();
@@ -31,7 +32,7 @@ public:
   zone& frames() { return zone_; }
   const zone& frames() const { return zone_; }
 
-private:
+ private:
   Machine& machine_;
   zone zone_;
 };
@@ -40,8 +41,8 @@ private:
 page* alloc_pages(unsigned order, gfp_t gfp, site s = RW_HERE);
 inline page* alloc_page(gfp_t gfp, site s = RW_HERE) { return alloc_pages(0, gfp, s); }
 
-// A page table has all entries none when it is allocated and when it is freed. Its count is 0 all the while, as if
-// frozen: no lockless walker can get a reference to it, whatever stale entry it follows.
+// A page table has all entries none when it is allocated and when it is freed. Its count is 0 all the while,
+// as if frozen: no lockless walker can get a reference to it, whatever stale entry it follows.
 
 page* pagetable_alloc(gfp_t gfp, site s = RW_HERE);
 void pagetable_free(page* table, site s = RW_HERE);

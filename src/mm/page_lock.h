@@ -1,7 +1,7 @@
 // The folio lock, and waiting for writeback (M17).
 //
-// Both are bits of the folio's flags that sleepers wait for; neither may be waited for with interrupts off or under a
-// spinlock, since whoever clears the bit may have to run here (M42).
+// Both are bits of the folio's flags that sleepers wait for; neither may be waited for with interrupts off or
+// under a spinlock, since whoever clears the bit may have to run here (M42).
 #pragma once
 
 #include "machine/machine.h"
@@ -13,7 +13,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
   return !test_and_set_bit_lock(PG_locked, folio->page.flags, s);
 }
 inline void folio_lock(folio* folio, site s = RW_HERE) {
-  while (!folio_trylock(folio, s)) wait_while(folio->page.flags, BIT(PG_locked), BIT(PG_locked), s);
+  while (!folio_trylock(folio, s))
+    wait_while(folio->page.flags, BIT(PG_locked), BIT(PG_locked), s);
 }
 inline void folio_unlock(folio* folio, site s = RW_HERE) {
   const u64 flags = atomic_fetch_and(folio->page.flags, ~BIT(PG_locked), order::release, s);

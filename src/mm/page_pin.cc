@@ -4,78 +4,78 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-void detail::add_pins_then_fence(folio* folio, bool large, s32 n, site s) {
-  atomic_add(folio->page._refcount, pin_refs(large, n), s);
-  if (large) atomic_add(folio->page._pincount, n, s);
+void detail::add_pins_then_fence(folio* folio, bool large, s32 n) {
+  atomic_add(folio->page._refcount, pin_refs(large, n));
+  if (large) atomic_add(folio->page._pincount, n);
   // pairs as in folio_try_add_pins()
   switch (policy().pin_fence) {
   case pin_fence_t::value_returning:
     break;
   case pin_fence_t::after_atomic:
-    smp_mb__after_atomic(s);
+    smp_mb__after_atomic();
     break;
   case pin_fence_t::mb:
-    smp_mb(s);
+    smp_mb();
     break;
   case pin_fence_t::wmb:
-    smp_wmb(s);
+    smp_wmb();
     break;
   }
 }
 
-void pin_wait_for_writeback(folio* folio, site s) {
-  folio_wait_stable(folio, s);
+void pin_wait_for_writeback(folio* folio) {
+  folio_wait_stable(folio);
   // a folio whose owner needs no stable pages may still be under writeback (S5.9)
-  if (policy().stable_wait == stable_wait_t::stable_then_writeback && folio_test_writeback(folio, s))
-    folio_wait_writeback(folio, s);
+  if (policy().stable_wait == stable_wait_t::stable_then_writeback && folio_test_writeback(folio))
+    folio_wait_writeback(folio);
 }
 
 namespace {
 
 /// lock_page; wait_for_stable_page; add; unlock_page: the check for pins is made under the same lock.
-pin_result get_page_pin_locked(folio* folio, site s) {
-  folio_lock(folio, s);
-  folio_wait_stable(folio, s);
-  const bool added = folio_try_add_pins(folio, 1, s);
-  folio_unlock(folio, s);
+pin_result get_page_pin_locked(folio* folio) {
+  folio_lock(folio);
+  folio_wait_stable(folio);
+  const bool added = folio_try_add_pins(folio, 1);
+  folio_unlock(folio);
   return added ? pin_result::pinned : pin_result::refused;
 }
 
 } // namespace
 
-pin_result get_page_pin(folio* folio, site s) {
-  if (policy().pin_scheme == pin_scheme_t::page_lock) return get_page_pin_locked(folio, s);
+pin_result get_page_pin(folio* folio) {
+  if (policy().pin_scheme == pin_scheme_t::page_lock) return get_page_pin_locked(folio);
   for (unsigned retry = 0;; ++retry) {
-    const pin_result result = try_get_page_pin(folio, 1, s);
+    const pin_result result = try_get_page_pin(folio, 1);
     if (result != pin_result::writeback || retry == policy().pin_retries) return result;
     if (policy().pin_backoff_wait == pin_backoff_t::irqs_off) {
-      irq_guard irqs_off(s);
-      pin_wait_for_writeback(folio, s);
+      irq_guard irqs_off;
+      pin_wait_for_writeback(folio);
     } else {
-      pin_wait_for_writeback(folio, s);
+      pin_wait_for_writeback(folio);
     }
     // stable_only takes wait_for_stable_page() at its word: the folio may change now (S5.9)
     if (policy().stable_wait == stable_wait_t::stable_only)
-      return folio_try_add_pins(folio, 1, s) ? pin_result::pinned : pin_result::refused;
+      return folio_try_add_pins(folio, 1) ? pin_result::pinned : pin_result::refused;
   }
 }
 
-bool folio_maybe_dma_pinned(folio* folio, site s) {
-  if (policy().pin_subtract_mapcount == pin_subtract_t::no && folio_test_large(folio, s))
-    return atomic_read(folio->page._pincount, s) > 0;
+bool folio_maybe_dma_pinned(folio* folio) {
+  if (policy().pin_subtract_mapcount == pin_subtract_t::no && folio_test_large(folio))
+    return atomic_read(folio->page._pincount) > 0;
   s32 count = 0;
   s32 mapped = 0;
   switch (policy().pin_subtract_mapcount) {
   case pin_subtract_t::no:
-    count = folio_ref_count(folio, s);
+    count = folio_ref_count(folio);
     break;
   case pin_subtract_t::count_then_map:
-    count = folio_ref_count(folio, s);
-    mapped = atomic_read(folio->page._mapcount, s) + 1;
+    count = folio_ref_count(folio);
+    mapped = atomic_read(folio->page._mapcount) + 1;
     break;
   case pin_subtract_t::map_then_count:
-    mapped = atomic_read(folio->page._mapcount, s) + 1;
-    count = folio_ref_count(folio, s);
+    mapped = atomic_read(folio->page._mapcount) + 1;
+    count = folio_ref_count(folio);
     break;
   }
   // unsigned: a count that overflowed into the sign is one with very many pins

@@ -1,11 +1,12 @@
 // Pins: references that say "a device uses this memory" (M34), and who asks about them.
 //
-// A pin of a small folio adds GUP_PIN_COUNTING_BIAS to its reference count; a large one counts pins exactly, in
-// _pincount, and one reference each. So "is it pinned?" never misses a pin, and only for small folios, with as many
-// plain references as the bias, says yes without one.
+// A pin of a small folio adds GUP_PIN_COUNTING_BIAS to its reference count; a large one counts pins exactly,
+// in _pincount, and one reference each. So "is it pinned?" never misses a pin, and only for small folios,
+// with as many plain references as the bias, says yes without one.
 //
-// Whether an answer still holds when it arrives is another matter, the one mail 5 is about. The protocol that makes
-// it hold is: pin, full barrier, look again at what allowed it | change that, full barrier, look for pins.
+// Whether an answer still holds when it arrives is another matter, the one mail 5 is about. The protocol that
+// makes it hold is: pin, full barrier, look again at what allowed it | change that, full barrier, look for
+// pins.
 #pragma once
 
 #include "mm/page_ref.h"
@@ -39,19 +40,21 @@ inline bool add_pin_refs(atomic_t& count, s32 n, site s) {
 inline s32 pin_refs(bool large, s32 n) { return large ? n : n * GUP_PIN_COUNTING_BIAS; }
 
 /// Adds the pins with void atomics and orders them by the fence that policy().pin_fence names.
-void add_pins_then_fence(folio* folio, bool large, s32 n, site s);
+void add_pins_then_fence(folio* folio, bool large, s32 n);
 
 } // namespace detail
 
-/// Adds `n` pins, conditionally, as lockless walkers must. What follows a success is ordered after it, as strongly
-/// as policy().pin_fence says. `large`: folio_test_large(), which who holds no reference yet asks again afterwards.
+/// Adds `n` pins, conditionally, as lockless walkers must. What follows a success is ordered after it, as
+/// strongly as policy().pin_fence says. `large`: folio_test_large(), which who holds no reference yet asks
+/// again afterwards.
 [[nodiscard]] inline bool folio_try_add_pins(folio* folio, s32 n, bool large, site s = RW_HERE) {
   if (policy().pin_fence != pin_fence_t::value_returning) {
-    detail::add_pins_then_fence(folio, large, n, s);
+    detail::add_pins_then_fence(folio, large, n);
     return true;
   }
-  // Pin, barrier, look again (at the entry, or at PG_writeback): pairs with the barrier between changing that and
-  // looking for pins, which is in folio_mkclean() and folio_begin_writeback(). The add is a full barrier itself.
+  // Pin, barrier, look again (at the entry, or at PG_writeback): pairs with the barrier between changing that
+  // and looking for pins, which is in folio_mkclean() and folio_begin_writeback(). The add is a full barrier
+  // itself.
   if (!detail::add_pin_refs(folio->page._refcount, detail::pin_refs(large, n), s)) return false;
   if (large) atomic_add_return(folio->page._pincount, n, order::full, s);
   return true;
@@ -72,12 +75,12 @@ inline void folio_put_pins(folio* folio, s32 n, site s = RW_HERE) {
   folio_put_pins(folio, n, folio_test_large(folio, s), s);
 }
 
-/// One attempt to pin by policy().pin_scheme, short of the folio lock: adds, and under the barrier scheme backs off
-/// from writeback.
+/// One attempt to pin by policy().pin_scheme, short of the folio lock: adds, and under the barrier scheme
+/// backs off from writeback.
 [[nodiscard]] inline pin_result try_get_page_pin(folio* folio, s32 n, bool large, site s = RW_HERE) {
   if (!folio_try_add_pins(folio, n, large, s)) return pin_result::refused;
-  // Either this sees the writeback that began, or that sees this pin: the pin above is ordered before this read,
-  // and pairs with test-and-set; barrier; folio_maybe_dma_pinned() in folio_begin_writeback() (S5.7).
+  // Either this sees the writeback that began, or that sees this pin: the pin above is ordered before this
+  // read, and pairs with test-and-set; barrier; folio_maybe_dma_pinned() in folio_begin_writeback() (S5.7).
   if (policy().pin_scheme == pin_scheme_t::barrier && folio_test_writeback(folio, s)) {
     folio_put_pins(folio, n, large, s);
     return pin_result::writeback;
@@ -89,14 +92,14 @@ inline void folio_put_pins(folio* folio, s32 n, site s = RW_HERE) {
   return try_get_page_pin(folio, n, folio_test_large(folio, s), s);
 }
 
-/// Pins by policy().pin_scheme and waits for what the scheme waits for; the caller keeps the folio alive. May sleep.
-/// `refused` or, if it met writeback once too often, `writeback`.
-[[nodiscard]] pin_result get_page_pin(folio* folio, site s = RW_HERE);
+/// Pins by policy().pin_scheme and waits for what the scheme waits for; the caller keeps the folio alive. May
+/// sleep. `refused` or, if it met writeback once too often, `writeback`.
+[[nodiscard]] pin_result get_page_pin(folio* folio);
 
 /// Waits for the writeback that a pin met.
-void pin_wait_for_writeback(folio* folio, site s = RW_HERE);
+void pin_wait_for_writeback(folio* folio);
 
 /// Whether the folio may be pinned. Misses no pin that is ordered before the call.
-[[nodiscard]] bool folio_maybe_dma_pinned(folio* folio, site s = RW_HERE);
+[[nodiscard]] bool folio_maybe_dma_pinned(folio* folio);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

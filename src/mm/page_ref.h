@@ -1,8 +1,8 @@
 // References to folios (M3).
 //
-// A count of 0 means free or frozen. A lockless walker takes a reference only conditionally, so it can neither
-// revive a freed folio nor get into a frozen one; whoever holds a reference, or a lock that keeps one alive, may
-// add without asking.
+// A count of 0 means free or frozen. A lockless walker takes a reference only conditionally, so it can
+// neither revive a freed folio nor get into a frozen one; whoever holds a reference, or a lock that keeps one
+// alive, may add without asking.
 #pragma once
 
 #include "machine/machine.h"
@@ -10,7 +10,9 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-inline s32 folio_ref_count(const folio* folio, site s = RW_HERE) { return atomic_read(folio->page._refcount, s); }
+inline s32 folio_ref_count(const folio* folio, site s = RW_HERE) {
+  return atomic_read(folio->page._refcount, s);
+}
 
 /// Caller already holds a reference.
 inline void folio_ref_add(folio* folio, s32 n, site s = RW_HERE) { atomic_add(folio->page._refcount, n, s); }
@@ -28,15 +30,17 @@ void free_unref_folio(folio* folio, site s = RW_HERE);
 inline void folio_put_refs(folio* folio, s32 n, site s = RW_HERE) {
   // full: all uses through the references dropped here come before the folio is freed, by whoever frees it
   const s32 held = atomic_fetch_add(folio->page._refcount, -n, order::full, s);
-  // unsigned: pins can take a count into the sign, where no more are granted, and are dropped from there (S5.5)
-  VM_BUG_ON(static_cast<u32>(held) < static_cast<u32>(n), "INV-REF", "a reference was dropped that nobody held", s);
+  // unsigned: pins can take a count into the sign, where no more are granted, and are dropped from there
+  // (S5.5)
+  VM_BUG_ON(static_cast<u32>(held) < static_cast<u32>(n), "INV-REF",
+            "a reference was dropped that nobody held", s);
   if (held == n) free_unref_folio(folio, s);
 }
 inline void folio_put(folio* folio, site s = RW_HERE) { folio_put_refs(folio, 1, s); }
 inline void put_page(page* page, site s = RW_HERE) { folio_put(page_folio(page, s), s); }
 
-/// Claims the folio for its owner, who holds all `expected` references: from now on conditional adds fail. False
-/// if somebody else holds one. Fully ordered if it succeeds.
+/// Claims the folio for its owner, who holds all `expected` references: from now on conditional adds fail.
+/// False if somebody else holds one. Fully ordered if it succeeds.
 [[nodiscard]] inline bool folio_ref_freeze(folio* folio, s32 expected, site s = RW_HERE) {
   return try_cmpxchg(folio->page._refcount, expected, 0, order::full, s);
 }

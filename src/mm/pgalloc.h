@@ -1,8 +1,8 @@
 // Walking down an address space's tables, their locks, and installing new ones (M1).
 //
-// Locks: the ptl of a PTE table guards its entries; the ptl of a PMD table is its pml; mm->page_table_lock guards
-// the levels above. A table is reached through the value of the entry above it, which is read once: the address of
-// what is read next depends on it, and that dependency is what publishing pairs with.
+// Locks: the ptl of a PTE table guards its entries; the ptl of a PMD table is its pml; mm->page_table_lock
+// guards the levels above. A table is reached through the value of the entry above it, which is read once:
+// the address of what is read next depends on it, and that dependency is what publishing pairs with.
 #pragma once
 
 #include "arch/pgtable.h"
@@ -54,9 +54,8 @@ inline spinlock_t& pmd_lockptr(pmdp_t pmdp) {
 
 /// A PTE table, locked. INV-TBL if it has been unhooked: an entry stored there would be lost.
 class SCOPED_CAPABILITY pte_table_guard {
-public:
-  explicit pte_table_guard(pmd_t pmd, site s = RW_HERE) ACQUIRE(lock_)
-      : lock_(pte_lockptr(pmd)), where_(s) {
+ public:
+  explicit pte_table_guard(pmd_t pmd, site s = RW_HERE) ACQUIRE(lock_) : lock_(pte_lockptr(pmd)), where_(s) {
     spin_lock(lock_, s);
     VM_BUG_ON(!PageTable(pmd_pgtable(pmd), s), "INV-TBL", "the page table is not reachable any more", s);
   }
@@ -64,7 +63,7 @@ public:
   pte_table_guard(const pte_table_guard&) = delete;
   pte_table_guard& operator=(const pte_table_guard&) = delete;
 
-private:
+ private:
   spinlock_t& lock_;
   site where_;
 };
@@ -72,15 +71,16 @@ private:
 // ---- installing tables -----------------------------------------------------------------------------------
 
 /// Puts a filled table behind the entry, if that is still none; else the table is left to the caller.
-[[nodiscard]] bool pmd_install(pmdp_t pmdp, page* table, site s = RW_HERE);
+[[nodiscard]] bool pmd_install(pmdp_t pmdp, page* table);
 
 /// Makes sure that a PTE table, or a huge page, is behind the entry. False when memory is short.
-[[nodiscard]] bool pte_alloc(mm_struct& mm, pmdp_t pmdp, site s = RW_HERE);
+[[nodiscard]] bool pte_alloc(mm_struct& mm, pmdp_t pmdp);
 
-/// The PMD entry for an address, with the tables above it made as needed; `found` is false when memory is short.
-pmd_lookup pmd_alloc(mm_struct& mm, vaddr_t addr, site s = RW_HERE);
+/// The PMD entry for an address, with the tables above it made as needed; `found` is false when memory is
+/// short.
+pmd_lookup pmd_alloc(mm_struct& mm, vaddr_t addr);
 
 /// The root table. False when memory is short.
-[[nodiscard]] bool pgd_alloc(mm_struct& mm, site s = RW_HERE);
+[[nodiscard]] bool pgd_alloc(mm_struct& mm);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

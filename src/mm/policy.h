@@ -1,9 +1,9 @@
 // Every choice of the manager that a mail or a historical fix argues about, one name each.
 //
-// The default is what is right. A scenario's variant is a set of departures from it; natively the defaults are
-// compile-time constants, so the branches on them fold away. References: Mn is a mechanism, Sn.n a scenario of
-// docs/, "mail n" a thread of the linux-mm lists. Choices of the machine (switch_mm_barrier, lazy_mask_clear)
-// stand in machine/policy.h.
+// The default is what is right. A scenario's variant is a set of departures from it; natively the defaults
+// are compile-time constants, so the branches on them fold away. References: Mn is a mechanism, Sn.n a
+// scenario of docs/, "mail n" a thread of the linux-mm lists. Choices of the machine (switch_mm_barrier,
+// lazy_mask_clear) stand in machine/policy.h.
 #pragma once
 
 #include "sync/run.h"
@@ -88,36 +88,36 @@ struct policy_t {
   gup_section_t gup_section = gup_section_t::irq_off; ///< M2 step 2, M44, S1.4
 
   // ---- tracking of lockless walks: mail 1, M7 ----
-  walk_tracking_t walk_tracking = walk_tracking_t::none;        ///< S1.9
-  bool walker_count_inc_barrier = true;                         ///< MB between count++ and the walk (S1.9)
-  bool walker_count_dec_barrier = true;                         ///< MB between the walk and count-- (S1.9)
-  whose_mm_t walker_count_mm = whose_mm_t::own;                 ///< S1.8, S1.9
-  serialize_mode_t serialize_mode = serialize_mode_t::none;     ///< M7, S1.5, S1.9
-  bool serialize_barrier = true;                                ///< MB before reading the mask or count (S1.5)
-  bool serialize_before_unhook = false;                         ///< the wrong order of S1.4
-  whose_mm_t serialize_mm = whose_mm_t::own;                    ///< whose mask and count (S1.8)
+  walk_tracking_t walk_tracking = walk_tracking_t::none;    ///< S1.9
+  bool walker_count_inc_barrier = true;                     ///< MB between count++ and the walk (S1.9)
+  bool walker_count_dec_barrier = true;                     ///< MB between the walk and count-- (S1.9)
+  whose_mm_t walker_count_mm = whose_mm_t::own;             ///< S1.8, S1.9
+  serialize_mode_t serialize_mode = serialize_mode_t::none; ///< M7, S1.5, S1.9
+  bool serialize_barrier = true;                            ///< MB before reading the mask or count (S1.5)
+  bool serialize_before_unhook = false;                     ///< the wrong order of S1.4
+  whose_mm_t serialize_mm = whose_mm_t::own;                ///< whose mask and count (S1.8)
 
   // ---- gather and table freeing: M5, M9 ----
   table_free_t table_free = table_free_t::arch_default; ///< M5, S1.4
   bool gather_flush_before_free = true;                 ///< unhook, invalidate, free: in that order (M9)
-  bool batch_page_available = true;                     ///< false: every batch page fails, M5 step 2's fallback
+  bool batch_page_available = true; ///< false: every batch page fails, M5 step 2's fallback
 
   // ---- pins: M34, M36, mail 5 ----
-  pin_scheme_t pin_scheme = pin_scheme_t::upstream;             ///< S5.1, S5.6, S5.7
-  pin_fence_t pin_fence = pin_fence_t::value_returning;         ///< S5.7
-  pin_threshold_t pin_threshold = pin_threshold_t::ge;          ///< S5.3
-  pin_subtract_t pin_subtract_mapcount = pin_subtract_t::no;    ///< S5.2
-  bool pin_conditional = true;        ///< refuse a count that is not positive or near overflow (S5.5)
-  u8 pin_counter_bits = 21;           ///< pins that fit a count beside its sign; 22 forgets the sign (S5.5)
-  pin_lock_mode_t pin_lock_mode = pin_lock_mode_t::trylock;     ///< S5.6
-  bool pin_recheck_pte = true;        ///< page_lock scheme: re-read the pte once the lock is held (S5.6 P2)
-  pin_backoff_t pin_backoff_wait = pin_backoff_t::irqs_on;      ///< S5.7
-  u8 pin_retries = 2;                 ///< bounded: a pin that keeps meeting writeback gives up with -EAGAIN
+  pin_scheme_t pin_scheme = pin_scheme_t::upstream;          ///< S5.1, S5.6, S5.7
+  pin_fence_t pin_fence = pin_fence_t::value_returning;      ///< S5.7
+  pin_threshold_t pin_threshold = pin_threshold_t::ge;       ///< S5.3
+  pin_subtract_t pin_subtract_mapcount = pin_subtract_t::no; ///< S5.2
+  bool pin_conditional = true; ///< refuse a count that is not positive or near overflow (S5.5)
+  u8 pin_counter_bits = 21;    ///< pins that fit a count beside its sign; 22 forgets the sign (S5.5)
+  pin_lock_mode_t pin_lock_mode = pin_lock_mode_t::trylock; ///< S5.6
+  bool pin_recheck_pte = true; ///< page_lock scheme: re-read the pte once the lock is held (S5.6 P2)
+  pin_backoff_t pin_backoff_wait = pin_backoff_t::irqs_on; ///< S5.7
+  u8 pin_retries = 2; ///< bounded: a pin that keeps meeting writeback gives up with -EAGAIN
 
   // ---- writeback: M17, mail 5 ----
-  wb_fence_t wb_barrier = wb_fence_t::mb;                       ///< S5.7
+  wb_fence_t wb_barrier = wb_fence_t::mb;                           ///< S5.7
   stable_wait_t stable_wait = stable_wait_t::stable_then_writeback; ///< S5.9
-  bool mapping_needs_stable = true;   ///< wait_for_stable_page() waits (S5.6 P1, S5.9)
+  bool mapping_needs_stable = true; ///< wait_for_stable_page() waits (S5.6 P1, S5.9)
 };
 
 inline constexpr policy_t default_policy{};

@@ -13,80 +13,81 @@ mm_struct* folio_anon_mm(const folio* folio) {
 }
 } // namespace
 
-void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr, site s) {
-  const bool large = folio_test_large(folio, s);
+void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr) {
+  const bool large = folio_test_large(folio);
   folio->page.mapping.set(reinterpret_cast<uintptr_t>(&mm));
   folio->page.index.set(addr);
   // plain stores: the entry that will publish the folio comes after a write barrier
-  WRITE_ONCE(folio->page.flags, ANON_FLAGS | (large ? BIT(PG_head) : 0), s);
-  atomic_set(large ? folio->page._entire_mapcount : folio->page._mapcount, 0, s);
+  WRITE_ONCE(folio->page.flags, ANON_FLAGS | (large ? BIT(PG_head) : 0));
+  atomic_set(large ? folio->page._entire_mapcount : folio->page._mapcount, 0);
 }
 
-void folio_add_rmap_pte(page* page, site s) { atomic_inc(page->_mapcount, s); }
+void folio_add_rmap_pte(page* page) { atomic_inc(page->_mapcount); }
 
-void folio_remove_rmap_pte(page* page, site s) {
-  const s32 left = atomic_dec_return(page->_mapcount, order::relaxed, s);
-  VM_BUG_ON(left < -1, "INV-REF", "a page was unmapped that was not mapped", s);
+void folio_remove_rmap_pte(page* page) {
+  const s32 left = atomic_dec_return(page->_mapcount, order::relaxed);
+  VM_BUG_ON(left < -1, "INV-REF", "a page was unmapped that was not mapped");
 }
 
-void folio_remove_rmap_pmd(folio* folio, site s) {
-  const s32 left = atomic_dec_return(folio->page._entire_mapcount, order::relaxed, s);
-  VM_BUG_ON(left < -1, "INV-REF", "a folio was unmapped that was not mapped", s);
+void folio_remove_rmap_pmd(folio* folio) {
+  const s32 left = atomic_dec_return(folio->page._entire_mapcount, order::relaxed);
+  VM_BUG_ON(left < -1, "INV-REF", "a folio was unmapped that was not mapped");
 }
 
-void folio_split_rmap(folio* folio, site s) {
+void folio_split_rmap(folio* folio) {
   const auto pages = static_cast<s32>(folio_nr_pages(folio));
   // one mapping held one reference; now each page's holds one
-  folio_ref_add(folio, pages - 1, s);
-  for (s32 i = 0; i < pages; ++i) folio_add_rmap_pte(folio_page(folio, static_cast<u64>(i)), s);
-  folio_remove_rmap_pmd(folio, s);
+  folio_ref_add(folio, pages - 1);
+  for (s32 i = 0; i < pages; ++i)
+    folio_add_rmap_pte(folio_page(folio, static_cast<u64>(i)));
+  folio_remove_rmap_pmd(folio);
 }
 
 namespace {
 
-bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, pmd_t pmd, const page* page, site s) {
-  pte_table_guard ptl(pmd, s);
+bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, pmd_t pmd, const page* page) {
+  pte_table_guard ptl(pmd);
   const ptep_t ptep = pte_offset(pmd, addr);
-  pte_t pte = ptep_get(ptep, s);
+  pte_t pte = ptep_get(ptep);
   if (!pte_present(pte) || pte_pfn(pte) != page_to_pfn(page)) return false;
   if (!pte_dirty(pte) && !pte_write(pte)) return false;
   // Exchange, flush, and only then the new entry: no store goes through a stale translation afterwards. The
-  // exchange and the flush are also the full barrier that the caller's check for pins needs: pairs with the pin
-  // that gup_fast_pte_range() takes before it reads the entry again.
-  pte = ptep_get_and_clear(addr, ptep, s);
-  flush_tlb_page(mm.context, addr, s);
-  set_pte_at(addr, ptep, pte_mkclean(pte_wrprotect(pte)), s);
+  // exchange and the flush are also the full barrier that the caller's check for pins needs: pairs with the
+  // pin that gup_fast_pte_range() takes before it reads the entry again.
+  pte = ptep_get_and_clear(addr, ptep);
+  flush_tlb_page(mm.context, addr);
+  set_pte_at(addr, ptep, pte_mkclean(pte_wrprotect(pte)));
   return true;
 }
 
-bool pmd_mkclean_one(mm_struct& mm, vaddr_t addr, pmdp_t pmdp, const folio* folio, site s) {
-  spin_guard pml(pmd_lockptr(pmdp), s);
-  pmd_t pmd = pmdp_get(pmdp, s);
+bool pmd_mkclean_one(mm_struct& mm, vaddr_t addr, pmdp_t pmdp, const folio* folio) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  pmd_t pmd = pmdp_get(pmdp);
   if (!pmd_trans_huge(pmd) || pmd_pfn(pmd) != folio_pfn(folio)) return false;
   if (!pmd_dirty(pmd) && !pmd_write(pmd)) return false;
   // as in pte_mkclean_one(); the entry stays recognisable as a huge page meanwhile (H14)
-  pmd = pmdp_invalidate_raw(addr, pmdp, s);
-  flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), pmd_shift(), false, s);
-  set_pmd_at(addr, pmdp, pmd_mkclean(pmd_wrprotect(pmd)), s);
+  pmd = pmdp_invalidate_raw(addr, pmdp);
+  flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), pmd_shift(), false);
+  set_pmd_at(addr, pmdp, pmd_mkclean(pmd_wrprotect(pmd)));
   return true;
 }
 
 } // namespace
 
-bool folio_mkclean(folio* folio, site s) {
-  VM_BUG_ON(!folio_test_locked(folio, s), "INV-REF", "folio_mkclean() without the folio lock", s);
+bool folio_mkclean(folio* folio) {
+  VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "folio_mkclean() without the folio lock");
   mm_struct* mm = folio_anon_mm(folio);
   if (mm == nullptr) return false; // never mapped
   const vaddr_t start = folio->page.index.get();
-  const u64 pages = folio_test_large(folio, s) ? folio_nr_pages(folio) : 1;
+  const u64 pages = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
   bool cleaned = false;
   for (u64 i = 0; i < pages; ++i) {
     const vaddr_t addr = start + i * PAGE_SIZE;
-    const pmd_lookup at = find_pmd(*mm, addr, s);
+    const pmd_lookup at = find_pmd(*mm, addr);
     if (!at.found) continue;
-    const pmd_t pmd = pmdp_get_lockless(at.pmdp, s);
-    if (pmd_trans_huge(pmd)) return pmd_mkclean_one(*mm, start, at.pmdp, folio, s);
-    if (pmd_is_table(pmd)) cleaned |= pte_mkclean_one(*mm, addr, pmd, folio_page(folio, i), s);
+    const pmd_t pmd = pmdp_get_lockless(at.pmdp);
+    if (pmd_trans_huge(pmd)) return pmd_mkclean_one(*mm, start, at.pmdp, folio);
+    if (pmd_is_table(pmd)) cleaned |= pte_mkclean_one(*mm, addr, pmd, folio_page(folio, i));
   }
   return cleaned;
 }

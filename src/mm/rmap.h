@@ -1,8 +1,8 @@
 // Which entries map a folio.
 //
-// A folio of anonymous memory is mapped at one place: mapping is its mm and index the address of its first page. The
-// counts say by how many entries: _mapcount of each page for PTEs, _entire_mapcount of the head for a huge PMD, both
-// minus 1. They change under the lock of the table that holds the entry.
+// A folio of anonymous memory is mapped at one place: mapping is its mm and index the address of its first
+// page. The counts say by how many entries: _mapcount of each page for PTEs, _entire_mapcount of the head for
+// a huge PMD, both minus 1. They change under the lock of the table that holds the entry.
 #pragma once
 
 #include "mm/mm_types.h"
@@ -10,22 +10,24 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// A folio that nobody else can reach yet is about to be mapped at `addr`: by a PTE, or if large by a huge PMD.
-void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr, site s = RW_HERE);
+/// A folio that nobody else can reach yet is about to be mapped at `addr`: by a PTE, or if large by a huge
+/// PMD.
+void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr);
 
 /// A PTE that maps this page, which has a reference for it, is about to be put in. Caller holds the ptl.
-void folio_add_rmap_pte(page* page, site s = RW_HERE);
+void folio_add_rmap_pte(page* page);
 /// A PTE that maps this page has been taken out. Caller holds the ptl.
-void folio_remove_rmap_pte(page* page, site s = RW_HERE);
+void folio_remove_rmap_pte(page* page);
 /// A huge PMD that maps this folio has been taken out. Caller holds the pml.
-void folio_remove_rmap_pmd(folio* folio, site s = RW_HERE);
+void folio_remove_rmap_pmd(folio* folio);
 /// A huge PMD is about to be replaced by PTEs that map the same pages. Caller holds the pml.
-void folio_split_rmap(folio* folio, site s = RW_HERE);
+void folio_split_rmap(folio* folio);
 
 /// Makes every entry that maps the folio read-only and clean, flushing what held more, so that the next store
-/// faults. Returns whether one was dirty or writable. Caller holds the folio lock and keeps the mm alive (M16).
+/// faults. Returns whether one was dirty or writable. Caller holds the folio lock and keeps the mm alive
+/// (M16).
 ///
 /// Full barrier between the change of an entry and the return: the caller looks for pins next.
-bool folio_mkclean(folio* folio, site s = RW_HERE);
+bool folio_mkclean(folio* folio);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

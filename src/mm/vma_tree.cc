@@ -1,5 +1,6 @@
-// Ordering: a look-up follows root -> leaf -> area by acquire loads; each is published by a release store after
-// what it points to was filled in. Everything else is relaxed: a torn view is a wrong answer, never a wild read.
+// Ordering: a look-up follows root -> leaf -> area by acquire loads; each is published by a release store
+// after what it points to was filled in. Everything else is relaxed: a torn view is a wrong answer, never a
+// wild read.
 #include "mm/vma_tree.h"
 
 #include <new>
@@ -34,7 +35,8 @@ vma_tree::root::~root() { delete[] leaves; }
 
 vma_tree::~vma_tree() {
   root* r = root_.load(relaxed);
-  for (unsigned i = 0; r != nullptr && i < r->count.load(relaxed); ++i) delete r->leaves[i].child.load(relaxed);
+  for (unsigned i = 0; r != nullptr && i < r->count.load(relaxed); ++i)
+    delete r->leaves[i].child.load(relaxed);
   while (r != nullptr) {
     root* outgrown = r->outgrown;
     delete r;
@@ -122,7 +124,8 @@ bool vma_tree::grow_root() {
 }
 
 /// Makes room at index `i` of `n` entries by shifting the tail up.
-template <class Entry, class Field> static void shift_up(Entry* entries, unsigned n, unsigned i, Field Entry::*field) {
+template <class Entry, class Field>
+static void shift_up(Entry* entries, unsigned n, unsigned i, Field Entry::*field) {
   for (unsigned j = n; j > i; --j) {
     entries[j].start.store(entries[j - 1].start.load(relaxed), relaxed);
     (entries[j].*field).store((entries[j - 1].*field).load(relaxed), std::memory_order_release);

@@ -1,11 +1,12 @@
 // The areas of a region in order of address: a two-level B+tree whose look-ups take no lock.
 //
-// A look-up is two binary searches, one in the root's array of leaf boundaries and one in a leaf. Changes shift
-// entries within one leaf, under the region's mmap_lock for writing.
+// A look-up is two binary searches, one in the root's array of leaf boundaries and one in a leaf. Changes
+// shift entries within one leaf, under the region's mmap_lock for writing.
 //
-// Invariant: whatever a look-up that races with a change reads, it stays inside memory that lives as long as the
-// tree and returns some area that was in the tree, or none. Which one is for the caller to check (vma_start_read()),
-// so that no sequence count is needed. Leaves and outgrown roots go back when the tree does.
+// Invariant: whatever a look-up that races with a change reads, it stays inside memory that lives as long as
+// the tree and returns some area that was in the tree, or none. Which one is for the caller to check
+// (vma_start_read()), so that no sequence count is needed. Leaves and outgrown roots go back when the tree
+// does.
 #pragma once
 
 #include <atomic>
@@ -18,13 +19,14 @@ namespace racewalk::inline RACEWALK_BACKEND {
 struct vm_area_struct;
 
 class vma_tree {
-public:
+ public:
   vma_tree() = default;
   ~vma_tree();
   vma_tree(const vma_tree&) = delete;
   vma_tree& operator=(const vma_tree&) = delete;
 
-  /// The first area that ends after `addr`; it may begin after it. Null if there is none. Caller holds mmap_lock.
+  /// The first area that ends after `addr`; it may begin after it. Null if there is none. Caller holds
+  /// mmap_lock.
   vm_area_struct* find_vma(vaddr_t addr) const;
   /// The last area that begins at or before `addr`. Null if there is none. May race with changes: see above.
   vm_area_struct* lookup(vaddr_t addr) const;
@@ -37,13 +39,13 @@ public:
   void insert(vm_area_struct& vma);
   /// Removes the area. Caller holds mmap_lock for writing.
   void erase(vm_area_struct& vma);
-  /// The area, which is in the tree, now begins at `start`, with its order unchanged. Caller holds mmap_lock for
-  /// writing and updates vm_start itself.
+  /// The area, which is in the tree, now begins at `start`, with its order unchanged. Caller holds mmap_lock
+  /// for writing and updates vm_start itself.
   void move_start(vm_area_struct& vma, vaddr_t start);
 
   std::size_t size() const { return size_; }
 
-private:
+ private:
   static constexpr unsigned LEAF_AREAS = 32;
 
   struct entry {
@@ -74,7 +76,9 @@ private:
 
   /// Where the last area that begins at or before `addr` is; false if there is none. Caller holds mmap_lock.
   bool find(vaddr_t addr, position& at) const;
-  leaf& leaf_at(unsigned i) const { return *root_.load(std::memory_order_relaxed)->leaves[i].child.load(std::memory_order_relaxed); }
+  leaf& leaf_at(unsigned i) const {
+    return *root_.load(std::memory_order_relaxed)->leaves[i].child.load(std::memory_order_relaxed);
+  }
   bool grow_root();
   void split_leaf(unsigned i);
   void drop_leaf(unsigned i);

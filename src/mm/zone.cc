@@ -31,14 +31,15 @@ bool fault_attr::decide() {
 }
 
 zone::zone(std::byte* frames, pfn_t first, u64 count, unsigned explored_slots)
-    : frames_(frames), first_(first), count_(count - u64{explored_slots} * hpage_pmd_nr()), explored_slots_(explored_slots),
-      blocks_(new block[count_]) {
+    : frames_(frames), first_(first), count_(count - u64{explored_slots} * hpage_pmd_nr()),
+      explored_slots_(explored_slots), blocks_(new block[count_]) {
   free_list_.fill(NIL);
   spin_guard guard(lock_);
   // the largest aligned blocks that fit; frame numbers are relative to the zone, alignment is not
   for (u64 i = 0; i < count_;) {
     unsigned order = MAX_ORDER;
-    while (((first + i) & ((u64{1} << order) - 1)) != 0 || i + (u64{1} << order) > count_) --order;
+    while (((first + i) & ((u64{1} << order) - 1)) != 0 || i + (u64{1} << order) > count_)
+      --order;
     link(static_cast<u32>(i), order);
     i += u64{1} << order;
   }
@@ -61,7 +62,8 @@ void zone::unlink(u32 frame) {
 
 u32 zone::take(unsigned order) {
   unsigned o = order;
-  while (o <= MAX_ORDER && free_list_[o] == NIL) ++o;
+  while (o <= MAX_ORDER && free_list_[o] == NIL)
+    ++o;
   if (o > MAX_ORDER) return NIL;
   const u32 frame = free_list_[o];
   unlink(frame);
@@ -96,7 +98,8 @@ void zone::refill(per_thread_pages& pcp) {
     }
   }
   // nobody has used them for a while, and almost everybody wants zeros
-  for (unsigned i = 0; i < pcp.count; ++i) clear_cold(frames_ + ((first_ + pcp.frame[i]) << PAGE_SHIFT), PAGE_SIZE);
+  for (unsigned i = 0; i < pcp.count; ++i)
+    clear_cold(frames_ + ((first_ + pcp.frame[i]) << PAGE_SHIFT), PAGE_SIZE);
   clear_cold_done();
   pcp.zeroed = pcp.count;
   // lowest on top: neighbours in time become neighbours in memory
@@ -106,7 +109,8 @@ void zone::refill(per_thread_pages& pcp) {
 void zone::spill(per_thread_pages& pcp, unsigned frames) {
   spin_guard guard(lock_);
   // the coldest ones, from the bottom
-  for (unsigned i = 0; i < frames; ++i) give(pcp.frame[i], 0);
+  for (unsigned i = 0; i < frames; ++i)
+    give(pcp.frame[i], 0);
   std::copy(pcp.frame.begin() + frames, pcp.frame.begin() + pcp.count, pcp.frame.begin());
   pcp.count -= frames;
   pcp.zeroed -= std::min(pcp.zeroed, frames);
@@ -158,7 +162,8 @@ void zone::spill_zeroed(per_thread_pages& pcp, unsigned frames) {
       zeroed_[zeroed_count_++] = pcp.zeroed_frame[--pcp.kept_zeroed];
   }
   spin_guard guard(lock_);
-  for (; frames > 0; --frames) give(pcp.zeroed_frame[--pcp.kept_zeroed], 0);
+  for (; frames > 0; --frames)
+    give(pcp.zeroed_frame[--pcp.kept_zeroed], 0);
 }
 
 pfn_t zone::take_zeroed() {
@@ -196,7 +201,8 @@ void zone::drain_all_pages() {
   }
   spin_guard zeroed_guard(zeroed_lock_);
   spin_guard guard(lock_);
-  while (zeroed_count_ > 0) give(zeroed_[--zeroed_count_], 0);
+  while (zeroed_count_ > 0)
+    give(zeroed_[--zeroed_count_], 0);
 }
 
 u64 zone::nr_free() const {

@@ -2,8 +2,8 @@
 //
 // It deals in frame numbers and knows nothing of struct page; page_alloc.h puts pages on top.
 //
-// Invariant: a free block of order n begins at a multiple of 2^n frames, is not in any thread's list, and its buddy
-// is not a free block of the same order (they would have been merged).
+// Invariant: a free block of order n begins at a multiple of 2^n frames, is not in any thread's list, and its
+// buddy is not a free block of the same order (they would have been merged).
 #pragma once
 
 #include <array>
@@ -25,7 +25,7 @@ struct fault_attr {
   void fail_nth(u64 n);
   void fail_with_probability(u32 millionths);
 
-private:
+ private:
   bool decide();
 };
 
@@ -33,8 +33,8 @@ struct zone {
   static constexpr unsigned MAX_ORDER = 10; ///< the largest block is 2^MAX_ORDER frames
   static constexpr pfn_t NO_FRAME = ~pfn_t{0};
 
-  /// `frames` is where frame 0 is. All frames from `first` to `first + count` (exclusive) are free, but for `explored_slots` blocks at the end,
-  /// which explored allocations are served from.
+  /// `frames` is where frame 0 is. All frames from `first` to `first + count` (exclusive) are free, but for
+  /// `explored_slots` blocks at the end, which explored allocations are served from.
   zone(std::byte* frames, pfn_t first, u64 count, unsigned explored_slots = 0);
 
   struct block_found {
@@ -44,16 +44,18 @@ struct zone {
   block_found rmqueue(unsigned order);
   void free_block(pfn_t pfn, unsigned order);
 
-  // Frames whose words are all zero, which is what a page table is when it is freed and when it is allocated (Linux's
-  // quicklists).
+  // Frames whose words are all zero, which is what a page table is when it is freed and when it is allocated
+  // (Linux's quicklists).
   /// NO_FRAME if there is none.
   pfn_t take_zeroed();
   void give_zeroed(pfn_t pfn);
 
-  /// The block of an explored allocation: slots are large enough for a huge page and never used twice in a run.
+  /// The block of an explored allocation: slots are large enough for a huge page and never used twice in a
+  /// run.
   pfn_t explored_block(unsigned slot) const;
 
-  /// Gives what the threads' lists and the list of zeroed frames hold back to the buddy lists, where it merges.
+  /// Gives what the threads' lists and the list of zeroed frames hold back to the buddy lists, where it
+  /// merges.
   void drain_all_pages();
   /// Frames that nobody holds.
   u64 nr_free() const;
@@ -64,24 +66,27 @@ struct zone {
   /// Which allocations fail, for tests (Linux's fail_page_alloc).
   fault_attr fail_page_alloc;
 
-private:
+ private:
   static constexpr u32 NIL = ~u32{0};
   static constexpr u8 NOT_FREE = 0xff;
-  /// Frames in one thread's list, and how many move between it and the buddy lists at once: large enough that the
-  /// zone's lock is rare, small enough that a list stays in its CPU's cache.
+  /// Frames in one thread's list, and how many move between it and the buddy lists at once: large enough that
+  /// the zone's lock is rare, small enough that a list stays in its CPU's cache.
   static constexpr unsigned PCP_HIGH = 256;
   static constexpr unsigned PCP_BATCH = 64;
-  /// Zeroed frames in one thread's list, how many move between it and the common one at once, and in the common one.
+  /// Zeroed frames in one thread's list, how many move between it and the common one at once, and in the
+  /// common one.
   static constexpr unsigned ZEROED_HIGH = 32;
   static constexpr unsigned ZEROED_BATCH = 16;
   static constexpr unsigned MAX_ZEROED = 1 << 14;
 
-  /// A thread's free frames of order 0, last in, first out: the frame freed last is the one still in the cache. (A
-  /// CPU is a thread; those that are none, such as the one that runs RCU callbacks, have a list all the same.)
+  /// A thread's free frames of order 0, last in, first out: the frame freed last is the one still in the
+  /// cache. (A CPU is a thread; those that are none, such as the one that runs RCU callbacks, have a list all
+  /// the same.)
   struct alignas(64) per_thread_pages {
     spinlock_t lock; ///< taken by its thread, by others that share the slot, and to drain
     unsigned count GUARDED_BY(lock) = 0;
-    unsigned zeroed GUARDED_BY(lock) = 0; ///< so many at the bottom came from the buddy lists, and were zeroed
+    unsigned
+        zeroed GUARDED_BY(lock) = 0; ///< so many at the bottom came from the buddy lists, and were zeroed
     unsigned kept_zeroed GUARDED_BY(lock) = 0;
     std::array<u32, ZEROED_HIGH> zeroed_frame GUARDED_BY(lock); ///< the frames of give_zeroed()
     std::array<u32, PCP_HIGH> frame GUARDED_BY(lock);

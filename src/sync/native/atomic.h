@@ -48,8 +48,8 @@ template <class T> class plain {
  public:
   constexpr plain() : v_{} {}
   constexpr explicit plain(T v) : v_(v) {}
-  T get() const { return v_; }
-  void set(T v) { v_ = v; }
+  T get(site = {}) const { return v_; }
+  void set(T v, site = {}) { v_ = v; }
 
  private:
   T v_;
