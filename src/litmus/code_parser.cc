@@ -143,14 +143,16 @@ statement code_parser::assignment_or_call() {
   return {.kind = statement_kind::call, .line = line, .value = std::move(e)};
 }
 
+/// Operators of the same precedence associate to the left, so a long chain of them is a deep expression.
 expression code_parser::binary(unsigned min_precedence) {
   const nesting level(depth_, tokens_.line());
   expression left = unary();
-  for (;;) {
+  for (unsigned length = 0;; length++) {
     const unsigned line = tokens_.line();
     if (tokens_.at("?")) throw unsupported(line, "'?:'");
     const auto op = find_operator(tokens_.peek().text);
     if (!op || op->precedence <= min_precedence) return left;
+    if (length == nesting::limit) throw unsupported(line, "an expression of so many operators");
     tokens_.next();
     if (tokens_.at("=")) throw unsupported(line, "compound assignment '" + std::string(op->text) + "='");
     left = combine(line, op->op, std::move(left), binary(op->precedence));

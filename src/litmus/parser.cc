@@ -1,6 +1,7 @@
 #include "litmus/parser.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "litmus/code_parser.h"
 #include "litmus/token_stream.h"
@@ -74,12 +75,9 @@ class test_parser {
   std::vector<token> after_header() { return tokenize(text_.substr(header_.end), header_.line); }
 
   std::size_t location(const std::string& name) {
-    const auto known = std::ranges::find(test_.locations, name);
-    if (known == test_.locations.end()) {
-      test_.locations.push_back(name);
-      return test_.locations.size() - 1;
-    }
-    return static_cast<std::size_t>(known - test_.locations.begin());
+    const auto [known, is_new] = index_.try_emplace(name, test_.locations.size());
+    if (is_new) test_.locations.push_back(name);
+    return known->second;
   }
 
   void initial_state() {
@@ -208,6 +206,7 @@ class test_parser {
   }
 
   proposition implication() {
+    const nesting level(depth_, tokens_.line());
     proposition left = negation();
     if (!tokens_.accept("=>")) return left;
     proposition p{.kind = proposition_kind::implies};
@@ -277,6 +276,7 @@ class test_parser {
   header header_;
   token_stream tokens_;
   litmus_test test_;
+  std::unordered_map<std::string, std::size_t> index_; ///< of test_.locations
   unsigned depth_ = 0;
 };
 

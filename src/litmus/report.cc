@@ -51,10 +51,7 @@ std::string state_line(const litmus_test& test, const judgement& j, const std::v
 }
 
 std::string condition(const litmus_test& test) {
-  const bool compound = !test.condition.operands.empty() && test.condition.kind != proposition_kind::negation;
-  const std::string text = to_string(test, test.condition);
-  return fmt::format("{} {}", keyword(test.asks),
-                     compound || test.condition.kind != proposition_kind::constant ? "(" + text + ")" : text);
+  return fmt::format("{} ({})", keyword(test.asks), to_string(test, test.condition));
 }
 
 } // namespace

@@ -79,6 +79,8 @@ class token_stream {
 /// Code and conditions nest by recursion; this keeps a hostile file from exhausting the stack.
 class nesting {
  public:
+  static constexpr unsigned limit = 200;
+
   nesting(unsigned& depth, unsigned line) : depth_(depth) {
     if (++depth_ > limit) throw unsupported(line, "nesting deeper than " + std::to_string(limit) + " levels");
   }
@@ -87,7 +89,6 @@ class nesting {
   nesting& operator=(const nesting&) = delete;
 
  private:
-  static constexpr unsigned limit = 200;
   unsigned& depth_;
 };
 

@@ -10,7 +10,8 @@
 namespace racewalk::litmus {
 namespace {
 
-constexpr std::size_t max_paths = 1 << 16;
+constexpr std::size_t max_paths = 1 << 13;
+constexpr std::size_t max_steps = 1 << 12; ///< of a path, fences included
 constexpr std::size_t max_cost = 1 << 12;
 
 /// The decisions of one path, replayed from the start for the next: depth first, in order.
@@ -93,6 +94,12 @@ class address_taken {
   const litmus_test& test_;
   std::set<std::size_t> found_;
 };
+
+/// C does not say what these give for every right operand.
+bool may_have_no_value(operation op) {
+  return op == operation::div || op == operation::mod || op == operation::shift_left ||
+         op == operation::shift_right;
+}
 
 /// A value and the reads it was computed from.
 struct operand {
@@ -210,6 +217,11 @@ class path_builder {
     const operand right = evaluate(e.operands[1]);
     if (short_circuits && path_.events.size() != before)
       throw unsupported(e.line, "a memory access that '&&' or '||' may skip");
+    if (may_have_no_value(e.op)) {
+      const auto by = path_.pool.evaluate(right.value, {});
+      if (!by || !apply(e.op, 1, *by))
+        throw unsupported(e.line, "division or shift by what may be no good number");
+    }
     const operand result{path_.pool.binary(e.op, left.value, right.value), left.from | right.from};
     if (path_.pool.cost(result.value) > max_cost) throw unsupported(e.line, "so large a computation");
     return result;
@@ -264,6 +276,7 @@ class path_builder {
   // ---- events ----
 
   std::size_t add(event e) {
+    if (path_.events.size() == max_steps) throw unsupported(process_.line, "a process with so many steps");
     e.control |= control_;
     path_.events.push_back(e);
     return path_.events.size() - 1;
