@@ -190,7 +190,7 @@ namespace {
 template <class Clear>
 void unhook_table(mmu_gather& tlb, page* table, unsigned level, vaddr_t addr, Clear clear_entry) {
   if (policy().serialize_before_unhook) serialize_against_pte_lookup(tlb.mm);
-  clear_entry();
+  clear_entry(RW_HERE);
   WRITE_ONCE(table->flags, 0); // not a table any more: pte_table_guard looks for it
   if (!policy().serialize_before_unhook) serialize_against_pte_lookup(tlb.mm);
   const u64 size = geometry().size(level);
@@ -212,7 +212,7 @@ void free_pmd_range(mmu_gather& tlb, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr
     const pmdp_t pmdp = pmd_offset(pudp, pud, addr);
     const pmd_t pmd = pmdp_get(pmdp);
     if (pmd_is_table(pmd) && entry_unneeded(range, PMD_LEVEL, addr))
-      unhook_table(tlb, pmd_pgtable(pmd), PMD_LEVEL, addr, [&] { pmd_clear(pmdp); });
+      unhook_table(tlb, pmd_pgtable(pmd), PMD_LEVEL, addr, [&](site s) { pmd_clear(pmdp, s); });
   }
 }
 
@@ -225,7 +225,7 @@ void free_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr
     if (!pud_present(pud)) continue;
     free_pmd_range(tlb, pudp, pud, addr, next, range);
     if (!pud_folded() && entry_unneeded(range, PUD_LEVEL, addr))
-      unhook_table(tlb, pfn_to_page(pud_table_pfn(pud)), PUD_LEVEL, addr, [&] { pud_clear(pudp); });
+      unhook_table(tlb, pfn_to_page(pud_table_pfn(pud)), PUD_LEVEL, addr, [&](site s) { pud_clear(pudp, s); });
   }
 }
 
@@ -239,7 +239,7 @@ void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
     if (!pgd_present(pgd)) continue;
     free_pud_range(tlb, pgdp, pgd, addr, next, range);
     if (!pgd_folded() && entry_unneeded(range, PGD_LEVEL, addr))
-      unhook_table(tlb, pfn_to_page(pgd_table_pfn(pgd)), PGD_LEVEL, addr, [&] { pgd_clear(pgdp); });
+      unhook_table(tlb, pfn_to_page(pgd_table_pfn(pgd)), PGD_LEVEL, addr, [&](site s) { pgd_clear(pgdp, s); });
   }
 }
 
