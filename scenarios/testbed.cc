@@ -11,7 +11,7 @@ namespace {
 constexpr u64 MEMORY = u64{2} << 20;
 
 void require(bool done, const char* what) {
-  if (!done) throw setup_violation{"SCENARIO", what};
+  if (!done) throw setup_violation("SCENARIO", what);
 }
 
 /// Flags as letters' names: `locked|writeback`.

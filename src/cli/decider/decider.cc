@@ -1,6 +1,7 @@
 // The command's view of the explorer (cli/engine.h), over the scenarios.
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <sstream>
 
 #include "cli/engine.h"
@@ -179,7 +180,14 @@ report::result check(const check_request& request, const progress_fn& report_pro
     options.report = [&](const explore::progress& p) { report_progress({p.executions, p.blocked, p.depth}); };
   const auto model = options.model;
   const auto begin = std::chrono::steady_clock::now();
-  const decision d = decide(s, v, arch, std::move(options));
+  decision d;
+  try {
+    d = decide(s, v, arch, std::move(options));
+  } catch (const std::bad_alloc&) {
+    d.outcome.reason = "the explorer ran out of memory";
+  } catch (const std::runtime_error& e) { // the scenario could not be set up
+    d.outcome.reason = e.what();
+  }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   return result_of(s, v, arch, model, d, elapsed.count());
 }

@@ -101,7 +101,7 @@ bool apply(const rmw_op& op, u8 size, u64 old, u64* result) {
 
 void violation(const char* invariant, const char* text, site s) {
   if (current_engine) current_engine->violation(invariant, text, s);
-  throw setup_violation{invariant, text};
+  throw setup_violation(invariant, text);
 }
 
 std::optional<unsigned> explored_allocation() {

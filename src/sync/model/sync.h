@@ -8,6 +8,8 @@
 #pragma once
 
 #include <optional>
+#include <stdexcept>
+#include <string>
 
 #include "sync/annotations.h"
 #include "sync/model/atomic.h"
@@ -17,9 +19,9 @@ namespace racewalk::inline model {
 // ---- reports ---------------------------------------------------------------------------------------------
 
 /// Thrown by violation() during set-up, where there is no run to end.
-struct setup_violation {
-  const char* invariant;
-  const char* text;
+struct setup_violation : std::runtime_error {
+  setup_violation(const char* invariant, const char* text)
+      : std::runtime_error(std::string("set-up: ") + invariant + ": " + text) {}
 };
 /// Ends the run: `invariant` does not hold.
 [[noreturn]] void violation(const char* invariant, const char* text, site s = RW_HERE);
