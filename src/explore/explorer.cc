@@ -14,13 +14,13 @@ explorer::explorer(const program& p, search_options options)
 explorer::~explorer() = default;
 
 outcome explorer::run() {
-  engine* const before = current_engine;
-  current_engine = this;
-  do {
-    restart_search();
-    search();
-  } while (restart_wanted_);
-  current_engine = before;
+  {
+    engine_scope running(this);
+    do {
+      restart_search();
+      search();
+    } while (restart_wanted_);
+  }
   if (!result_.failures.empty())
     result_.verdict = verdict::violation;
   else

@@ -51,7 +51,7 @@ outcome explorer::replay(const std::vector<choice>& schedule) {
   const u64 bound = std::exchange(options_.max_executions, LEARNING_EXECUTIONS);
   run();
   options_.max_executions = bound;
-  engine* const before = std::exchange(current_engine, this);
+  engine_scope running(this);
   replaying_ = true;
   do {
     restart_search();
@@ -64,7 +64,6 @@ outcome explorer::replay(const std::vector<choice>& schedule) {
     if (result_.reason.empty() && !execution_over_ && !restart_wanted_) run_forward();
   } while (restart_wanted_);
   replaying_ = false;
-  current_engine = before;
   if (!result_.failures.empty() &&
       !consistent(options_.model, result_.failures.front().execution, options_.hardware)) {
     result_.failures.clear();

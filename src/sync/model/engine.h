@@ -157,6 +157,18 @@ class engine {
 /// The engine of this OS thread while fibres run; null during set-up.
 extern thread_local engine* current_engine;
 
+/// Makes an engine that of this OS thread while it lives.
+class engine_scope {
+public:
+  explicit engine_scope(engine* e) : previous_(current_engine) { current_engine = e; }
+  ~engine_scope() { current_engine = previous_; }
+  engine_scope(const engine_scope&) = delete;
+  engine_scope& operator=(const engine_scope&) = delete;
+
+private:
+  engine* previous_;
+};
+
 /// The settings of the run (architecture, policy, geometry ...), by type; null: the default.
 template <class T> inline thread_local const T* current_setting = nullptr;
 
