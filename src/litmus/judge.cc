@@ -19,8 +19,7 @@ class collector final : public execution_visitor {
       const bool a_is_location = a.process < 0, b_is_location = b.process < 0;
       return a_is_location != b_is_location ? b_is_location : a < b;
     });
-    const auto repeated = std::ranges::unique(result_.shown);
-    result_.shown.erase(repeated.begin(), repeated.end());
+    result_.shown.erase(std::unique(result_.shown.begin(), result_.shown.end()), result_.shown.end());
   }
 
   bool wanted(const final_values& value_of) override {

@@ -79,7 +79,8 @@ template <std::size_t Words> class search {
       if (model_.code().reads.contains(e)) reads_.push_back(e);
       if (model_.code().writes.contains(e)) writes_[location(e)].insert(e);
     }
-    std::ranges::stable_partition(reads_, [&](std::size_t r) { return at(r).rmw_write.has_value(); });
+    std::stable_partition(reads_.begin(), reads_.end(),
+                          [&](std::size_t r) { return at(r).rmw_write.has_value(); });
   }
 
   void run() {

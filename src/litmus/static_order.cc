@@ -21,7 +21,6 @@ static_order<Words>::static_order(const candidate& c)
 }
 
 template <std::size_t Words> void static_order<Words>::fill_sets(const candidate& c) {
-  set rmw;
   for (std::size_t e = 0; e < events; e++) {
     const candidate_event& ce = c.events()[e];
     const event& what = ce.what;

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace racewalk::litmus {
@@ -79,7 +80,8 @@ struct process {
 struct final_item {
   int process = -1;
   std::string name;
-  auto operator<=>(const final_item&) const = default;
+  bool operator==(const final_item&) const = default;
+  bool operator<(const final_item& o) const { return std::tie(process, name) < std::tie(o.process, o.name); }
 };
 
 enum class proposition_kind : std::uint8_t {

@@ -1,5 +1,6 @@
 // The model, rule by rule: small tests whose answers follow from the kernel's documentation of the model.
 #include <algorithm>
+#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -198,22 +199,22 @@ TEST(locks, exclude) {
 // ----
 
 std::string ring(const std::string& steps, bool srcu) {
-  const std::size_t n = steps.size();
-  std::string text = "C ring\n{}\n", condition;
-  for (std::size_t i = 0; i < n; i++) {
-    const std::string next = std::to_string((i + 1) % n), self = std::to_string(i);
-    const std::string read = "\tr1 = READ_ONCE(*x" + self + ");\n",
-                      write = "\tWRITE_ONCE(*x" + next + ", 1);\n";
-    text += "P" + self + "(int *x" + self + ", int *x" + next + ", struct srcu_struct *s)\n{\n";
-    if (steps[i] == 'G')
-      text += read + (srcu ? "\tsynchronize_srcu(s);\n" : "\tsynchronize_rcu();\n") + write;
-    else
-      text += (srcu ? "\tr2 = srcu_read_lock(s);\n" : "\trcu_read_lock();\n") + read + write +
-              (srcu ? "\tsrcu_read_unlock(s, r2);\n" : "\trcu_read_unlock();\n");
-    text += "}\n";
-    condition += (i ? " /\\ " : "") + self + ":r1=1";
+  std::ostringstream text, condition;
+  text << "C ring\n{}\n";
+  for (std::size_t self = 0; self < steps.size(); self++) {
+    const std::size_t next = (self + 1) % steps.size();
+    const bool section = steps[self] == 'R';
+    text << "P" << self << "(int *x" << self << ", int *x" << next << ", struct srcu_struct *s)\n{\n";
+    if (section) text << (srcu ? "\tr2 = srcu_read_lock(s);\n" : "\trcu_read_lock();\n");
+    text << "\tr1 = READ_ONCE(*x" << self << ");\n";
+    if (!section) text << (srcu ? "\tsynchronize_srcu(s);\n" : "\tsynchronize_rcu();\n");
+    text << "\tWRITE_ONCE(*x" << next << ", 1);\n";
+    if (section) text << (srcu ? "\tsrcu_read_unlock(s, r2);\n" : "\trcu_read_unlock();\n");
+    text << "}\n";
+    condition << (self > 0 ? " /\\ " : "") << self << ":r1=1";
   }
-  return text + "exists (" + condition + ")\n";
+  text << "exists (" << condition.str() << ")\n";
+  return text.str();
 }
 
 TEST(rcu, rings_of_sections_and_grace_periods) {

@@ -77,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(large, suite, testing::ValuesIn(large_answers), name_of
 /// installed.
 std::string kernel_tests() {
   const std::string archive = "/usr/src/linux-source-6.1.tar.xz";
-  const std::string directory = RACEWALK_KERNEL_TESTS;
+  std::string directory = RACEWALK_KERNEL_TESTS;
   if (std::filesystem::exists(directory + "/unpacked")) return directory;
   if (!std::filesystem::exists(archive)) return {};
   std::filesystem::create_directories(directory);
