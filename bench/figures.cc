@@ -40,6 +40,9 @@ figure_group load_figures() {
     add("64 KiB sequential", 64 * KiB, pattern::sequential, {kind::at_most_ratio, 1.1});
     add("64 MiB sequential", 64 * MiB, pattern::sequential, {kind::at_most_ratio, 1.1});
     add("1 GiB sequential", GiB, pattern::sequential, {kind::at_most_ratio, 1.1});
+    add("64 KiB in spans", 64 * KiB, pattern::spans, {kind::at_most_ratio, 1.1});
+    add("64 MiB in spans", 64 * MiB, pattern::spans, {kind::at_most_ratio, 1.1});
+    add("1 GiB in spans", GiB, pattern::spans, {kind::at_most_ratio, 1.1});
     add("64 KiB random", 64 * KiB, pattern::random, {kind::at_most_added, 0.5});
     add("64 MiB random", 64 * MiB, pattern::random, {kind::at_most_added, 4});
     add("1 GiB random", GiB, pattern::random, {kind::at_most_added, 10});

@@ -15,6 +15,15 @@ enum class backing {
   shared_file,  ///< MAP_SHARED of one
 };
 
+/// What both sides do with memory that they have a pointer to.
+inline std::uint64_t sum_words(const std::byte* at, std::size_t bytes) {
+  const auto* word = reinterpret_cast<const std::uint64_t*>(at);
+  std::uint64_t sum = 0;
+  for (const auto* end = word + bytes / sizeof *word; word != end; ++word)
+    sum += __atomic_load_n(word, __ATOMIC_RELAXED);
+  return sum;
+}
+
 class kernel_side {
  public:
   kernel_side(unsigned /*threads*/, std::uint64_t /*memory*/) {}
@@ -29,6 +38,9 @@ class kernel_side {
 
     static std::uint64_t load(std::uint64_t at) {
       return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at), __ATOMIC_RELAXED);
+    }
+    static std::uint64_t sum(std::uint64_t from, std::size_t bytes) {
+      return sum_words(reinterpret_cast<const std::byte*>(from), bytes);
     }
     static void store(std::uint64_t at, std::uint64_t value) {
       __atomic_store_n(reinterpret_cast<std::uint64_t*>(at), value, __ATOMIC_RELAXED);

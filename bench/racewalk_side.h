@@ -29,6 +29,14 @@ class racewalk_side {
     cpu(racewalk_side& side, unsigned id) : space_(*side.space_), session_(side.system_, id, space_) {}
 
     std::uint64_t load(std::uint64_t at) { return session_->load<std::uint64_t>(at).value(); }
+    std::uint64_t sum(std::uint64_t from, std::size_t bytes) {
+      std::uint64_t sum = 0;
+      check(session_
+                ->for_each_span(from, bytes,
+                                [&](const std::byte* at, std::size_t n) { sum += sum_words(at, n); })
+                .ok());
+      return sum;
+    }
     void store(std::uint64_t at, std::uint64_t value) {
       check(session_->store<std::uint64_t>(at, value).ok());
     }
