@@ -1,7 +1,7 @@
 // Two threads, two CPUs, one address space: one pins pages for a device while the other unmaps them.
 //
-// Whoever comes first wins each page, and nobody gets hurt: a pin either fails or keeps the page, with what was in it,
-// for as long as the device needs. This is the race that gup_fast and munmap are written for.
+// Whoever comes first wins each page, and nobody gets hurt: a pin either fails or keeps the page, with what
+// was in it, for as long as the device needs. This is the race that gup_fast and munmap are written for.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -62,7 +62,8 @@ void pin_and_read(racewalk::System& system, racewalk::AddressSpace& space, Share
       }
     }
   }
-  std::printf("pinned %d times (%d of them outlived their mapping), came too late %d times\n", pinned, outlived, refused);
+  std::printf("pinned %d times (%d of them outlived their mapping), came too late %d times\n", pinned,
+              outlived, refused);
 }
 
 } // namespace

@@ -1,10 +1,10 @@
 // S0.1: an access through the TLB while its page is unmapped and freed.
 //
-// The rule that everything else rests on (M9): unhook, invalidate, free, in this order. And its condition (M8):
-// the invalidation reaches every CPU that can hold the translation. A CPU that loads the mm sets its bit in
-// mm_cpumask and then reads entries; a flush follows the change of an entry and then reads the mask: store
-// buffering again, with a full barrier on both sides. On x86 both are locked instructions, which are needed
-// anyway; arm64 and powerpc64 broadcast to all CPUs and do not ask the mask.
+// The rule that everything else rests on (M9): unhook, invalidate, free, in this order. And its condition
+// (M8): the invalidation reaches every CPU that can hold the translation. A CPU that loads the mm sets its
+// bit in mm_cpumask and then reads entries; a flush follows the change of an entry and then reads the mask:
+// store buffering again, with a full barrier on both sides. On x86 both are locked instructions, which are
+// needed anyway; arm64 and powerpc64 broadcast to all CPUs and do not ask the mask.
 #include "catalogue.h"
 #include "testbed.h"
 

@@ -2,14 +2,15 @@
 //
 // Mail 1, the patch series that it answers: walkers count themselves in the mm, and
 // serialize_against_pte_lookup() interrupts nobody if the count is 0. Its barriers were said to keep the walk
-// inside the region with interrupts off, which no barrier does; but the count needs them. "Count, then read the
-// entry" against "change the entry, then read the count" is store buffering: a full barrier on both sides. And
-// the walk must be over before the count says so.
+// inside the region with interrupts off, which no barrier does; but the count needs them. "Count, then read
+// the entry" against "change the entry, then read the count" is store buffering: a full barrier on both
+// sides. And the walk must be over before the count says so.
 //
-// What the count says must also be about those who walk: a walker of another mm than its CPU's counts in the mm
-// that it walks, and then no IPI to that mm's mask reaches it.
+// What the count says must also be about those who walk: a walker of another mm than its CPU's counts in the
+// mm that it walks, and then no IPI to that mm's mask reaches it.
 //
-// Nothing but the count keeps a table under a walk: tables are freed at once, and the TLB is flushed afterwards.
+// Nothing but the count keeps a table under a walk: tables are freed at once, and the TLB is flushed
+// afterwards.
 #include "catalogue.h"
 #include "mm/gup.h"
 #include "testbed.h"

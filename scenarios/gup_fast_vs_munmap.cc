@@ -62,7 +62,8 @@ class world : public testbed {
       alone_ = folio_ref_count(own) == 1;
     });
     program.finally = [this] {
-      VM_BUG_ON(kept_ && alone_, "INV-REF", "the pin was kept, and who unmapped the page found it unreferenced");
+      VM_BUG_ON(kept_ && alone_, "INV-REF",
+                "the pin was kept, and who unmapped the page found it unreferenced");
     };
   }
 
@@ -146,8 +147,9 @@ scenario gup_fast_vs_munmap() {
                  s.policy.gup_recheck_pmd = false;
                },
                violation_unless_ipi},
-              {"n", "table_counted", "the table goes with the page in it, and then who took it looks at the count",
-               with(TAKEN), always_safe},
+              {"n", "table_counted",
+               "the table goes with the page in it, and then who took it looks at the count", with(TAKEN),
+               always_safe},
               {"o", "table_counted_no_pmd_recheck", "as n, the walk does not read the pmd again",
                [](settings& s) {
                  s.shape = TAKEN;

@@ -1,11 +1,11 @@
 // S1.6: may mm_cpumask name CPUs that do not run the mm?
 //
-// Mail 1, Peter Zijlstra: "Power never accurately tracks mm_cpumask(), so using that makes the whole thing more
-// expensive than it needs to be", and "Basically PowerPC only ever sets bits in there, unlike x86 that also
-// clears bits". A bit too many costs an interrupt and loses nothing. A bit too few loses: who trims the mask must
-// not take out a CPU that can still use the mm, and only that CPU knows. So a CPU that holds the mm lazily takes
-// itself out, in an interrupt, after it has dropped the mm (38cf307c1f20); Cpu::switch_mm() runs with interrupts
-// off, so that it is either before or after that.
+// Mail 1, Peter Zijlstra: "Power never accurately tracks mm_cpumask(), so using that makes the whole thing
+// more expensive than it needs to be", and "Basically PowerPC only ever sets bits in there, unlike x86 that
+// also clears bits". A bit too many costs an interrupt and loses nothing. A bit too few loses: who trims the
+// mask must not take out a CPU that can still use the mm, and only that CPU knows. So a CPU that holds the mm
+// lazily takes itself out, in an interrupt, after it has dropped the mm (38cf307c1f20); Cpu::switch_mm() runs
+// with interrupts off, so that it is either before or after that.
 //
 // Tables are freed at once after an IPI to the mask.
 #include "catalogue.h"
@@ -83,7 +83,8 @@ scenario overapproximated_mask() {
                  s.machine.switch_mm_irqs_off = false;
                },
                violation_if_trimmed},
-              {"e", "exact", "to compare the cost: as a, without the idle CPU's bit", with(EXACT), always_safe},
+              {"e", "exact", "to compare the cost: as a, without the idle CPU's bit", with(EXACT),
+               always_safe},
           },
   };
 }

@@ -2,9 +2,9 @@
 //
 // Mail 1, Leonardo Bras: "the pmd is updated, then serialize_against_pte_lookup is ran. [...] there is a
 // guarantee that if there is any 'lockless pagetable walk' it is running on top of a updated version of this
-// pmd". Only with a full barrier on each side. One CPU changes the entry and looks at the mask, the other sets
-// its bit there and looks at the entry: store buffering. On x86 the second barrier is the locked set_bit()
-// itself, the first one is missing like anywhere else.
+// pmd". Only with a full barrier on each side. One CPU changes the entry and looks at the mask, the other
+// sets its bit there and looks at the entry: store buffering. On x86 the second barrier is the locked
+// set_bit() itself, the first one is missing like anywhere else.
 //
 // Here nothing but the serialization keeps a table under a walk, unless the variant says so: tables are freed
 // at once, and the TLB is flushed afterwards. Where a flush is an IPI it is a second serialization with a

@@ -37,7 +37,8 @@ testbed::testbed(unsigned cpus)
     : machine(MEMORY, cpus), allocator_(machine, 2 * cpus * EXPLORED_ALLOCATIONS_PER_THREAD) {
   names.name = [this](const void* a) { return name_of(a); };
   names.object = [this](const void* frame) {
-    return page_label(static_cast<u64>(static_cast<const std::byte*>(frame) - machine.frames()) >> PAGE_SHIFT);
+    return page_label(static_cast<u64>(static_cast<const std::byte*>(frame) - machine.frames()) >>
+                      PAGE_SHIFT);
   };
   names.value = [this](const void* a, u64 v) { return value_of(a, v); };
   names.address = [](vaddr_t va) { return hex(va); };

@@ -1,14 +1,14 @@
 // S1.8: a page that several address spaces map; whose mask, whose count?
 //
-// Mail 1, Peter Zijlstra, on using mm_cpumask(): "Also, I suppose that is buggered vs file backed THP." Not for
-// taking a table away: what is freed belongs to one address space, only walks of that one reach it, and so its
-// own mask or count is what has to be asked. Asking those of the mm that happens to be loaded is what loses, as
-// khugepaged and other kernel threads do not run the mm that they change. What concerns all who map the page,
-// the split of the compound page itself, is none of the mask's business: the folio's count is frozen for it, and
-// whoever comes late fails to take a reference, or finds the entry changed.
+// Mail 1, Peter Zijlstra, on using mm_cpumask(): "Also, I suppose that is buggered vs file backed THP." Not
+// for taking a table away: what is freed belongs to one address space, only walks of that one reach it, and
+// so its own mask or count is what has to be asked. Asking those of the mm that happens to be loaded is what
+// loses, as khugepaged and other kernel threads do not run the mm that they change. What concerns all who map
+// the page, the split of the compound page itself, is none of the mask's business: the folio's count is
+// frozen for it, and whoever comes late fails to take a reference, or finds the entry changed.
 //
-// Page s is mapped by mm A and mm B. Nothing but the serialization keeps a table under a walk: tables are freed
-// at once, and the TLB is flushed afterwards.
+// Page s is mapped by mm A and mm B. Nothing but the serialization keeps a table under a walk: tables are
+// freed at once, and the TLB is flushed afterwards.
 #include "catalogue.h"
 #include "mm/gup.h"
 #include "mm/page_ref.h"
@@ -124,7 +124,8 @@ scenario whose_mask() {
                [](settings& s) { asks_count(s, whose_mm_t::own); }, always_safe},
               {"d", "current_count", "the IPI is skipped if the mm that is loaded counts no walkers",
                [](settings& s) { asks_count(s, whose_mm_t::current); }, always_violation},
-              {"e", "compound_split", "the page is unmapped in both mms, then its count is frozen; no mask is asked",
+              {"e", "compound_split",
+               "the page is unmapped in both mms, then its count is frozen; no mask is asked",
                [](settings& s) { s.shape = SPLIT; }, always_safe},
           },
   };

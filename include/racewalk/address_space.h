@@ -5,13 +5,13 @@
 //   std::jthread([&] {
 //     racewalk::CpuSession cpu(system, 0, space);  // this thread is CPU 0 and runs in the space
 //     auto at = space.mmap(1 << 20).value();
-//     cpu->store<std::uint64_t>(at, 42);           // as a program's store: through the TLB, faulting pages in
-//     auto pin = space.pin(at, 1).value();         // its memory stays, whatever becomes of the mapping
+//     cpu->store<std::uint64_t>(at, 42);           // as a program's store: through the TLB, faulting pages
+//     in auto pin = space.pin(at, 1).value();         // its memory stays, whatever becomes of the mapping
 //   });
 //
-// Threads that use an address space are CPUs; mmap and its like may also be called by a thread that is none, at some
-// cost. All functions may be called at any time by any number of threads, unless they say otherwise. What goes wrong
-// is a value: the error of the system call of that name.
+// Threads that use an address space are CPUs; mmap and its like may also be called by a thread that is none,
+// at some cost. All functions may be called at any time by any number of threads, unless they say otherwise.
+// What goes wrong is a value: the error of the system call of that name.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +32,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// A machine and the allocator of its memory.
 class System {
-public:
+ public:
   /// `cpus`: how many threads can be CPUs at a time, 1 to 63. Throws std::bad_alloc or std::invalid_argument.
   System(std::uint64_t bytes, unsigned cpus);
   System(const System&) = delete;
@@ -48,7 +48,7 @@ public:
   /// Which of its allocations fail, for tests of what callers do then.
   [[nodiscard]] fault_attr& fail_page_alloc() { return allocator_.frames().fail_page_alloc; }
 
-private:
+ private:
   friend class HouseCpu;
   Machine machine_;
   page_allocator allocator_;
@@ -57,9 +57,10 @@ private:
 
 enum class Access : std::uint8_t { none, read, read_write };
 
-/// Pages that stay where they are, with their content, until this object goes away: also when their mapping does.
+/// Pages that stay where they are, with their content, until this object goes away: also when their mapping
+/// does.
 class PinnedPages {
-public:
+ public:
   PinnedPages(System& system, std::vector<page*> pages) : system_(&system), pages_(std::move(pages)) {}
   PinnedPages(PinnedPages&& other) noexcept
       : system_(other.system_), pages_(std::exchange(other.pages_, {})) {}
@@ -74,13 +75,13 @@ public:
   /// The memory of the nth page, PAGE_SIZE bytes, as a device would see it.
   [[nodiscard]] std::span<std::byte> operator[](std::size_t n) const;
 
-private:
+ private:
   System* system_;
   std::vector<page*> pages_;
 };
 
 class AddressSpace {
-public:
+ public:
   /// Throws std::system_error if there is no memory.
   explicit AddressSpace(System& system);
   /// No CpuSession runs in it any more.
@@ -98,22 +99,22 @@ public:
   /// Whether pages that are first used from now on are huge where they fit.
   expected<void> madvise(vaddr_t start, std::uint64_t bytes, HugePages huge);
 
-  /// Pins the pages from the one that holds `start` on, for writing unless `access` is read. Fails if not all of them
-  /// are mapped with that access. Faults them in if need be.
+  /// Pins the pages from the one that holds `start` on, for writing unless `access` is read. Fails if not all
+  /// of them are mapped with that access. Faults them in if need be.
   expected<PinnedPages> pin(vaddr_t start, std::size_t pages, Access access = Access::read_write);
 
   [[nodiscard]] System& system() { return system_; }
   /// The manager's own view, for those who use its functions (mm/mmap.h, mm/gup.h) directly.
   [[nodiscard]] mm_struct& mm() { return *mm_; }
 
-private:
+ private:
   System& system_;
   std::unique_ptr<mm_struct> mm_;
 };
 
 /// Makes the calling thread a CPU while it lives, running in an address space.
 class CpuSession {
-public:
+ public:
   /// Throws std::logic_error if the CPU does not exist or is taken, or the thread is a CPU already.
   CpuSession(System& system, unsigned id, AddressSpace& space);
   ~CpuSession();
@@ -125,7 +126,7 @@ public:
   /// Runs in another address space from now on.
   void switch_to(AddressSpace& space);
 
-private:
+ private:
   cpu_binding binding_;
   Cpu& cpu_;
 };

@@ -9,7 +9,7 @@ namespace racewalk {
 
 /// Errors are those of the system call that the function is named after.
 template <class T> class [[nodiscard]] expected {
-public:
+ public:
   expected(T value) : value_(std::move(value)) {} // NOLINT(google-explicit-constructor)
   expected(std::errc error) : error_(error) {}    // NOLINT(google-explicit-constructor)
 
@@ -28,13 +28,13 @@ public:
   /// Only if not has_value().
   [[nodiscard]] std::errc error() const { return error_; }
 
-private:
+ private:
   std::optional<T> value_;
   std::errc error_{};
 };
 
 template <> class [[nodiscard]] expected<void> {
-public:
+ public:
   expected() = default;
   expected(std::errc error) : error_(error) {} // NOLINT(google-explicit-constructor)
 
@@ -46,7 +46,7 @@ public:
   }
   [[nodiscard]] std::errc error() const { return error_; }
 
-private:
+ private:
   std::errc error_{};
 };
 

@@ -67,13 +67,14 @@ void explorer::check_race(eid id) {
   if (!places_[e.loc].plain) return;
   for (eid o = 0; o < g().size(); o++) {
     const event& x = g()[o];
-    if (x.loc != e.loc || x.thread == e.thread || !(x.is_plain || e.is_plain) || !(x.is_read() || x.is_write()) ||
-        !(x.is_write() || e.is_write()))
+    if (x.loc != e.loc || x.thread == e.thread || !(x.is_plain || e.is_plain) ||
+        !(x.is_read() || x.is_write()) || !(x.is_write() || e.is_write()))
       continue;
-    if (performed_before(options_.model, g(), id).has(o) || performed_before(options_.model, g(), o).has(id)) continue;
+    if (performed_before(options_.model, g(), id).has(o) || performed_before(options_.model, g(), o).has(id))
+      continue;
     result_.executions++;
-    fail("DATA-RACE", "two threads use the same plain variable, one writes it, and nothing orders them", e.where,
-         e.thread, id, o);
+    fail("DATA-RACE", "two threads use the same plain variable, one writes it, and nothing orders them",
+         e.where, e.thread, id, o);
     return;
   }
 }

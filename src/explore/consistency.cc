@@ -141,7 +141,8 @@ void number_writes(const graph& g, positions& position) {
   for (eid e = 0; e < g.size(); e++) {
     if (!g[e].is_write() || g[e].co_prev != INIT) continue;
     u16 p = 1;
-    for (eid w = e; w != NONE; w = g[w].co_next) position[w] = p++;
+    for (eid w = e; w != NONE; w = g[w].co_next)
+      position[w] = p++;
   }
 }
 
@@ -149,7 +150,9 @@ void number_writes(const graph& g, positions& position) {
 bool coherent(const graph& g) {
   positions position;
   number_writes(g, position);
-  auto pos = [&](const event& e, eid id) -> unsigned { return e.is_write() ? position[id] : e.rf == INIT ? 0 : position[e.rf]; };
+  auto pos = [&](const event& e, eid id) -> unsigned {
+    return e.is_write() ? position[id] : e.rf == INIT ? 0 : position[e.rf];
+  };
   auto bound = [](const event& e) {
     return (e.is_read() || e.is_write()) && !e.counts_sections && !floats(e);
   };
@@ -264,8 +267,8 @@ template <unsigned W> struct lkmm {
     u64 after_release[W] = {};                                  // the later releases
     u64 after_lock[W] = {};                                     // after the next lock
     u64 after_unlock_lock[W] = {};                              // after the next unlock that a lock follows
-    // A section is inside its two ends, in order. Interrupts are delivered outside it with a full barrier, so for
-    // them the rest of the thread is ordered as well.
+    // A section is inside its two ends, in order. Interrupts are delivered outside it with a full barrier, so
+    // for them the rest of the thread is ordered as well.
     u64 irq_ends[W] = {};            // the later ends of sections with interrupts off
     u64 open_end[N_DOMAINS][W] = {}; // the end of the section that this event is in
     u64 inside[N_DOMAINS][W] = {};   // that section's later events
@@ -299,12 +302,14 @@ template <unsigned W> struct lkmm {
       const bool is_read = e.is_read() || e.kind == event_kind::section_begin;
       const bool is_write = e.is_write() || e.kind == event_kind::free_object;
       if (is_read) weak_fence.add_row(id, after_rmb);
-      if (is_read) ppo.add_row(id, frees); // whether to free hung on what was read before: a control dependency
+      if (is_read)
+        ppo.add_row(id, frees); // whether to free hung on what was read before: a control dependency
       if (is_write) weak_fence.add_row(id, after_wmb);
       if (e.is_read() && (e.ord == order::acquire)) ppo.add_row(id, later.all);
       cumul_row(id, after_unlock_lock);
       strong_fence.add_row(id, irq_ends);
-      for (unsigned d = 0; d < N_DOMAINS; d++) strong_fence.add_row(id, open_end[d]);
+      for (unsigned d = 0; d < N_DOMAINS; d++)
+        strong_fence.add_row(id, open_end[d]);
       const auto dom = static_cast<unsigned>(e.dom);
       if (e.kind == event_kind::section_begin) {
         strong_fence.add_row(id, e.dom == domain::irq ? later.all : inside[dom]);
@@ -316,7 +321,8 @@ template <unsigned W> struct lkmm {
         copy(inside[dom], sets().all);
       }
       // what the events before this one will see
-      for (auto& section : inside) put(section, id);
+      for (auto& section : inside)
+        put(section, id);
       if (e.is_write() && e.ord == order::release) put(after_release, id);
       if (e.kind == event_kind::free_object) put(frees, id);
       if (e.lock && e.is_write() && e.ord == order::release) merge(after_unlock_lock, after_lock);
@@ -411,7 +417,8 @@ template <unsigned W> event_set reaching(const relation<W>& order, eid last) {
     for (unsigned i = order.n; i-- > 0;) {
       if (found[i / 64] >> (i % 64) & 1) continue;
       u64 hit = 0;
-      for (unsigned k = 0; k < W; k++) hit |= order.row[i][k] & found[k];
+      for (unsigned k = 0; k < W; k++)
+        hit |= order.row[i][k] & found[k];
       if (!hit) continue;
       found[i / 64] |= u64{1} << (i % 64);
       more = true;

@@ -5,9 +5,9 @@
 //         read-modify-write, and a thread reads its own delayed writes.
 //   weak  the Linux kernel memory model (Alglave et al., ASPLOS 2018; tools/memory-model), for programs whose
 //         accesses are all marked, restricted to executions whose program order and reads-from are acyclic.
-//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked, so
-//         a read does not order a later write by itself, except that memory is freed after the reads that precede
-//         it: somebody decided to free it.
+//         Address dependencies are those that ref<T> carries; control and data dependencies are not tracked,
+//         so a read does not order a later write by itself, except that memory is freed after the reads that
+//         precede it: somebody decided to free it.
 //
 // In all of them: a cached translation is ordered before the access it serves and after the write it came
 // from, and by nothing else; an invalidation comes before every write that is newer than what a later
@@ -36,16 +36,16 @@ bool consistent(memory_model m, const graph& g, const model_options& options = {
 
 /// Which events must have been performed before `last`, for use-after-free and data races.
 class performed_before {
-public:
+ public:
   performed_before(memory_model m, const graph& g, eid last);
   bool has(eid e);
 
-private:
+ private:
   memory_model model_;
   const graph& g_;
   eid last_;
-  event_set found_;  ///< what simple reasons show
-  bool all_;         ///< there are no others
+  event_set found_; ///< what simple reasons show
+  bool all_;        ///< there are no others
 };
 
 } // namespace racewalk::explore

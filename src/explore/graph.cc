@@ -37,8 +37,9 @@ void graph::compute_known(eid e) {
     x.fenced = before.fenced;
   }
   const bool full_rmw = x.rmw && x.ord == order::full && (x.is_write() || x.succeeds);
-  const bool full_fence = x.kind == event_kind::quiesce || x.counts_sections || full_rmw ||
-                          (x.kind == event_kind::fence && (x.fence == fence_kind::mb || x.fence == fence_kind::atomic));
+  const bool full_fence =
+      x.kind == event_kind::quiesce || x.counts_sections || full_rmw ||
+      (x.kind == event_kind::fence && (x.fence == fence_kind::mb || x.fence == fence_kind::atomic));
   if (x.is_read() && x.rf < NONE) {
     const clock& got = ev_[x.rf].released;
     (x.ord == order::acquire || x.counts_sections || full_rmw ? x.known : x.unfenced).join(got);
@@ -63,7 +64,8 @@ void graph::compute_known(eid e) {
     x.released.include(x.thread, x.po);
   }
   if (x.rmw)
-    if (const eid source = ev_[po_[x.thread][x.po - 1u]].rf; source < NONE) x.released.join(ev_[source].released);
+    if (const eid source = ev_[po_[x.thread][x.po - 1u]].rf; source < NONE)
+      x.released.join(ev_[source].released);
 }
 
 eid graph::append(event e) {

@@ -8,9 +8,11 @@
 //  - the writes of a location form one list in coherence order, from co_first to co_last; the initial value
 //  stands
 //    before them and is not an event (INIT).
-//  - precedes(a, e) holds for the events before e in (po u rf)+, which is acyclic. Since that is closed under program
+//  - precedes(a, e) holds for the events before e in (po u rf)+, which is acyclic. Since that is closed under
+//  program
 //    order, each event keeps it as a number of events per thread.
-//  - known(a, e) implies that a is performed and visible before e in the weak model: what fences, acquires and releases
+//  - known(a, e) implies that a is performed and visible before e in the weak model: what fences, acquires
+//  and releases
 //    have passed on. It is what can be kept per event; the model itself may order more.
 #pragma once
 
@@ -31,13 +33,13 @@ inline constexpr unsigned MAX_THREADS = 16;
 
 /// A set of events.
 class event_set {
-public:
+ public:
   static constexpr unsigned WORDS = MAX_EVENTS / 64;
   bool test(eid e) const { return w_[e / 64] >> (e % 64) & 1; }
   void set(eid e) { w_[e / 64] |= u64{1} << (e % 64); }
   u64 word(unsigned i) const { return w_[i]; }
 
-private:
+ private:
   std::array<u64, WORDS> w_{};
 };
 
@@ -56,9 +58,12 @@ enum class event_kind : u8 {
 struct clock {
   std::array<u8, MAX_THREADS> upto{};
   void join(const clock& o) {
-    for (unsigned t = 0; t < MAX_THREADS; t++) upto[t] = std::max(upto[t], o.upto[t]);
+    for (unsigned t = 0; t < MAX_THREADS; t++)
+      upto[t] = std::max(upto[t], o.upto[t]);
   }
-  void include(unsigned thread, unsigned po) { upto[thread] = std::max(upto[thread], static_cast<u8>(po + 1)); }
+  void include(unsigned thread, unsigned po) {
+    upto[thread] = std::max(upto[thread], static_cast<u8>(po + 1));
+  }
 };
 
 /// One step of one thread.
@@ -85,9 +90,9 @@ struct event {
   eid dep = NONE;     ///< the read this one's address depends on
   eid co_prev = NONE; ///< writes
   eid co_next = NONE;
-  u16 quiesce_po = 0;     ///< counts_sections: po of its quiesce event
-  u8 counted = 0;         ///< counts_sections: the thread whose sections are counted
-  u64 value = 0;          ///< read or written
+  u16 quiesce_po = 0; ///< counts_sections: po of its quiesce event
+  u8 counted = 0;     ///< counts_sections: the thread whose sections are counted
+  u64 value = 0;      ///< read or written
   site where;
   clock past;     ///< what comes before this one causally
   clock known;    ///< what the thread's later reads know of
@@ -95,10 +100,10 @@ struct event {
   clock fenced;   ///< what the thread's later writes pass on
   clock released; ///< writes: what they pass on
   union detail {
-    rmw_op op{};           ///< rmw
-    wait_condition until;  ///< await, not rmw
-    translation tr;        ///< translation
-    tlb_range range;       ///< quiesce, its reads, invalidate; if has_range
+    rmw_op op{};          ///< rmw
+    wait_condition until; ///< await, not rmw
+    translation tr;       ///< translation
+    tlb_range range;      ///< quiesce, its reads, invalidate; if has_range
     struct {
       const void* object;
       u64 bytes;

@@ -35,7 +35,8 @@ void add_one_memory(const graph& g, successors& next, bool reads_too) {
     if (x.is_write() && x.co_next != NONE) next[e].push_back(step_of(g, x.co_next));
     if (!reads_too || !x.is_read() || x.counts_sections || (x.kind == event_kind::translation && !x.coherent))
       continue;
-    if (const eid w = g.co_after(x.loc, x.rf); w != NONE && step_of(g, w) != e) next[e].push_back(step_of(g, w));
+    if (const eid w = g.co_after(x.loc, x.rf); w != NONE && step_of(g, w) != e)
+      next[e].push_back(step_of(g, w));
   }
 }
 

@@ -12,8 +12,8 @@ namespace racewalk::explore {
 /// The name of the function that `where` is in; `scenario` for the body of a CPU.
 std::string function_name(const site& where);
 
-/// All events, in an order that keeps program order and reads-from and, where the execution has one, a single order
-/// of all accesses; with `first` before `second`, if they are given and it can be.
+/// All events, in an order that keeps program order and reads-from and, where the execution has one, a single
+/// order of all accesses; with `first` before `second`, if they are given and it can be.
 std::vector<eid> linearise(const graph& g, eid first = NONE, eid second = NONE);
 
 /// How long a reader needs: context switches first, then events.

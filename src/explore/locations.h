@@ -20,7 +20,7 @@ struct location {
   bool shared = false;
   bool lock = false;  ///< somebody waited to take it
   bool plain = false; ///< somebody uses it as a plain variable
-  u32 readers = 0;   ///< threads
+  u32 readers = 0;    ///< threads
   u32 writers = 0;
   u32 freers = 0; ///< threads that free the object it is in
 };

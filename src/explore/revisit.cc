@@ -37,8 +37,8 @@ bool explorer::removable(eid r, eid w, event_set* keep) const {
   return true;
 }
 
-/// Could the event `e` at position `po` of its thread have `source` as its source, or as the write before it, as far as a
-/// glance tells?
+/// Could the event `e` at position `po` of its thread have `source` as its source, or as the write before it,
+/// as far as a glance tells?
 bool explorer::plausible(const graph& in, const event& e, unsigned po, eid source) const {
   if (e.kind == event_kind::translation) return true;
   // who knows of a newer write cannot read an older one

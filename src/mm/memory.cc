@@ -225,7 +225,8 @@ void free_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr
     if (!pud_present(pud)) continue;
     free_pmd_range(tlb, pudp, pud, addr, next, range);
     if (!pud_folded() && entry_unneeded(range, PUD_LEVEL, addr))
-      unhook_table(tlb, pfn_to_page(pud_table_pfn(pud)), PUD_LEVEL, addr, [&](site s) { pud_clear(pudp, s); });
+      unhook_table(tlb, pfn_to_page(pud_table_pfn(pud)), PUD_LEVEL, addr,
+                   [&](site s) { pud_clear(pudp, s); });
   }
 }
 
@@ -239,7 +240,8 @@ void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
     if (!pgd_present(pgd)) continue;
     free_pud_range(tlb, pgdp, pgd, addr, next, range);
     if (!pgd_folded() && entry_unneeded(range, PGD_LEVEL, addr))
-      unhook_table(tlb, pfn_to_page(pgd_table_pfn(pgd)), PGD_LEVEL, addr, [&](site s) { pgd_clear(pgdp, s); });
+      unhook_table(tlb, pfn_to_page(pgd_table_pfn(pgd)), PGD_LEVEL, addr,
+                   [&](site s) { pgd_clear(pgdp, s); });
   }
 }
 

@@ -38,8 +38,8 @@
 //   smp_processor_id(); smp_call_function_many(mask, fn, arg): runs fn(cpu, arg) for each CPU of the mask
 //   other
 //                    than the caller once that CPU has interrupts on, and waits. The handler runs as that CPU
-//                    or on its behalf: it may touch only that CPU's TLB state. A null fn is a rendezvous only.
-//                    A full barrier on both sides.
+//                    or on its behalf: it may touch only that CPU's TLB state. A null fn is a rendezvous
+//                    only. A full barrier on both sides.
 //
 //   violation(inv, text)     an invariant does not hold: ends the run (model: a counterexample; native: the
 //                            installed handler, which aborts by default).

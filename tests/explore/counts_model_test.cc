@@ -69,7 +69,8 @@ TEST(counts, lock_orders) {
         data.set(data.get() + 1);
       });
     unsigned factorial = 1;
-    for (unsigned i = 2; i <= n; i++) factorial *= i;
+    for (unsigned i = 2; i <= n; i++)
+      factorial *= i;
     for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
       outcome o = explore_program(p, m);
       EXPECT_EQ(o.verdict, verdict::safe) << o.failures.size();
@@ -97,9 +98,11 @@ TEST(counts, adders) {
   for (unsigned n = 2; n <= 5; n++) {
     atomic_t a;
     program p;
-    for (unsigned i = 0; i < n; i++) p.threads.push_back([&] { atomic_inc_return(a); });
+    for (unsigned i = 0; i < n; i++)
+      p.threads.push_back([&] { atomic_inc_return(a); });
     unsigned factorial = 1;
-    for (unsigned i = 2; i <= n; i++) factorial *= i;
+    for (unsigned i = 2; i <= n; i++)
+      factorial *= i;
     EXPECT_EQ(explore_program(p, memory_model::sc).executions, factorial);
     EXPECT_EQ(explore_program(p, memory_model::weak).executions, factorial);
   }
@@ -108,7 +111,8 @@ TEST(counts, adders) {
 TEST(counts, writers_and_a_reader) {
   word_t x;
   program p;
-  for (unsigned i = 0; i < 3; i++) p.threads.push_back([&x, i] { WRITE_ONCE(x, i + 1); });
+  for (unsigned i = 0; i < 3; i++)
+    p.threads.push_back([&x, i] { WRITE_ONCE(x, i + 1); });
   p.threads.push_back([&] { READ_ONCE(x); });
   EXPECT_EQ(explore_program(p, memory_model::sc).executions, 24u); // 3! orders, 4 places to read
 }

@@ -1,5 +1,5 @@
-// The weak model against answers of herd7 with the Linux kernel memory model (mechanisms: pins against writeback and
-// mkclean, walker counts, fork, exclusivity), written as programs.
+// The weak model against answers of herd7 with the Linux kernel memory model (mechanisms: pins against
+// writeback and mkclean, walker counts, fork, exclusivity), written as programs.
 #include <gtest/gtest.h>
 
 #include "explore/explorer.h"
@@ -55,15 +55,23 @@ TEST(lkmm, pin) {
     smp_mb();
   };
   auto never = observation::never;
-  pin(observation::sometimes, never, [](atomic_t& r) { atomic_add(r, 1), smp_wmb(); }, set_mb);
-  pin(never, never, [](atomic_t& r) { atomic_add(r, 1), smp_mb(); }, set_mb);
-  pin(never, never, [](atomic_t& r) { atomic_add(r, 1), smp_mb__after_atomic(); }, set_mb);
-  pin(never, never, [](atomic_t& r) { atomic_add_return(r, 1); },
+  pin(
+      observation::sometimes, never, [](atomic_t& r) { atomic_add(r, 1), smp_wmb(); }, set_mb);
+  pin(
+      never, never, [](atomic_t& r) { atomic_add(r, 1), smp_mb(); }, set_mb);
+  pin(
+      never, never, [](atomic_t& r) { atomic_add(r, 1), smp_mb__after_atomic(); }, set_mb);
+  pin(
+      never, never, [](atomic_t& r) { atomic_add_return(r, 1); },
       [](atomic_t& wb) { xchg(wb, 1), smp_wmb(); });
-  pin(observation::sometimes, never, [](atomic_t& r) { atomic_add(r, 1); }, set_mb);       // counter-nomb
-  pin(observation::sometimes, observation::sometimes, [](atomic_t& r) { WRITE_ONCE(r, 1); }, // switchmm
+  pin(
+      observation::sometimes, never, [](atomic_t& r) { atomic_add(r, 1); }, set_mb); // counter-nomb
+  pin(
+      observation::sometimes, observation::sometimes, [](atomic_t& r) { WRITE_ONCE(r, 1); }, // switchmm
       [](atomic_t& g) { atomic_add_return(g, 1); });
-  pin(observation::sometimes, observation::sometimes, [](atomic_t& m) { WRITE_ONCE(m, 1), smp_mb(); }, // serialize
+  pin(
+      observation::sometimes, observation::sometimes,
+      [](atomic_t& m) { WRITE_ONCE(m, 1), smp_mb(); }, // serialize
       [](atomic_t& pmd) { WRITE_ONCE(pmd, 1); });
 }
 
@@ -95,7 +103,8 @@ TEST(lkmm, mkclean) {
   auto relaxed = [](variables& v) { xchg_then_store(v, order::relaxed); };
   EXPECT_EQ(mkclean(relaxed), observation::sometimes);
   EXPECT_EQ(mkclean([&](variables& v) { relaxed(v), smp_rmb(); }), observation::sometimes);
-  EXPECT_EQ(mkclean([&](variables& v) { relaxed(v), spin_lock(v.k), spin_unlock(v.k); }), observation::sometimes);
+  EXPECT_EQ(mkclean([&](variables& v) { relaxed(v), spin_lock(v.k), spin_unlock(v.k); }),
+            observation::sometimes);
   EXPECT_EQ(mkclean([&](variables& v) { relaxed(v), smp_mb(); }), observation::never);
   EXPECT_EQ(mkclean([](variables& v) { xchg_then_store(v, order::full); }), observation::never);
 }
@@ -232,7 +241,8 @@ observation publish(bool wmb, bool dependency) {
                  [&] {
                    auto [p, dep] = read_dep(head);
                    t.r[1][0] = p ? 1 : 0;
-                   if (p) t.r[1][1] = static_cast<int>(READ_ONCE(ref<u64>(&p->data, dependency ? dep : dep_t{})));
+                   if (p)
+                     t.r[1][1] = static_cast<int>(READ_ONCE(ref<u64>(&p->data, dependency ? dep : dep_t{})));
                  }};
   t.hit = [&] { return t.r[1][0] == 1 && t.r[1][1] == 0; };
   return t.observe(memory_model::weak);

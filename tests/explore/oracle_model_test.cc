@@ -1,5 +1,6 @@
 // The search against brute force: on random small programs it visits exactly the graphs that the memory model
-// allows, each once. The oracle tries every source of every read and every order of the writes of each location.
+// allows, each once. The oracle tries every source of every read and every order of the writes of each
+// location.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -26,7 +27,8 @@ threads random_program(std::mt19937& random) {
     const unsigned n = p.size() == 2 ? 2 + pick(3) : 1 + pick(3);
     for (unsigned i = 0; i < n; i++) {
       op o{static_cast<decltype(o.what)>(pick(4)), pick(2), order::relaxed};
-      if (pick(3) == 0) o.ord = o.what == op::load ? order::acquire : o.what == op::store ? order::release : order::full;
+      if (pick(3) == 0)
+        o.ord = o.what == op::load ? order::acquire : o.what == op::store ? order::release : order::full;
       t.push_back(o);
     }
   }
@@ -48,7 +50,7 @@ std::string signature(const graph& g) {
 }
 
 class oracle {
-public:
+ public:
   oracle(const threads& p, memory_model m) : model_(m) {
     for (unsigned t = 0; t < p.size(); t++)
       for (const op& o : p[t]) {
@@ -74,7 +76,7 @@ public:
   }
   std::set<std::string> executions;
 
-private:
+ private:
   void choose_source(unsigned i) {
     if (i == events_.size()) {
       if (order_causally()) choose_order(0);
@@ -82,7 +84,8 @@ private:
     }
     if (!events_[i].is_read()) return choose_source(i + 1);
     for (int w = -1; w < static_cast<int>(events_.size()); w++) {
-      if (w >= 0 && (!events_[static_cast<unsigned>(w)].is_write() || events_[static_cast<unsigned>(w)].loc != events_[i].loc))
+      if (w >= 0 && (!events_[static_cast<unsigned>(w)].is_write() ||
+                     events_[static_cast<unsigned>(w)].loc != events_[i].loc))
         continue;
       source_[i] = w;
       choose_source(i + 1);
@@ -110,7 +113,8 @@ private:
     order.clear();
     for (unsigned i = 0; i < events_.size(); i++)
       if (events_[i].is_write() && events_[i].loc == loc) order.push_back(i);
-    do choose_order(loc + 1);
+    do
+      choose_order(loc + 1);
     while (std::next_permutation(order.begin(), order.end()));
   }
   void judge() {
@@ -144,17 +148,27 @@ TEST(oracle, the_search_visits_what_the_model_allows_and_nothing_twice) {
     const threads code = random_program(random);
     unsigned writes = 0;
     for (const auto& t : code)
-      for (const op& o : t) writes += o.what == op::store || o.what == op::add;
+      for (const op& o : t)
+        writes += o.what == op::store || o.what == op::add;
     if (writes > 5) continue;
     word_t x[2];
     program p;
     for (const auto& t : code)
       p.threads.push_back([&x, &t] {
-        for (const op& o : t) switch (o.what) {
-          case op::load: o.ord == order::acquire ? smp_load_acquire(x[o.loc]) : READ_ONCE(x[o.loc]); break;
-          case op::store: o.ord == order::release ? smp_store_release(x[o.loc], 1) : WRITE_ONCE(x[o.loc], 1); break;
-          case op::add: atomic_fetch_add(x[o.loc], 1, o.ord); break;
-          case op::mb: smp_mb(); break;
+        for (const op& o : t)
+          switch (o.what) {
+          case op::load:
+            o.ord == order::acquire ? smp_load_acquire(x[o.loc]) : READ_ONCE(x[o.loc]);
+            break;
+          case op::store:
+            o.ord == order::release ? smp_store_release(x[o.loc], 1) : WRITE_ONCE(x[o.loc], 1);
+            break;
+          case op::add:
+            atomic_fetch_add(x[o.loc], 1, o.ord);
+            break;
+          case op::mb:
+            smp_mb();
+            break;
           }
       });
     for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
@@ -162,7 +176,8 @@ TEST(oracle, the_search_visits_what_the_model_allows_and_nothing_twice) {
       options.model = m;
       const outcome o = explorer(p, options).run();
       EXPECT_EQ(o.verdict, verdict::safe);
-      EXPECT_EQ(o.executions, oracle(code, m).executions.size()) << "program " << round << " under " << to_string(m);
+      EXPECT_EQ(o.executions, oracle(code, m).executions.size())
+          << "program " << round << " under " << to_string(m);
     }
   }
 }

@@ -77,7 +77,8 @@ TEST(CpuSession, CopiesAcrossPages) {
   CpuSession cpu(system, 0, space);
   const vaddr_t at = space.mmap(3 * 4096).value() + 4000;
   std::vector<char> out(5000);
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<char>(i * 7);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<char>(i * 7);
   ASSERT_TRUE(cpu->copy_out(at, out.data(), out.size()).ok());
   std::vector<char> in(out.size());
   ASSERT_TRUE(cpu->copy_in(in.data(), at, in.size()).ok());

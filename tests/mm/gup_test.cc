@@ -9,13 +9,14 @@ namespace racewalk::test {
 namespace {
 
 class Gup : public World {
-protected:
+ protected:
   page* pages[600];
 };
 
 TEST_F(Gup, FastTakesOnlyWhatIsThere) {
   const vaddr_t at = map(8 * PAGE_SIZE);
-  for (int i = 0; i < 3; ++i) touch(at + i * PAGE_SIZE);
+  for (int i = 0; i < 3; ++i)
+    touch(at + i * PAGE_SIZE);
   EXPECT_EQ(pin_user_pages_fast_only(mm, at, 8, FOLL_WRITE, pages), 3u);
   for (int i = 0; i < 3; ++i)
     EXPECT_EQ(*static_cast<u64*>(page_address(pages[i])), at + i * PAGE_SIZE);
@@ -100,9 +101,11 @@ TEST_F(Gup, PinsPagesOfACutHugePage) {
 TEST_F(Gup, CrossesTables) {
   const vaddr_t at = map(6 * MIB);
   const vaddr_t start = at + 2 * MIB - 3 * PAGE_SIZE;
-  for (int i = 0; i < 600; ++i) touch(start + i * PAGE_SIZE);
+  for (int i = 0; i < 600; ++i)
+    touch(start + i * PAGE_SIZE);
   ASSERT_EQ(pin_user_pages_fast_only(mm, start, 600, FOLL_WRITE, pages), 600u);
-  for (int i = 0; i < 600; ++i) EXPECT_EQ(*static_cast<u64*>(page_address(pages[i])), start + i * PAGE_SIZE);
+  for (int i = 0; i < 600; ++i)
+    EXPECT_EQ(*static_cast<u64*>(page_address(pages[i])), start + i * PAGE_SIZE);
   unpin_user_pages(pages, 600);
 }
 
@@ -113,7 +116,8 @@ TEST_F(Gup, APinOutlivesTheMapping) {
   auto pin = space.pin(at, 1).value();
   ASSERT_TRUE(space.munmap(at, PAGE_SIZE));
   const vaddr_t other = map(4 * MIB);
-  for (u64 addr = other; addr < other + 4 * MIB; addr += PAGE_SIZE) touch(addr);
+  for (u64 addr = other; addr < other + 4 * MIB; addr += PAGE_SIZE)
+    touch(addr);
   EXPECT_EQ(*reinterpret_cast<u64*>(pin[0].data()), at) << "the frame was not given to anyone";
   ASSERT_TRUE(space.munmap(other, 4 * MIB));
   EXPECT_EQ(used_frames(), before + 1);
@@ -139,7 +143,8 @@ TEST_F(Gup, SlowPathPinsTheSamePages) {
   ASSERT_EQ(pin_user_pages(mm, at, 4, FOLL_WRITE, pages), 4);
   page* fast[4];
   ASSERT_EQ(pin_user_pages_fast_only(mm, at, 4, FOLL_WRITE, fast), 4u);
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(fast[i], pages[i]);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(fast[i], pages[i]);
   unpin_user_pages(pages, 4);
   unpin_user_pages(fast, 4);
 }

@@ -62,7 +62,8 @@ TEST_F(Fault, FallsBackToSmallPages) {
 TEST_F(Fault, KeepsContentsWhenAHugePageIsCut) {
   const vaddr_t at = map(2 * MIB);
   ASSERT_TRUE(space.madvise(at, 2 * MIB, AddressSpace::HugePages::yes));
-  for (u64 i = 0; i < hpage_pmd_nr(); ++i) touch(at + i * PAGE_SIZE);
+  for (u64 i = 0; i < hpage_pmd_nr(); ++i)
+    touch(at + i * PAGE_SIZE);
   ASSERT_TRUE(space.munmap(at + 100 * PAGE_SIZE, PAGE_SIZE));
   ASSERT_TRUE(space.mprotect(at + 200 * PAGE_SIZE, PAGE_SIZE, Access::read));
   for (u64 i = 0; i < hpage_pmd_nr(); ++i) {
@@ -92,7 +93,8 @@ TEST_F(Fault, ReportsWhenFramesAreOut) {
   const vaddr_t at = map(256 * MIB);
   u64 pages = 0;
   fault_result error{};
-  for (; error == fault_result::handled; ++pages) error = cpu->store<u64>(at + pages * PAGE_SIZE, 1).error();
+  for (; error == fault_result::handled; ++pages)
+    error = cpu->store<u64>(at + pages * PAGE_SIZE, 1).error();
   EXPECT_EQ(error, fault_result::oom);
   EXPECT_GT(pages, system.total_frames() * 9 / 10);
   ASSERT_TRUE(space.munmap(at, 256 * MIB));
@@ -103,7 +105,8 @@ TEST_F(Fault, ReportsWhenFramesAreOut) {
 TEST_F(Fault, CpusThatFaultTogetherGetTheSamePage) {
   const vaddr_t at = map(64 * PAGE_SIZE);
   const auto add_to_all = [&](Cpu& c) {
-    for (int i = 0; i < 64; ++i) ASSERT_TRUE(c.fetch_add<u64>(at + i * PAGE_SIZE, 1).ok());
+    for (int i = 0; i < 64; ++i)
+      ASSERT_TRUE(c.fetch_add<u64>(at + i * PAGE_SIZE, 1).ok());
   };
   std::jthread other([&] {
     CpuSession second(system, 1, space);
@@ -111,7 +114,8 @@ TEST_F(Fault, CpusThatFaultTogetherGetTheSamePage) {
   });
   add_to_all(*cpu);
   other.join();
-  for (int i = 0; i < 64; ++i) EXPECT_EQ(*cpu->load<u64>(at + i * PAGE_SIZE), 2u);
+  for (int i = 0; i < 64; ++i)
+    EXPECT_EQ(*cpu->load<u64>(at + i * PAGE_SIZE), 2u);
   EXPECT_EQ(anon_pages(), 64);
 }
 
@@ -122,7 +126,8 @@ TEST_F(Unmap, GivesEverythingBack) {
   const u64 before = used_frames();
   const vaddr_t at = map(16 * MIB);
   ASSERT_TRUE(space.madvise(at + 8 * MIB, 8 * MIB, AddressSpace::HugePages::yes));
-  for (u64 addr = at; addr < at + 16 * MIB; addr += PAGE_SIZE) touch(addr);
+  for (u64 addr = at; addr < at + 16 * MIB; addr += PAGE_SIZE)
+    touch(addr);
   EXPECT_EQ(anon_pages(), static_cast<s64>(16 * MIB / PAGE_SIZE));
   ASSERT_TRUE(space.munmap(at, 16 * MIB));
   EXPECT_EQ(anon_pages(), 0);
@@ -132,7 +137,8 @@ TEST_F(Unmap, GivesEverythingBack) {
 
 TEST_F(Unmap, KeepsTablesThatANeighbourNeeds) {
   const vaddr_t at = map(3 * PAGE_SIZE);
-  for (int i = 0; i < 3; ++i) touch(at + i * PAGE_SIZE);
+  for (int i = 0; i < 3; ++i)
+    touch(at + i * PAGE_SIZE);
   const s64 before = tables();
   ASSERT_TRUE(space.munmap(at + PAGE_SIZE, PAGE_SIZE));
   EXPECT_EQ(tables(), before);
@@ -182,7 +188,8 @@ TEST_F(Unmap, FramesOnTheirWayBackAreWaitedFor) {
 
 TEST_F(Unmap, NeedsNoMemory) {
   const vaddr_t at = map(4 * MIB);
-  for (u64 addr = at; addr < at + 4 * MIB; addr += PAGE_SIZE) touch(addr);
+  for (u64 addr = at; addr < at + 4 * MIB; addr += PAGE_SIZE)
+    touch(addr);
   const u64 before = used_frames();
   system.fail_page_alloc().fail_with_probability(1'000'000);
   EXPECT_TRUE(space.munmap(at, 4 * MIB)) << "without batch pages tables go one by one";

@@ -11,7 +11,7 @@ constexpr int ANON = MAP_PRIVATE | MAP_ANONYMOUS;
 constexpr int RW = PROT_READ | PROT_WRITE;
 
 class Mmap : public World {
-protected:
+ protected:
   static constexpr vaddr_t AT = u64{1} << 30;
   long map_at(vaddr_t addr, u64 bytes, int prot = RW, int flags = MAP_FIXED) {
     return vm_mmap(mm, addr, bytes, prot, ANON | flags);
@@ -53,7 +53,8 @@ TEST_F(Mmap, TakesTheWishOrAnotherPlace) {
 
 TEST_F(Mmap, FixedReplacesWhatWasThere) {
   ASSERT_GT(map_at(AT, 3 * PAGE_SIZE), 0);
-  for (int i = 0; i < 3; ++i) touch(AT + i * PAGE_SIZE);
+  for (int i = 0; i < 3; ++i)
+    touch(AT + i * PAGE_SIZE);
   ASSERT_GT(map_at(AT + PAGE_SIZE, PAGE_SIZE), 0);
   EXPECT_EQ(*cpu->load<u64>(AT), AT);
   EXPECT_EQ(*cpu->load<u64>(AT + PAGE_SIZE), 0u);
@@ -81,7 +82,8 @@ TEST_F(Mmap, CutsAreasAtTheEndsOfARange) {
 
 TEST_F(Mmap, ProtectsAndJoinsAgain) {
   ASSERT_GT(map_at(AT, 4 * PAGE_SIZE), 0);
-  for (int i = 0; i < 4; ++i) touch(AT + i * PAGE_SIZE);
+  for (int i = 0; i < 4; ++i)
+    touch(AT + i * PAGE_SIZE);
   ASSERT_EQ(vm_mprotect(mm, AT + PAGE_SIZE, 2 * PAGE_SIZE, PROT_READ), 0);
   EXPECT_EQ(areas(AT), 3u);
   EXPECT_FALSE(can_write(AT + PAGE_SIZE));
@@ -104,7 +106,8 @@ TEST_F(Mmap, ProtectingAcrossAHoleChangesNothing) {
 TEST_F(Mmap, SpansRegions) {
   const vaddr_t border = geometry().size(geometry().root_level());
   ASSERT_GT(map_at(border - 2 * PAGE_SIZE, 4 * PAGE_SIZE), 0);
-  for (int i = -2; i < 2; ++i) touch(border + static_cast<u64>(i) * PAGE_SIZE);
+  for (int i = -2; i < 2; ++i)
+    touch(border + static_cast<u64>(i) * PAGE_SIZE);
   ASSERT_EQ(vm_mprotect(mm, border - PAGE_SIZE, 2 * PAGE_SIZE, PROT_READ), 0);
   EXPECT_FALSE(can_write(border - PAGE_SIZE));
   EXPECT_FALSE(can_write(border));
@@ -122,10 +125,13 @@ TEST_F(Mmap, MapsMoreThanARegion) {
 
 TEST_F(Mmap, FillsHolesAgain) {
   std::vector<vaddr_t> at;
-  for (int i = 0; i < 100; ++i) at.push_back(map(PAGE_SIZE));
+  for (int i = 0; i < 100; ++i)
+    at.push_back(map(PAGE_SIZE));
   const vaddr_t end = at.back() + PAGE_SIZE;
-  for (int i = 0; i < 100; i += 2) ASSERT_EQ(vm_munmap(mm, at[i], PAGE_SIZE), 0);
-  for (int i = 0; i < 50; ++i) EXPECT_LT(map(PAGE_SIZE), end);
+  for (int i = 0; i < 100; i += 2)
+    ASSERT_EQ(vm_munmap(mm, at[i], PAGE_SIZE), 0);
+  for (int i = 0; i < 50; ++i)
+    EXPECT_LT(map(PAGE_SIZE), end);
   EXPECT_GE(map(2 * PAGE_SIZE), end);
 }
 
@@ -134,7 +140,8 @@ TEST_F(Mmap, AlignsLargeMappingsToHugePages) { EXPECT_EQ(map(4 * MIB) % pmd_size
 TEST_F(Mmap, HasALimitOfAreas) {
   // every second page, so that none can be joined
   vaddr_t addr = AT;
-  for (std::size_t i = 0; i < MAX_MAP_COUNT; ++i, addr += 2 * PAGE_SIZE) ASSERT_GT(map_at(addr, PAGE_SIZE), 0);
+  for (std::size_t i = 0; i < MAX_MAP_COUNT; ++i, addr += 2 * PAGE_SIZE)
+    ASSERT_GT(map_at(addr, PAGE_SIZE), 0);
   EXPECT_EQ(map_at(addr, PAGE_SIZE), -ENOMEM);
   EXPECT_TRUE(can_write(AT));
   EXPECT_EQ(vm_munmap(mm, AT, addr - AT), 0);

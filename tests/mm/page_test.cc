@@ -12,7 +12,7 @@ namespace racewalk::test {
 namespace {
 
 class Page : public World {
-protected:
+ protected:
   folio* alloc(unsigned order = 0) { return page_folio(alloc_pages(order, GFP_ZERO)); }
 };
 
@@ -29,7 +29,8 @@ TEST_F(Page, TailsOfALargeFolioLeadToItsHead) {
   folio* f = alloc(3);
   EXPECT_TRUE(folio_test_large(f));
   EXPECT_EQ(folio_nr_pages(f), 8u);
-  for (u64 i = 0; i < 8; ++i) EXPECT_EQ(page_folio(folio_page(f, i)), f);
+  for (u64 i = 0; i < 8; ++i)
+    EXPECT_EQ(page_folio(folio_page(f, i)), f);
   page* tail = folio_page(f, 5);
   folio_put(f);
   // the same frames, one by one, are small folios of their own
@@ -40,7 +41,8 @@ TEST_F(Page, TailsOfALargeFolioLeadToItsHead) {
     all.push_back(page_folio(p));
   }
   EXPECT_EQ(&page_folio(tail)->page, tail);
-  for (folio* one : all) folio_put(one);
+  for (folio* one : all)
+    folio_put(one);
 }
 
 TEST_F(Page, OfWhichNobodyHoldsAReferenceCannotBeGot) {
@@ -133,7 +135,7 @@ TEST_F(Page, WritebackIsToldOfPins) {
 }
 
 class Rmap : public World {
-protected:
+ protected:
   folio* folio_at(vaddr_t addr) {
     page* page = nullptr;
     EXPECT_EQ(get_user_pages_fast(mm, addr, 1, FOLL_NONE, &page), 1);

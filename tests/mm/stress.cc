@@ -25,7 +25,7 @@ bool chance(random_engine& random, double p) { return std::bernoulli_distributio
 
 /// The first thing that went wrong, and the word to stop.
 class verdict {
-public:
+ public:
   explicit verdict(const std::atomic<bool>& stop) : stop_(stop) {}
   void fail(std::string text) {
     std::lock_guard guard(lock_);
@@ -37,15 +37,16 @@ public:
   }
   [[nodiscard]] bool over() const { return stop_ || failed_ || std::chrono::steady_clock::now() > deadline_; }
   void run_for(double seconds) {
-    deadline_ = std::chrono::steady_clock::now() +
-                std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds));
+    deadline_ =
+        std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                               std::chrono::duration<double>(seconds));
   }
   std::string failure() {
     std::lock_guard guard(lock_);
     return failure_;
   }
 
-private:
+ private:
   const std::atomic<bool>& stop_;
   std::atomic<bool> failed_{false};
   std::chrono::steady_clock::time_point deadline_;
@@ -55,9 +56,10 @@ private:
 
 /// Numbers of CPUs that no thread is at the moment.
 class cpu_pool {
-public:
+ public:
   explicit cpu_pool(unsigned cpus) {
-    for (unsigned id = 0; id < cpus; ++id) free_.push_back(id);
+    for (unsigned id = 0; id < cpus; ++id)
+      free_.push_back(id);
   }
   unsigned take() {
     std::unique_lock lock(lock_);
@@ -74,7 +76,7 @@ public:
     available_.notify_one();
   }
 
-private:
+ private:
   std::mutex lock_;
   std::condition_variable available_;
   std::deque<unsigned> free_;
@@ -115,7 +117,9 @@ struct slot {
   std::array<u64, SLOT_PAGES> owned{}; ///< what word OWNED holds
 
   [[nodiscard]] page_name name(u64 page) const { return {first_name + page}; }
-  [[nodiscard]] vaddr_t word(u64 page, word_use use) const { return at + page * PAGE_SIZE + use * sizeof(u64); }
+  [[nodiscard]] vaddr_t word(u64 page, word_use use) const {
+    return at + page * PAGE_SIZE + use * sizeof(u64);
+  }
 };
 
 struct space {
@@ -138,8 +142,9 @@ struct held_pin {
 // ---- one thread ------------------------------------------------------------------------------------------
 
 class worker {
-public:
-  worker(System& system, std::vector<std::unique_ptr<space>>& spaces, cpu_pool& cpus, verdict& outcome, u64 seed)
+ public:
+  worker(System& system, std::vector<std::unique_ptr<space>>& spaces, cpu_pool& cpus, verdict& outcome,
+         u64 seed)
       : system_(system), spaces_(spaces), cpus_(cpus), verdict_(outcome), random_(seed) {}
 
   void run() {
@@ -155,12 +160,13 @@ public:
       }
       cpus_.give(id);
     }
-    while (!pins_.empty()) release_pin();
+    while (!pins_.empty())
+      release_pin();
   }
 
   report counts;
 
-private:
+ private:
   void idle(CpuSession& cpu, space& here);
   void step(space& here, Cpu& cpu);
   void owner_step(space& here, slot& s, Cpu& cpu);
@@ -273,7 +279,8 @@ void worker::race(slot& s, Cpu& cpu) {
 void worker::pin(space& here, slot& s) {
   const u64 first = pick(random_, SLOT_PAGES);
   const u64 count = 1 + pick(random_, std::min<u64>(SLOT_PAGES - first, chance(random_, 0.1) ? 256 : 4));
-  auto pinned = here.memory.pin(s.at + first * PAGE_SIZE, count, chance(random_, 0.5) ? Access::read : Access::read_write);
+  auto pinned = here.memory.pin(s.at + first * PAGE_SIZE, count,
+                                chance(random_, 0.5) ? Access::read : Access::read_write);
   if (!pinned) {
     if (!short_of_memory(pinned.error()))
       verdict_.expect(pinned.error() == std::errc::bad_address, "a pin failed for an unexpected reason");
@@ -281,7 +288,8 @@ void worker::pin(space& here, slot& s) {
   }
   ++counts.pins;
   held_pin held{std::move(*pinned), {}};
-  for (u64 i = 0; i < count; ++i) held.names.push_back(s.name(first + i));
+  for (u64 i = 0; i < count; ++i)
+    held.names.push_back(s.name(first + i));
   pins_.push_back(std::move(held));
   if (pins_.size() > 8) release_pin();
 }
@@ -294,7 +302,8 @@ void worker::release_pin() {
     auto* words = reinterpret_cast<word_t*>(held.pages[i].data());
     WRITE_ONCE(words[DEVICE], held.names[i].value(random_()));
     for (u64 use = OWNED; use < WORDS; ++use)
-      verdict_.expect(held.names[i].may_hold(READ_ONCE(words[use])), "a pinned page holds a word of another page");
+      verdict_.expect(held.names[i].may_hold(READ_ONCE(words[use])),
+                      "a pinned page holds a word of another page");
   }
 }
 
@@ -318,7 +327,8 @@ void worker::float_mapping(space& here, Cpu& cpu) {
     verdict_.expect(after && *after == name.value(7), "a store was lost");
   }
   auto unmapped = here.memory.munmap(*at, pages * PAGE_SIZE);
-  while (!unmapped && short_of_memory(unmapped.error())) unmapped = here.memory.munmap(*at, pages * PAGE_SIZE);
+  while (!unmapped && short_of_memory(unmapped.error()))
+    unmapped = here.memory.munmap(*at, pages * PAGE_SIZE);
   verdict_.expect(unmapped.has_value(), "munmap failed for an unexpected reason");
   ++counts.unmaps;
 }
@@ -344,7 +354,8 @@ void worker::unmap(space& here, slot& s) {
   const auto done = here.memory.munmap(s.at + range.first * PAGE_SIZE, range.count * PAGE_SIZE);
   if (!done) return verdict_.expect(short_of_memory(done.error()), "munmap failed for an unexpected reason");
   ++counts.unmaps;
-  for (u64 i = range.first; i < range.first + range.count; ++i) s.mapped[i] = false;
+  for (u64 i = range.first; i < range.first + range.count; ++i)
+    s.mapped[i] = false;
   s.mapped_at_all = std::find(s.mapped.begin(), s.mapped.end(), true) != s.mapped.end();
 }
 
@@ -354,10 +365,12 @@ void worker::protect(space& here, slot& s) {
   const bool whole = std::find(s.mapped.begin() + static_cast<long>(range.first), end, false) == end;
   const auto access = static_cast<Access>(pick(random_, 3));
   const auto done = here.memory.mprotect(s.at + range.first * PAGE_SIZE, range.count * PAGE_SIZE, access);
-  if (!done) return verdict_.expect(short_of_memory(done.error()), "mprotect failed for an unexpected reason");
+  if (!done)
+    return verdict_.expect(short_of_memory(done.error()), "mprotect failed for an unexpected reason");
   verdict_.expect(whole, "mprotect of a range with holes succeeded");
   ++counts.protects;
-  for (u64 i = range.first; i < range.first + range.count; ++i) s.access[i] = access;
+  for (u64 i = range.first; i < range.first + range.count; ++i)
+    s.access[i] = access;
 }
 
 void worker::advise(space& here, slot& s) {
@@ -413,7 +426,8 @@ report run(const options& how, const std::atomic<bool>& stop) {
   report sum;
   {
     std::vector<std::unique_ptr<space>> spaces;
-    for (unsigned i = 0; i < how.spaces; ++i) spaces.push_back(std::make_unique<space>(system, i));
+    for (unsigned i = 0; i < how.spaces; ++i)
+      spaces.push_back(std::make_unique<space>(system, i));
     cpu_pool cpus(how.cpus);
     std::vector<std::unique_ptr<worker>> workers;
     for (unsigned i = 0; i < how.threads; ++i)
@@ -422,10 +436,12 @@ report run(const options& how, const std::atomic<bool>& stop) {
     outcome.run_for(how.seconds);
     {
       std::vector<std::jthread> threads;
-      for (const auto& w : workers) threads.emplace_back([&w] { w->run(); });
+      for (const auto& w : workers)
+        threads.emplace_back([&w] { w->run(); });
     }
     system.fail_page_alloc().fail_with_probability(0);
-    for (const auto& w : workers) add(sum, w->counts);
+    for (const auto& w : workers)
+      add(sum, w->counts);
   }
   system.settle();
   sum.frames_lost = system.total_frames() - system.free_frames();

@@ -1,9 +1,11 @@
 // The native library under random load, with everything that can be checked from outside checked.
 //
-// Threads take turns at being CPUs and run in a few address spaces. Each space has slots, windows of addresses that are
-// mapped, unmapped, protected, written, read and pinned, in small pages and huge ones. What is checked:
+// Threads take turns at being CPUs and run in a few address spaces. Each space has slots, windows of
+// addresses that are mapped, unmapped, protected, written, read and pinned, in small pages and huge ones.
+// What is checked:
 //   - contents: a slot's owner of the moment knows what each page holds and which accesses must fail
-//   - isolation: whoever reads a page at any time, through a translation or a pin, finds zeros or words that were
+//   - isolation: whoever reads a page at any time, through a translation or a pin, finds zeros or words that
+//   were
 //     written for that very page; a stale translation or a frame freed too early shows as a word of another
 //   - failures: with allocations that fail, every call leaves things as they were
 //   - balance: in the end every frame is free again
@@ -19,8 +21,8 @@ namespace racewalk::stress {
 struct options {
   double seconds = 10;
   std::uint64_t seed = 1;
-  unsigned threads = 4;          ///< may exceed the CPUs, which may exceed the processors
-  unsigned cpus = 3;             ///< 1 to 63
+  unsigned threads = 4; ///< may exceed the CPUs, which may exceed the processors
+  unsigned cpus = 3;    ///< 1 to 63
   std::uint64_t memory = 256 << 20;
   unsigned spaces = 2;
   double failing_allocations = 0.001; ///< how many of them, 0 to 1
@@ -40,8 +42,8 @@ struct report {
   [[nodiscard]] bool ok() const { return failure.empty() && frames_lost == 0; }
 };
 
-/// Runs until the time is over, `stop` becomes true or something is wrong. Throws what System does for sizes that
-/// cannot be.
+/// Runs until the time is over, `stop` becomes true or something is wrong. Throws what System does for sizes
+/// that cannot be.
 report run(const options& how, const std::atomic<bool>& stop);
 
 } // namespace racewalk::stress

@@ -9,7 +9,7 @@
 namespace racewalk::test {
 
 class World : public ::testing::Test {
-protected:
+ protected:
   static constexpr u64 MIB = u64{1} << 20;
 
   /// Somewhere, `bytes` of readable and writable memory.
@@ -28,8 +28,8 @@ protected:
     return system.total_frames() - system.free_frames();
   }
 
-  /// Runs `operation` with its first allocation failing, then its second ... until none is left to fail. It returns
-  /// whether it failed.
+  /// Runs `operation` with its first allocation failing, then its second ... until none is left to fail. It
+  /// returns whether it failed.
   template <class F> unsigned fail_each_allocation(F&& operation) {
     unsigned failures = 0;
     for (u64 nth = 1;; ++nth) {

@@ -43,11 +43,14 @@ TEST_F(Zone, AlignsBlocksToTheirSize) {
 TEST_F(Zone, MergesWhatComesBack) {
   zone z(frames, 0, 1 << zone::MAX_ORDER);
   std::vector<pfn_t> held;
-  for (pfn_t pfn = z.rmqueue(0).pfn; pfn != zone::NO_FRAME; pfn = z.rmqueue(0).pfn) held.push_back(pfn);
+  for (pfn_t pfn = z.rmqueue(0).pfn; pfn != zone::NO_FRAME; pfn = z.rmqueue(0).pfn)
+    held.push_back(pfn);
   EXPECT_EQ(z.rmqueue(1).pfn, zone::NO_FRAME);
   std::shuffle(held.begin(), held.end(), std::mt19937(3));
-  for (pfn_t pfn : held) z.free_block(pfn, 0);
-  EXPECT_EQ(z.rmqueue(zone::MAX_ORDER).pfn, 0u) << "the lists of threads are drained when the rest does not suffice";
+  for (pfn_t pfn : held)
+    z.free_block(pfn, 0);
+  EXPECT_EQ(z.rmqueue(zone::MAX_ORDER).pfn, 0u)
+      << "the lists of threads are drained when the rest does not suffice";
 }
 
 TEST_F(Zone, KeepsCountUnderRandomUse) {
@@ -78,7 +81,9 @@ TEST_F(Zone, SaysWhichFramesAreZero) {
   for (int i = 0; i < 300; ++i) {
     const auto found = z.rmqueue(0);
     if (found.zeroed) {
-      EXPECT_EQ(std::count(frames + found.pfn * PAGE_SIZE, frames + (found.pfn + 1) * PAGE_SIZE, std::byte{0}), 4096);
+      EXPECT_EQ(
+          std::count(frames + found.pfn * PAGE_SIZE, frames + (found.pfn + 1) * PAGE_SIZE, std::byte{0}),
+          4096);
     }
     std::fill_n(frames + found.pfn * PAGE_SIZE, PAGE_SIZE, std::byte{1});
     held.push_back(found.pfn);

@@ -1,5 +1,5 @@
-// Every argument, every variant, every architecture: the verdict is the expected one, a violation can be replayed, and
-// each safeguard of the library is one that a scenario misses when it is taken away.
+// Every argument, every variant, every architecture: the verdict is the expected one, a violation can be
+// replayed, and each safeguard of the library is one that a scenario misses when it is taken away.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -49,7 +49,8 @@ void check_verdict(const scenario& s, const variant& v, const arch_desc& arch, e
 TEST(suite, verdicts_are_the_expected_ones_and_violations_replay) {
   for (const scenario& s : all_scenarios())
     for (const variant& v : s.variants)
-      for (const arch_desc* arch : all_archs) check_verdict(s, v, *arch, default_model(*arch));
+      for (const arch_desc* arch : all_archs)
+        check_verdict(s, v, *arch, default_model(*arch));
 }
 
 TEST(suite, verdicts_hold_under_every_model) {
@@ -75,7 +76,8 @@ TEST(suite, the_same_search_finds_the_same_every_time) {
   const decision b = decide_with(s, v, arm64, explore::memory_model::weak);
   EXPECT_EQ(a.outcome.executions, b.outcome.executions);
   ASSERT_EQ(a.steps.size(), b.steps.size());
-  for (std::size_t i = 0; i < a.steps.size(); i++) EXPECT_EQ(a.steps[i].text, b.steps[i].text);
+  for (std::size_t i = 0; i < a.steps.size(); i++)
+    EXPECT_EQ(a.steps[i].text, b.steps[i].text);
 }
 
 /// A safeguard of the library: with it a scenario is safe, without it the scenario is lost.
@@ -94,13 +96,15 @@ TEST_P(removal, is_noticed) {
   const scenario& s = named(r.scenario);
   const auto m = default_model(*r.arch);
   EXPECT_EQ(decide_with(s, variant_of(s, r.with), *r.arch, m).outcome.verdict, explore::verdict::safe);
-  EXPECT_EQ(decide_with(s, variant_of(s, r.without), *r.arch, m).outcome.verdict, explore::verdict::violation);
+  EXPECT_EQ(decide_with(s, variant_of(s, r.without), *r.arch, m).outcome.verdict,
+            explore::verdict::violation);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     safeguards, removal,
     testing::Values(
-        safeguard{"pmd_recheck", "gup_fast_vs_munmap", "table_counted", "table_counted_no_pmd_recheck", &arm64},
+        safeguard{"pmd_recheck", "gup_fast_vs_munmap", "table_counted", "table_counted_no_pmd_recheck",
+                  &arm64},
         safeguard{"pte_recheck", "gup_fast_vs_munmap", "counted", "counted_no_pte_recheck", &arm64},
         safeguard{"irqs_off", "gup_fast_vs_munmap", "shipped", "walk_preemptible", &x86_64},
         safeguard{"rcu_in_table_freeing", "gup_fast_vs_munmap", "shipped", "at_once", &riscv64},

@@ -159,13 +159,13 @@ extern thread_local engine* current_engine;
 
 /// Makes an engine that of this OS thread while it lives.
 class engine_scope {
-public:
+ public:
   explicit engine_scope(engine* e) : previous_(current_engine) { current_engine = e; }
   ~engine_scope() { current_engine = previous_; }
   engine_scope(const engine_scope&) = delete;
   engine_scope& operator=(const engine_scope&) = delete;
 
-private:
+ private:
   engine* previous_;
 };
 

@@ -259,15 +259,25 @@ void down_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
   acquire(r.word, take_read, s);
 }
-bool down_read_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(r.word, take_read, s); }
-void up_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { atomic_fetch_add(r.word, -1, order::release, s); }
+bool down_read_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  return try_acquire(r.word, take_read, s);
+}
+void up_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  atomic_fetch_add(r.word, -1, order::release, s);
+}
 void down_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
   acquire(r.word, take_write, s);
 }
-bool down_write_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(r.word, take_write, s); }
-void up_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s); }
-void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS { atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s); }
+bool down_write_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  return try_acquire(r.word, take_write, s);
+}
+void up_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s);
+}
+void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s);
+}
 
 // ---- RCU -------------------------------------------------------------------------------------------------
 
