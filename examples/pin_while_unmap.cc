@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr int ROUNDS = 2000;
+constexpr int ROUNDS = 300;
 constexpr std::size_t PAGES = 16;
 constexpr std::uint64_t BYTES = PAGES * 4096;
 
