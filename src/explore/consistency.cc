@@ -101,13 +101,21 @@ eid next_section(const graph& g, unsigned thread, unsigned po, domain dom) {
   return NONE;
 }
 
+/// The write after `w` in coherence order that is not in `skip`, or NONE.
+eid next_write(const graph& g, u16 loc, eid w, const event_set& skip) {
+  eid next = g.co_after(loc, w);
+  while (next != NONE && skip.test(next))
+    next = g[next].co_next;
+  return next;
+}
+
 /// Calls f(a, b) for each pair that invalidations and quiescence order by what was read: like from-reads, the
-/// first has not seen what the second does.
-template <class F> void for_each_unseen(const graph& g, F f) {
+/// first has not seen what the second does. Leaves out the events of `skip`.
+template <class F> void for_each_unseen(const graph& g, const event_set& skip, F f) {
   for (eid r = 0; r < g.size(); r++) {
     const event& e = g[r];
     if (floats(e)) {
-      const eid newer = g.co_after(e.loc, e.rf);
+      const eid newer = next_write(g, e.loc, e.rf, skip);
       if (newer == NONE) continue;
       for (unsigned po = 0; po < e.po; po++) {
         const eid i = g.at(e.thread, po);
@@ -115,15 +123,15 @@ template <class F> void for_each_unseen(const graph& g, F f) {
       }
       continue;
     }
-    if (!e.counts_sections) continue;
+    if (!e.counts_sections || skip.test(r)) continue;
     const eid start = g.at(e.thread, e.quiesce_po);
     const unsigned from = e.rf == INIT ? 0u : g[e.rf].po + 1u;
-    if (eid b = next_section(g, e.counted, from, e.dom); b != NONE) f(start, b);
+    if (eid b = next_section(g, e.counted, from, e.dom); b != NONE && !skip.test(b)) f(start, b);
     if (!e.has_range) continue;
     for (unsigned po = from; po < g.thread_size(e.counted); po++) {
       const event& t = g[g.at(e.counted, po)];
       if (!floats(t) || !covers(e.u.range, t.u.tr)) continue;
-      if (eid newer = g.co_after(t.loc, t.rf); newer != NONE) f(start, newer);
+      if (eid newer = next_write(g, t.loc, t.rf, skip); newer != NONE) f(start, newer);
     }
   }
 }
@@ -193,38 +201,61 @@ bool full_fence(const event& e) {
          e.counts_sections || e.rmw;
 }
 
-/// The program order that a model keeps, for sc and tso, as few edges.
-template <unsigned W> void add_program_order(memory_model m, const graph& g, relation<W>& order) {
+/// What a later event of the thread comes after directly, for sc and tso.
+struct program_order_front {
+  eid strong = NONE;   ///< whatever is later comes after it
+  eid write = NONE;    ///< writes and fences come after it
+  eid floating = NONE; ///< the translation that the next event uses
+
+  /// Calls f for what an event comes after.
+  template <class F> void for_each_before(bool stores_or_fences, F f) const {
+    if (floating != NONE) f(floating);
+    if (strong != NONE) f(strong);
+    if (write != NONE && stores_or_fences) f(write);
+  }
+  void pass(memory_model m, const event& e, eid id) {
+    floating = NONE;
+    if (floats(e)) {
+      floating = id;
+      return;
+    }
+    const bool stores = e.is_write() || e.kind == event_kind::free_object;
+    if (m == memory_model::sc || !stores || full_fence(e)) strong = id;
+    if (stores) write = id;
+  }
+};
+
+/// The order of sc or tso, as few edges: calls f(a, b) for each. Leaves out the events of `skip`.
+template <class F> void for_each_edge(memory_model m, const graph& g, const event_set& skip, F f) {
   for (unsigned t = 0; t < MAX_THREADS; t++) {
-    eid last_strong = NONE; // everything later comes after it
-    eid last_write = NONE;  // writes and fences come after it
+    program_order_front front;
     for (unsigned i = 0; i < g.thread_size(t); i++) {
       const eid id = g.at(t, i);
+      if (skip.test(id)) break; // the last one
       const event& e = g[id];
-      if (floats(e)) {
-        if (i + 1 < g.thread_size(t)) order.add(id, g.at(t, i + 1)); // the access that it serves
-        continue;
-      }
       const bool stores = e.is_write() || e.kind == event_kind::free_object;
-      if (last_strong != NONE) order.add(last_strong, id);
-      if (last_write != NONE && (stores || full_fence(e))) order.add(last_write, id);
-      if (m == memory_model::sc || !stores || full_fence(e)) last_strong = id;
-      if (stores) last_write = id;
+      if (!floats(e))
+        front.for_each_before(stores || full_fence(e), [&](eid a) { f(a, id); });
+      else if (front.floating != NONE)
+        f(front.floating, id);
+      front.pass(m, e, id);
     }
   }
+  for (eid id = 0; id < g.size(); id++) {
+    if (skip.test(id)) continue;
+    const event& e = g[id];
+    if (e.rf < NONE && !skip.test(e.rf) && (m == memory_model::sc || g[e.rf].thread != e.thread)) f(e.rf, id);
+    if (e.is_write())
+      if (eid w = next_write(g, e.loc, id, skip); w != NONE) f(id, w);
+    if (e.is_read() && !e.counts_sections && !floats(e))
+      if (eid w = next_write(g, e.loc, e.rf, skip); w != NONE) f(id, w);
+  }
+  for_each_unseen(g, skip, f);
 }
 
 template <unsigned W> relation<W> simple_order(memory_model m, const graph& g) {
   relation<W> order(g.size());
-  add_program_order(m, g, order);
-  for (eid id = 0; id < g.size(); id++) {
-    const event& e = g[id];
-    if (e.rf < NONE && (m == memory_model::sc || g[e.rf].thread != e.thread)) order.add(e.rf, id);
-    if (e.is_write() && e.co_next != NONE) order.add(id, e.co_next);
-    if (e.is_read() && !e.counts_sections && !floats(e))
-      if (eid w = g.co_after(e.loc, e.rf); w != NONE && w != id) order.add(id, w);
-  }
-  for_each_unseen(g, [&](eid a, eid b) { order.add(a, b); });
+  for_each_edge(m, g, {}, [&](eid a, eid b) { order.add(a, b); });
   return order;
 }
 
@@ -347,7 +378,8 @@ template <unsigned W> struct lkmm {
         (g[w].thread == e.thread ? ppo : overwrite_ext).add(id, w);
       }
     }
-    for_each_unseen(g, [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); });
+    for_each_unseen(g, {},
+                    [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); });
   }
 
   /// prop, hb and pb.
@@ -395,17 +427,50 @@ template <unsigned W> struct lkmm {
   bool consistent() const { return !hb.reflexive_somewhere() && pb.acyclic(); }
 };
 
-template <unsigned W> bool consistent_in(memory_model m, const graph& g, const model_options& options) {
-  if (!atomic(g)) return false;
-  if (options.monotone_translations && !monotone(g)) return false;
+template <unsigned W> judgement judge_in(memory_model m, const graph& g, const model_options& options) {
+  auto verdict = [](bool good) { return good ? judgement::consistent : judgement::inconsistent; };
+  if (!atomic(g)) return judgement::inconsistent;
+  if (options.monotone_translations && !monotone(g)) return judgement::inconsistent;
   // A model allows what sc allows, and sc is quickly asked.
-  if (simple_order<W>(memory_model::sc, g).acyclic()) return true;
-  if (m == memory_model::sc) return false;
-  if (m == memory_model::tso) return simple_order<W>(memory_model::tso, g).acyclic() && coherent(g);
+  if (simple_order<W>(memory_model::sc, g).acyclic()) return judgement::consistent_in_sc;
+  if (m == memory_model::sc) return judgement::inconsistent;
+  if (m == memory_model::tso) return verdict(simple_order<W>(memory_model::tso, g).acyclic() && coherent(g));
   lkmm<W> model(g);
-  if (!model.direct().acyclic() || !coherent(g)) return false;
+  if (!model.direct().acyclic() || !coherent(g)) return judgement::inconsistent;
   model.propagation();
-  return model.consistent();
+  return verdict(model.consistent());
+}
+
+/// What comes before one of the probes.
+template <unsigned W>
+event_set past_of(memory_model m, const graph& g, const std::array<extension::probe, 2>& probes) {
+  event_set added;
+  for (const extension::probe& p : probes)
+    if (p.po < g.thread_size(p.thread)) added.set(g.at(p.thread, p.po));
+  relation<W> predecessors(g.size());
+  for_each_edge(m, g, added, [&](eid a, eid b) { predecessors.add(b, a); });
+  u64 found[W] = {};
+  u64 fresh[W] = {};
+  for (const extension::probe& p : probes) {
+    program_order_front front;
+    for (unsigned i = 0; i < p.po; i++)
+      front.pass(m, g[g.at(p.thread, i)], g.at(p.thread, i));
+    front.for_each_before(p.store || p.fence, [&](eid a) { fresh[a / 64] |= u64{1} << (a % 64); });
+  }
+  for (bool more = true; more;) {
+    more = false;
+    for (unsigned k = 0; k < W; k++)
+      while (fresh[k]) {
+        const unsigned e = 64 * k + static_cast<unsigned>(std::countr_zero(fresh[k]));
+        found[k] |= u64{1} << (e % 64);
+        for (unsigned j = 0; j < W; j++)
+          fresh[j] = (fresh[j] | predecessors.row[e][j]) & ~found[j];
+        more = true;
+      }
+  }
+  event_set past;
+  relation<W>::for_each(found, [&](unsigned e) { past.set(static_cast<eid>(e)); });
+  return past;
 }
 
 /// What reaches `last` in `order`.
@@ -453,8 +518,13 @@ template <class F> auto with_width(const graph& g, F f) {
 
 } // namespace
 
-bool consistent(memory_model m, const graph& g, const model_options& options) {
-  return with_width(g, [&](auto w) { return consistent_in<w>(m, g, options); });
+judgement judge(memory_model m, const graph& g, const model_options& options) {
+  return with_width(g, [&](auto w) { return judge_in<w>(m, g, options); });
+}
+
+extension::extension(memory_model m, const graph& g, const std::array<probe, 2>& probes) {
+  const memory_model asked = m == memory_model::weak ? memory_model::sc : m;
+  past_ = with_width(g, [&](auto w) { return past_of<w>(asked, g, probes); });
 }
 
 performed_before::performed_before(memory_model m, const graph& g, eid last)

@@ -18,7 +18,7 @@
 // is what the search relies on.
 #pragma once
 
-#include <memory>
+#include <array>
 
 #include "explore/graph.h"
 
@@ -32,7 +32,38 @@ struct model_options {
   bool monotone_translations = false; ///< a CPU does not go back to an older entry between invalidations
 };
 
-bool consistent(memory_model m, const graph& g, const model_options& options = {});
+enum class judgement : u8 { inconsistent, consistent, consistent_in_sc };
+judgement judge(memory_model m, const graph& g, const model_options& options = {});
+inline bool consistent(memory_model m, const graph& g, const model_options& options = {}) {
+  return judge(m, g, options) != judgement::inconsistent;
+}
+
+/// May an event be added to a consistent graph with a choice that is not the newest? Answered for all of its
+/// choices at once, and without judging the graph again: all that such a choice adds is an edge from the
+/// event to the write that follows its choice in coherence order, so it is inconsistent if that write already
+/// comes before the event.
+///
+/// Exact in sc and tso together with a look at the accesses of the same thread to the same location
+/// (explorer::plausible()); in the weak model it answers for sc. Not for what is ordered otherwise than by
+/// program order: translations and counts of sections.
+class extension {
+ public:
+  /// An event at position `po` of `thread`. If the graph has one there, it is the last of its thread and
+  /// counts as not yet added.
+  struct probe {
+    unsigned thread;
+    unsigned po;
+    bool store; ///< a write
+    bool fence; ///< half of a read-modify-write
+  };
+  extension(memory_model m, const graph& g, const probe& p) : extension(m, g, {p, p}) {}
+  extension(memory_model m, const graph& g, const std::array<probe, 2>& probes);
+  /// May the probes come before `next`, the write after the choice? (NONE: there is none.)
+  bool before(eid next) const { return next == NONE || !past_.test(next); }
+
+ private:
+  event_set past_; ///< what comes before one of the probes
+};
 
 /// Which events must have been performed before `last`, for use-after-free and data races.
 class performed_before {

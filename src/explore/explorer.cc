@@ -94,16 +94,37 @@ bool explorer::take(item& it) {
   if (it.kind == item::what::place) {
     const eid w = g().append(it.e);
     g().place(w, it.choice);
-    if (!consistent(options_.model, g(), options_.hardware)) return false;
+    if (!it.judged && !judged(g())) return false;
     check_access(w);
     return true;
   }
   settle(it.e, it.choice);
   const eid r = g().append(it.e);
-  if (!consistent(options_.model, g(), options_.hardware)) return false;
+  if (!it.judged && !judged(g())) return false;
   check_access(r);
   if (execution_over_ || !it.e.rmw || !it.e.succeeds) return true;
   return add_write_half(r);
+}
+
+/// Judges a whole graph.
+bool explorer::judged(graph& in) const {
+  const judgement j = judge(options_.model, in, options_.hardware);
+  in.set_sc(j == judgement::consistent_in_sc);
+  return j != judgement::inconsistent;
+}
+
+/// Can an extension say whether `e` may be added with this or that choice? In the weak model a graph that is
+/// not sequentially consistent is judged as a whole.
+bool explorer::judged_by_extension(const graph& in, const event& e) const {
+  return e.kind != event_kind::translation && !e.counts_sections && !e.section_end &&
+         (options_.model != memory_model::weak || in.sc());
+}
+
+/// `next`: the write that follows the choice.
+explorer::outlook explorer::outlook_of(const std::optional<extension>& past, eid next) const {
+  if (!past) return outlook::open;
+  if (past->before(next)) return outlook::possible;
+  return options_.model == memory_model::weak ? outlook::open : outlook::impossible;
 }
 
 u64 explorer::value_of(u16 loc, eid w) const { return w == INIT ? places_[loc].initial : g()[w].value; }
@@ -205,13 +226,20 @@ void explorer::add(thread& t) {
 }
 
 void explorer::push_other_sources(const event& e, unsigned length, eid except) {
-  if (replaying_) return;
+  if (replaying_ || (except == INIT && g().co_first(e.loc) == NONE)) return;
+  std::optional<extension> past;
   for (eid w = INIT; w != NONE; w = g().co_after(e.loc, w)) {
     if (w == except || !plausible(g(), e, g().thread_size(e.thread), w)) continue;
     event other = e;
     settle(other, w);
     if (other.blocked) continue;
+    if (!past && judged_by_extension(g(), e))
+      past.emplace(options_.model, g(), extension::probe{e.thread, g().thread_size(e.thread), false, e.rmw});
+    const outlook o = outlook_of(past, g().co_after(e.loc, w));
+    if (o == outlook::impossible) continue;
+    other.sc = o == outlook::possible;
     item it;
+    it.judged = o == outlook::possible;
     it.kind = item::what::source;
     it.length = length;
     it.e = other;
@@ -245,7 +273,15 @@ bool explorer::add_write_half(eid read) {
   const eid id = g().append(w);
   g().place(id, source);
   push_revisits(id);
-  return newest || consistent(options_.model, g(), options_.hardware);
+  return newest || judged_half(id);
+}
+
+/// Judges the graph after the write half `w` of a read-modify-write came between its source and a later
+/// write.
+bool explorer::judged_half(eid w) {
+  // another read-modify-write has the same source
+  if (const eid next = g()[w].co_next; next != NONE && g()[next].rmw) return false;
+  return (judged_by_extension(g(), g()[w]) && g().sc()) || judged(g());
 }
 
 void explorer::add_write(thread& t) {
@@ -258,21 +294,28 @@ void explorer::add_write(thread& t) {
     owed_ = NONE;
     g().place(w, source);
     push_revisits(w);
-    if (!newest && !consistent(options_.model, g(), options_.hardware)) execution_over_ = true;
+    if (!newest && !judged_half(w)) execution_over_ = true;
     check_access(w);
     return;
   }
   const eid newest = g().co_last(e.loc);
   g().place(w, newest);
   if (!replaying_) {
+    std::optional<extension> past;
     for (eid p = INIT; p != newest && p != NONE; p = g().co_after(e.loc, p)) {
       const eid next = g().co_after(e.loc, p);
       const bool splits_rmw = g()[next].rmw && next != w;
       if (splits_rmw || !plausible(g(), e, g().thread_size(e.thread) - 1, p)) continue;
+      if (!past && judged_by_extension(g(), e))
+        past.emplace(options_.model, g(), extension::probe{e.thread, g()[w].po, true, false});
+      const outlook o = outlook_of(past, next);
+      if (o == outlook::impossible) continue;
       item it;
+      it.judged = o == outlook::possible;
       it.kind = item::what::place;
       it.length = length;
       it.e = e;
+      it.e.sc = it.judged;
       it.choice = p;
       frames_.back().items.push_back(std::move(it));
     }

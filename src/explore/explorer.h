@@ -18,6 +18,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -144,6 +145,7 @@ class explorer final : public engine {
     unsigned length = 0;
     event e;
     eid choice = NONE;
+    bool judged = false; ///< known to be consistent
     std::unique_ptr<graph> revisited;
     eid read = NONE;
   };
@@ -165,6 +167,12 @@ class explorer final : public engine {
   void add_read(thread& t);
   void add_write(thread& t);
   bool add_write_half(eid read);
+  bool judged(graph& in) const;
+  /// What is known of a choice before it is made.
+  enum class outlook : u8 { impossible, possible, open };
+  outlook outlook_of(const std::optional<extension>& past, eid next) const;
+  bool judged_half(eid w);
+  bool judged_by_extension(const graph& in, const event& e) const;
   void push_other_sources(const event& e, unsigned length, eid except);
   void nothing_runs();
   bool waits_for_sections_only(const thread& t) const;

@@ -72,6 +72,7 @@ eid graph::append(event e) {
   const eid id = static_cast<eid>(ev_.size());
   e.po = static_cast<u16>(po_[e.thread].size());
   po_[e.thread].push_back(id);
+  e.sc = e.sc && sc();
   ev_.push_back(e);
   compute_past(id);
   return id;

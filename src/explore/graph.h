@@ -82,6 +82,7 @@ struct event {
   bool section_end = false;     ///< a write: ends a section of `dom`
   bool counts_sections = false; ///< a read by a quiesce event
   bool coherent = true;         ///< false: a cached translation, not bound by coherence
+  bool sc = true;               ///< the graph up to here is known to be sequentially consistent
   domain dom{};
   bool has_range = false; ///< quiesce, its reads, invalidate: `range` is meant
   u16 po = 0;
@@ -137,6 +138,9 @@ class graph {
   /// Is `a` before `b` in coherence order? Both are writes of one location; INIT is before all.
   bool co_before(eid a, eid b) const;
 
+  /// Is it known to be sequentially consistent?
+  bool sc() const { return ev_.empty() || ev_.back().sc; }
+  void set_sc(bool known) { ev_.back().sc = known; }
   /// Appends an event to its thread; fills in its position and past (rf is set).
   eid append(event e);
   /// Puts the write `w` directly after `prev` (or INIT) in coherence order.

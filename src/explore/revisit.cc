@@ -70,26 +70,46 @@ void explorer::push_revisits(eid w) {
     const eid new_r = renamed[r];
     settle((*h)[new_r], new_w, (*h)[new_w].value);
     h->set_source(new_r, new_w);
-    auto push = [&](std::unique_ptr<graph> revisited) {
-      if (!consistent(options_.model, *revisited, options_.hardware)) return;
+    const event& source = (*h)[new_w];
+    auto push = [&](std::unique_ptr<graph> revisited, outlook o) {
+      if (o == outlook::impossible) return;
+      if (o == outlook::possible)
+        revisited->set_sc(true);
+      else if (!judged(*revisited))
+        return;
       item it;
       it.kind = item::what::revisit;
       it.read = new_r;
       it.revisited = std::move(revisited);
       frames_.back().items.push_back(std::move(it));
     };
-    if ((*h)[new_w].rmw) {
-      push(std::move(h));
+    std::optional<extension> past;
+    if (judged_by_extension(g(), x) && judged_by_extension(g(), source)) {
+      const event& read = (*h)[new_r];
+      past.emplace(options_.model, *h,
+                   std::array{extension::probe{read.thread, read.po, false, read.rmw},
+                              extension::probe{source.thread, source.po, true, source.rmw}});
+    }
+    auto outlook_at = [&](const graph& in, eid next) {
+      if (next != NONE && in[next].rmw) return outlook::impossible; // it would lose its source
+      if (!plausible(in, in[new_r], in[new_r].po, new_w)) return outlook::impossible;
+      return outlook_of(past, next);
+    };
+    if (source.rmw) {
+      const outlook o = outlook_at(*h, source.co_next);
+      push(std::move(h), o);
       continue;
     }
     h->displace(new_w);
     for (eid p = INIT;;) {
-      if (plausible(*h, (*h)[new_w], (*h)[new_w].po, p)) {
+      const eid next = h->co_after(loc, p);
+      if (plausible(*h, source, source.po, p)) {
         auto placed = std::make_unique<graph>(*h);
         placed->place(new_w, p);
-        push(std::move(placed));
+        const outlook o = outlook_at(*placed, next);
+        push(std::move(placed), o);
       }
-      p = h->co_after(loc, p);
+      p = next;
       if (p == NONE) break;
     }
   }
