@@ -4,7 +4,7 @@ namespace racewalk::explore {
 
 explorer::explorer(const program& p, search_options options)
     : program_(p), options_(std::move(options)), n_cpus_(static_cast<unsigned>(p.threads.size())),
-      n_threads_(2 * n_cpus_) {
+      n_threads_(n_cpus_) {
   for (unsigned i = 0; i < MAX_THREADS; i++) {
     threads_[i].id = i;
     threads_[i].owner = this;
@@ -31,7 +31,7 @@ outcome explorer::run() {
 void explorer::restart_search() {
   restart_wanted_ = false;
   frames_.clear();
-  frames_.emplace_back();
+  frames_.push_back({std::make_unique<graph>(), {}});
   for (thread& t : threads_)
     start_over(t);
   owed_ = NONE;
@@ -62,6 +62,7 @@ bool explorer::take_next_item() {
   for (;;) {
     if (frames_.back().items.empty()) {
       if (frames_.size() == 1) return false;
+      pool_.put(std::move(frames_.back().g));
       frames_.pop_back();
       for (unsigned i = 0; i < n_threads_; i++)
         start_over(threads_[i]);
@@ -78,7 +79,7 @@ bool explorer::take(item& it) {
   execution_over_ = false;
   owed_ = NONE;
   if (it.kind == item::what::revisit) {
-    frames_.push_back({std::move(*it.revisited), {}});
+    frames_.push_back({std::move(it.revisited), {}});
     for (unsigned i = 0; i < n_threads_; i++)
       start_over(threads_[i]);
     if (g()[it.read].rmw && g()[it.read].succeeds) owed_ = it.read;
@@ -225,6 +226,17 @@ void explorer::add(thread& t) {
   if (g().size() > result_.max_events) result_.max_events = g().size();
 }
 
+/// A read-modify-write whose source has another one already: no such execution exists, but its write may
+/// revisit what stands in its way. Done at once; the graph is then as before.
+void explorer::try_conflicting(const event& read, eid source, bool judged_already) {
+  const unsigned length = g().size();
+  event e = read;
+  settle(e, source);
+  const eid r = g().append(e);
+  if (judged_already || judged(g())) add_write_half(r);
+  g().cut(length);
+}
+
 void explorer::push_other_sources(const event& e, unsigned length, eid except) {
   if (replaying_ || (except == INIT && g().co_first(e.loc) == NONE)) return;
   std::optional<extension> past;
@@ -238,6 +250,11 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
     const outlook o = outlook_of(past, g().co_after(e.loc, w));
     if (o == outlook::impossible) continue;
     other.sc = o == outlook::possible;
+    const eid next = g().co_after(e.loc, w);
+    if (other.rmw && other.succeeds && next != NONE && g()[next].rmw && !places_[e.loc].freers) {
+      try_conflicting(other, w, o == outlook::possible);
+      continue;
+    }
     item it;
     it.judged = o == outlook::possible;
     it.kind = item::what::source;

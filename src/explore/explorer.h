@@ -95,6 +95,7 @@ class explorer final : public engine {
 
   const locations& places() const { return places_; }
   unsigned cpus() override { return n_cpus_; }
+  void callbacks_wanted(site where) override;
 
   // engine: called on the fibres
   u64 read(const access& a) override;
@@ -150,7 +151,7 @@ class explorer final : public engine {
     eid read = NONE;
   };
   struct frame {
-    graph g;
+    std::unique_ptr<graph> g;
     std::vector<item> items;
   };
 
@@ -173,6 +174,7 @@ class explorer final : public engine {
   outlook outlook_of(const std::optional<extension>& past, eid next) const;
   bool judged_half(eid w);
   bool judged_by_extension(const graph& in, const event& e) const;
+  void try_conflicting(const event& read, eid source, bool judged_already);
   void push_other_sources(const event& e, unsigned length, eid except);
   void nothing_runs();
   bool waits_for_sections_only(const thread& t) const;
@@ -214,15 +216,17 @@ class explorer final : public engine {
   u64 final_value(u16 loc) const;
   void add_plain_step(const event& e);
 
-  graph& g() { return frames_.back().g; }
-  const graph& g() const { return frames_.back().g; }
+  graph& g() { return *frames_.back().g; }
+  const graph& g() const { return *frames_.back().g; }
 
   const program& program_;
   search_options options_;
   unsigned n_cpus_;
-  unsigned n_threads_;
+  unsigned n_threads_; ///< the CPUs and, if there are RCU callbacks, one more for each to run them
   locations places_;
   std::vector<frame> frames_;
+  graph_pool pool_;
+  std::vector<eid> renamed_; ///< scratch of push_revisits()
   std::array<thread, MAX_THREADS> threads_;
   thread* running_ = nullptr;
   bool final_state_ = false;

@@ -115,8 +115,11 @@ void graph::cut(unsigned n) {
   }
 }
 
-graph graph::restricted(const event_set& keep, std::vector<eid>* renamed) const {
-  graph g;
+void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const {
+  graph& g = *to;
+  g.ev_.clear();
+  for (std::vector<eid>& thread : g.po_)
+    thread.clear();
   renamed->assign(ev_.size(), NONE);
   eid n = 0;
   for (eid e = 0; e < ev_.size(); e++)
@@ -124,7 +127,6 @@ graph graph::restricted(const event_set& keep, std::vector<eid>* renamed) const 
   auto name = [&](eid e) { return e == INIT || e == NONE ? e : (*renamed)[e]; };
   g.co_first_.assign(co_first_.size(), NONE);
   g.co_last_.assign(co_last_.size(), NONE);
-  g.ev_.reserve(n + 16u);
   for (eid e = 0; e < ev_.size(); e++) {
     if ((*renamed)[e] == NONE) continue;
     event x = ev_[e];
@@ -143,7 +145,6 @@ graph graph::restricted(const event_set& keep, std::vector<eid>* renamed) const 
     g.po_[x.thread].push_back((*renamed)[e]);
     g.ev_.push_back(x);
   }
-  return g;
 }
 
 } // namespace racewalk::explore

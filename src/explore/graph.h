@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <memory>
 #include <vector>
 
 #include "sync/sync.h"
@@ -151,8 +152,9 @@ class graph {
   void set_source(eid r, eid w);
   /// Removes the events from `n` on.
   void cut(unsigned n);
-  /// A copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or NONE.
-  graph restricted(const event_set& keep, std::vector<eid>* renamed) const;
+  /// Makes *to a copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or
+  /// NONE.
+  void restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const;
 
  private:
   void compute_past(eid e);
@@ -161,6 +163,26 @@ class graph {
   std::vector<event> ev_;
   std::array<std::vector<eid>, MAX_THREADS> po_;
   std::vector<eid> co_first_, co_last_;
+};
+
+/// Graphs that are used again, with the memory they have: a search makes one for each revisit.
+class graph_pool {
+ public:
+  std::unique_ptr<graph> take() {
+    if (spare_.empty()) return std::make_unique<graph>();
+    std::unique_ptr<graph> g = std::move(spare_.back());
+    spare_.pop_back();
+    return g;
+  }
+  std::unique_ptr<graph> copy(const graph& of) {
+    std::unique_ptr<graph> g = take();
+    *g = of;
+    return g;
+  }
+  void put(std::unique_ptr<graph> g) { spare_.push_back(std::move(g)); }
+
+ private:
+  std::vector<std::unique_ptr<graph>> spare_;
 };
 
 } // namespace racewalk::explore

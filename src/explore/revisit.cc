@@ -64,19 +64,19 @@ void explorer::push_revisits(eid w) {
     if (!x.is_read() || x.loc != loc || g().precedes(r, w)) continue;
     event_set keep;
     if (!removable(r, w, &keep)) continue;
-    std::vector<eid> renamed;
-    auto h = std::make_unique<graph>(g().restricted(keep, &renamed));
-    const eid new_w = renamed[w];
-    const eid new_r = renamed[r];
+    std::unique_ptr<graph> h = pool_.take();
+    g().restrict_to(keep, h.get(), &renamed_);
+    const eid new_w = renamed_[w];
+    const eid new_r = renamed_[r];
     settle((*h)[new_r], new_w, (*h)[new_w].value);
     h->set_source(new_r, new_w);
     const event& source = (*h)[new_w];
     auto push = [&](std::unique_ptr<graph> revisited, outlook o) {
-      if (o == outlook::impossible) return;
-      if (o == outlook::possible)
-        revisited->set_sc(true);
-      else if (!judged(*revisited))
+      if (o == outlook::possible) revisited->set_sc(true);
+      if (o == outlook::impossible || (o == outlook::open && !judged(*revisited))) {
+        pool_.put(std::move(revisited));
         return;
+      }
       item it;
       it.kind = item::what::revisit;
       it.read = new_r;
@@ -104,7 +104,7 @@ void explorer::push_revisits(eid w) {
     for (eid p = INIT;;) {
       const eid next = h->co_after(loc, p);
       if (plausible(*h, source, source.po, p)) {
-        auto placed = std::make_unique<graph>(*h);
+        std::unique_ptr<graph> placed = pool_.copy(*h);
         placed->place(new_w, p);
         const outlook o = outlook_at(*placed, next);
         push(std::move(placed), o);
@@ -112,6 +112,7 @@ void explorer::push_revisits(eid w) {
       p = next;
       if (p == NONE) break;
     }
+    pool_.put(std::move(h));
   }
 }
 

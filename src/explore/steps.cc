@@ -312,6 +312,15 @@ void explorer::quiesce(domain d, cpumask_bits mask, const tlb_range* range, site
   }
 }
 
+void explorer::callbacks_wanted(site where) {
+  if (n_threads_ > n_cpus_) return;
+  if (2 * n_cpus_ > MAX_THREADS)
+    violation("SCENARIO", "too many CPUs: each one needs a second thread for its RCU callbacks", where);
+  n_threads_ = 2 * n_cpus_;
+  restart_wanted_ = true;
+  suspend_for_good(status::stuck);
+}
+
 // ---- the MMU, memory, reports ----------------------------------------------------------------------------
 
 u64 explorer::translation_read(const access& a, const translation& t) {

@@ -152,6 +152,8 @@ class engine {
   virtual u64 intern(const void* bytes, std::size_t n) = 0;
   virtual const void* interned(u64 id) = 0;
   virtual unsigned cpus() = 0;
+  /// There are RCU callbacks: the threads that run them are needed.
+  virtual void callbacks_wanted(site where) = 0;
 };
 
 /// The engine of this OS thread while fibres run; null during set-up.

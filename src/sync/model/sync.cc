@@ -307,6 +307,7 @@ void call_rcu(rcu_head* head, void (*fn)(rcu_head*), site s) {
     fn(head);
     return;
   }
+  current_engine->callbacks_wanted(s);
   thread_state& me = current_engine->self();
   const callback cb{fn, head};
   const u64 id = current_engine->intern(&cb, sizeof cb);
