@@ -103,6 +103,7 @@ void graph::displace(eid w) {
 
 void graph::set_source(eid r, eid w) {
   ev_[r].rf = w;
+  if (w < NONE && w > r) ev_[w].read_by_older = true;
   compute_past(r);
 }
 
@@ -132,6 +133,7 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
     event x = ev_[e];
     x.rf = name(x.rf);
     x.dep = name(x.dep);
+    x.read_by_older = false;
     if (x.is_write()) { // skip what is gone in the coherence list
       while (x.co_prev < INIT && x.co_prev != NONE && name(x.co_prev) == NONE)
         x.co_prev = ev_[x.co_prev].co_prev;
@@ -145,6 +147,8 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
     g.po_[x.thread].push_back((*renamed)[e]);
     g.ev_.push_back(x);
   }
+  for (eid e = 0; e < n; e++)
+    if (const eid w = g.ev_[e].rf; w < NONE && w > e) g.ev_[w].read_by_older = true;
 }
 
 } // namespace racewalk::explore

@@ -83,6 +83,7 @@ struct event {
   bool section_end = false;     ///< a write: ends a section of `dom`
   bool counts_sections = false; ///< a read by a quiesce event
   bool coherent = true;         ///< false: a cached translation, not bound by coherence
+  bool read_by_older = false;   ///< a write: it is the source of a read that was added before it
   bool sc = true;               ///< the graph up to here is known to be sequentially consistent
   domain dom{};
   bool has_range = false; ///< quiesce, its reads, invalidate: `range` is meant

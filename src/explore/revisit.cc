@@ -14,8 +14,7 @@ bool explorer::maximal(eid e, eid w) const {
   eid v = x.rf;
   if (x.is_write()) {
     v = e;
-    for (eid r = 0; r < e; r++) // read by something older: it owes its place to a revisit
-      if (g()[r].is_read() && g()[r].rf == e) return false;
+    if (x.read_by_older) return false; // it owes its place to a revisit
   }
   for (eid later = g().co_after(x.loc, v); later != NONE; later = g()[later].co_next)
     if (later != w && kept(later)) return false;
