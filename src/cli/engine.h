@@ -45,6 +45,7 @@ struct check_request {
   std::string arch;
   std::string model;                           ///< empty: the architecture's
   std::optional<std::uint64_t> max_executions; ///< then inconclusive
+  std::function<unsigned()> spare_cpus;        ///< takes the CPUs that have nothing else to do
 };
 
 struct progress {

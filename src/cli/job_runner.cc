@@ -24,7 +24,9 @@ constexpr std::chrono::milliseconds tick{50}; // how late an interrupt or the ti
 class job_runner {
  public:
   job_runner(const std::vector<job>& jobs, const run_limits& limits)
-      : jobs_(jobs), limits_(limits), results_(jobs.size()) {}
+      : jobs_(jobs), limits_(limits),
+        spare_(limits.threads - static_cast<unsigned>(std::min<std::size_t>(limits.threads, jobs.size()))),
+        results_(jobs.size()) {}
 
   std::vector<report::result> run(const result_fn& on_result);
 
@@ -39,6 +41,7 @@ class job_runner {
   const std::vector<job>& jobs_;
   const run_limits limits_;
   std::atomic<std::size_t> next_{0};
+  std::atomic<unsigned> spare_; ///< threads that have no job, for searches that can be split
   std::atomic<bool> stop_{false};
 
   std::mutex lock_; // protects what follows
@@ -52,7 +55,10 @@ class job_runner {
 void job_runner::work() {
   for (;;) {
     const std::size_t i = next_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= jobs_.size()) return;
+    if (i >= jobs_.size()) {
+      spare_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
     report::result r = run_one(jobs_[i]);
     const std::lock_guard guard(lock_);
     results_[i] = std::move(r);
@@ -66,8 +72,16 @@ report::result job_runner::run_one(const job& j) {
   try {
     if (!stop_.load()) {
       progress last;
+      check_request request = j.request;
+      unsigned borrowed = 0;
+      request.spare_cpus = [&] {
+        const unsigned spare = spare_.exchange(0, std::memory_order_relaxed);
+        borrowed += spare;
+        return spare;
+      };
       r = check(
-          j.request, [&](const progress& now) { note_progress(j, last, now); }, stop_);
+          request, [&](const progress& now) { note_progress(j, last, now); }, stop_);
+      spare_.fetch_add(borrowed, std::memory_order_relaxed);
       note_progress(j, last, {r.executions, r.blocked, last.depth});
     }
   } catch (const std::bad_alloc&) {

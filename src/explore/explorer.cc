@@ -36,22 +36,26 @@ void explorer::restart_search() {
     start_over(t);
   owed_ = NONE;
   shrink_until_ = 0;
+  ask_for_workers_at_ = options_.split_after;
   result_ = {};
 }
 
 void explorer::search() {
-  do
+  do {
     run_forward();
-  while (!restart_wanted_ && !cut_off() && take_next_item());
+    if (const unsigned workers = workers_to_split_over(); workers > 0 && split(workers)) return;
+  } while (!restart_wanted_ && !cut_off() && take_next_item());
 }
 
 /// Has a bound been reached?
 bool explorer::cut_off() {
   const u64 done = result_.executions + result_.blocked;
+  const bool stopped = options_.stop && options_.stop->load(std::memory_order_relaxed);
   if (options_.report && done % 4096 == 0) options_.report({result_.executions, result_.blocked, g().size()});
-  if (!result_.failures.empty()) return done >= shrink_until_;
-  if (options_.stop && options_.stop->load(std::memory_order_relaxed)) result_.reason = "stopped";
-  if (options_.max_executions && done >= options_.max_executions && !frames_.back().items.empty())
+  if (!result_.failures.empty()) return done >= shrink_until_ || stopped;
+  if (stopped) result_.reason = "stopped";
+  const u64 of_all = link_ ? link_->total() : done;
+  if (options_.max_executions && of_all >= options_.max_executions && !frames_.back().items.empty())
     result_.reason = "the bound of " + std::to_string(options_.max_executions) + " executions was reached";
   return !result_.reason.empty();
 }

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "explore/consistency.h"
+#include "explore/crew.h"
 #include "explore/fibre.h"
 #include "explore/locations.h"
 
@@ -48,6 +49,12 @@ struct search_options {
   std::function<void(const progress&)> report;
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const graph&)> on_execution; ///< tests: sees each complete execution
+
+  /// How many more processes the search may be split over; asked when it turns out to be long and now and
+  /// then after that. What is answered has been taken. None: it is not split.
+  std::function<unsigned()> more_workers;
+  u64 split_after = 20'000; ///< executions
+  bool fingerprint = false; ///< tests: sum up outcome::fingerprint
 };
 
 enum class verdict : u8 { safe, violation, inconclusive };
@@ -67,6 +74,7 @@ struct outcome {
   u64 executions = 0;
   u64 blocked = 0;
   unsigned max_events = 0;
+  u64 fingerprint = 0;           ///< the same whatever order the executions are visited in
   std::string reason;            ///< inconclusive: the bound that was hit
   std::vector<failure> failures; ///< the shortest found, at most one
 };
@@ -114,7 +122,7 @@ class explorer final : public engine {
   dep_t last_read() override;
   thread_state& self() override { return running_ ? running_->state : observer_; }
   u64 intern(const void* bytes, std::size_t n) override;
-  const void* interned(u64 id) override { return interned_[id - 1].data(); }
+  const void* interned(u64 id) override;
 
  private:
   enum class status : u8 {
@@ -184,6 +192,17 @@ class explorer final : public engine {
   u64 value_of(u16 loc, eid w) const;
   bool section_open(unsigned cpu, domain d) const;
 
+  // splitting the search over processes (split.cc)
+  unsigned workers_to_split_over();
+  bool split(unsigned workers);
+  void work(worker_link& link);
+  void give_away();
+  bool accept(packet subtree);
+  void put_graph(packet* p, const graph& of) const;
+  std::unique_ptr<graph> get_graph(packet* p);
+  packet report() const;
+  void add_report(packet r);
+
   // replay (replay.cc)
   std::string follow(const choice& c);
 
@@ -237,7 +256,13 @@ class explorer final : public engine {
   eid owed_ = NONE;             ///< a read whose write half must come next
   outcome result_;
   u64 shrink_until_ = 0;
-  std::vector<std::vector<std::byte>> interned_;
+  u64 ask_for_workers_at_ = 0;
+  worker_link* link_ = nullptr; ///< in a process that the search was split over
+  struct payload {
+    u64 id;
+    std::vector<std::byte> bytes;
+  };
+  std::vector<payload> interned_;
 };
 
 } // namespace racewalk::explore

@@ -78,12 +78,15 @@ eid graph::append(event e) {
   return id;
 }
 
+void graph::reserve_location(u16 loc) {
+  if (co_first_.size() > loc) return;
+  co_first_.resize(loc + 1u, NONE);
+  co_last_.resize(loc + 1u, NONE);
+}
+
 void graph::place(eid w, eid prev) {
   const u16 loc = ev_[w].loc;
-  if (co_first_.size() <= loc) {
-    co_first_.resize(loc + 1u, NONE);
-    co_last_.resize(loc + 1u, NONE);
-  }
+  reserve_location(loc);
   const eid next = prev == INIT ? co_first_[loc] : ev_[prev].co_next;
   ev_[w].co_prev = prev;
   ev_[w].co_next = next;
@@ -113,6 +116,22 @@ void graph::cut(unsigned n) {
     if (ev_[e].is_write()) displace(e);
     po_[ev_[e].thread].pop_back();
     ev_.pop_back();
+  }
+}
+
+void graph::restore(std::vector<event> events) {
+  for (std::vector<eid>& thread : po_)
+    thread.clear();
+  co_first_.clear();
+  co_last_.clear();
+  ev_ = std::move(events);
+  for (eid e = 0; e < ev_.size(); e++) {
+    const event& x = ev_[e];
+    po_[x.thread].push_back(e);
+    if (!x.is_write()) continue;
+    reserve_location(x.loc);
+    if (x.co_prev == INIT) co_first_[x.loc] = e;
+    if (x.co_prev != NONE && x.co_next == NONE) co_last_[x.loc] = e;
   }
 }
 

@@ -29,6 +29,7 @@ namespace racewalk::explore {
 using eid = u16;
 inline constexpr eid INIT = 0xffff; ///< the initial value of a location
 inline constexpr eid NONE = 0xfffe;
+inline constexpr u16 NO_LOCATION = 0xffff;
 inline constexpr unsigned MAX_EVENTS = 256;
 inline constexpr unsigned MAX_THREADS = 16;
 
@@ -88,7 +89,7 @@ struct event {
   domain dom{};
   bool has_range = false; ///< quiesce, its reads, invalidate: `range` is meant
   u16 po = 0;
-  u16 loc = 0xffff;
+  u16 loc = NO_LOCATION;
   eid rf = NONE;      ///< reads: the write, or INIT
   eid dep = NONE;     ///< the read this one's address depends on
   eid co_prev = NONE; ///< writes
@@ -153,11 +154,14 @@ class graph {
   void set_source(eid r, eid w);
   /// Removes the events from `n` on.
   void cut(unsigned n);
+  /// Becomes the graph that has these events, in insertion order.
+  void restore(std::vector<event> events);
   /// Makes *to a copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or
   /// NONE.
   void restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const;
 
  private:
+  void reserve_location(u16 loc);
   void compute_past(eid e);
   void compute_known(eid e);
 

@@ -150,7 +150,7 @@ std::string cpu_list(const graph& g, const event& quiesce, unsigned po) {
 
 /// The step in words; empty if it is not worth a row.
 std::string words(const graph& g, const event& e, const locations& places, const naming& names) {
-  const void* addr = e.loc != 0xffff ? places[e.loc].addr : nullptr;
+  const void* addr = e.loc != NO_LOCATION ? places[e.loc].addr : nullptr;
   switch (e.kind) {
   case event_kind::read:
     if (e.counts_sections) return "  CPU" + std::to_string(e.counted) + " is out of it";

@@ -48,35 +48,45 @@ bool locations::share(u16 l) {
   return changes;
 }
 
+bool locations::share_if_used_by_several(u16 id) {
+  const location& l = all_[id];
+  if (l.shared) return false;
+  const auto several = [](u32 threads) { return (threads & (threads - 1)) != 0; };
+  const u32 users = l.readers | l.writers;
+  return ((l.writers && several(users)) || (l.freers && several(users | l.freers))) && share(id);
+}
+
 bool locations::note_use(u16 id, unsigned thread, bool writes) {
   location& l = all_[id];
   if (l.shared) return false;
-  const u32 me = u32{1} << thread;
-  (writes ? l.writers : l.readers) |= me;
-  const u32 users = l.readers | l.writers;
-  const bool several = (users & (users - 1)) != 0;
-  if ((l.writers && several) || (l.freers && (users | l.freers) != me)) return share(id);
-  return false;
+  (writes ? l.writers : l.readers) |= u32{1} << thread;
+  return share_if_used_by_several(id);
+}
+
+locations::freed_range& locations::range_at(const char* begin, const char* end) {
+  for (freed_range& f : freed_)
+    if (f.begin == begin) return f;
+  freed_.push_back({begin, end, 0});
+  return freed_.back();
 }
 
 bool locations::note_free(const void* p, u64 bytes, unsigned thread) {
   const char* begin = static_cast<const char*>(p);
   const u32 me = u32{1} << thread;
-  freed_range* range = nullptr;
-  for (freed_range& f : freed_)
-    if (f.begin == begin) range = &f;
-  if (!range) {
-    freed_.push_back({begin, begin + bytes, 0});
-    range = &freed_.back();
-  }
-  if (range->freers & me) return false;
-  range->freers |= me;
+  freed_range& range = range_at(begin, begin + bytes);
+  if (range.freers & me) return false;
+  range.freers |= me;
+  return apply_frees(range);
+}
+
+/// The locations in the range have its freers; true if that makes one shared.
+bool locations::apply_frees(const freed_range& range) {
   bool changes = false;
   for (u16 id = 0; id < all_.size(); id++) {
     location& l = all_[id];
-    if (l.addr < begin || l.addr >= begin + bytes) continue;
-    l.freers |= me;
-    if ((l.readers | l.writers) & ~me) changes |= share(id);
+    if (l.addr < range.begin || l.addr >= range.end) continue;
+    l.freers |= range.freers;
+    changes |= share_if_used_by_several(id);
   }
   return changes;
 }
@@ -91,6 +101,41 @@ bool locations::note_wait(unsigned cpu, domain d) {
   const bool before = sections_matter(cpu, d);
   waited_[static_cast<unsigned>(d)] |= u64{1} << cpu;
   return sections_matter(cpu, d) != before;
+}
+
+void locations::tell(packet* to) const {
+  to->put_all(std::span(all_));
+  to->put_all(std::span(freed_));
+  to->put(begun_);
+  to->put(waited_);
+}
+
+bool locations::learn(packet* from) {
+  bool changes = false;
+  for (const location& theirs : from->get_all<location>()) {
+    const u16 id = at(theirs.addr, theirs.size);
+    location& l = all_[id];
+    l.lock |= theirs.lock;
+    l.plain |= theirs.plain;
+    l.readers |= theirs.readers;
+    l.writers |= theirs.writers;
+    l.freers |= theirs.freers;
+    changes |= theirs.shared ? share(id) : share_if_used_by_several(id);
+  }
+  for (const freed_range& theirs : from->get_all<freed_range>()) {
+    freed_range& mine = range_at(theirs.begin, theirs.end);
+    mine.freers |= theirs.freers;
+    changes |= apply_frees(mine);
+  }
+  const auto begun = from->get<std::array<u64, N_DOMAINS>>();
+  const auto waited = from->get<std::array<u64, N_DOMAINS>>();
+  for (unsigned d = 0; d < N_DOMAINS; d++) {
+    const u64 before = begun_[d] & waited_[d];
+    begun_[d] |= begun[d];
+    waited_[d] |= waited[d];
+    changes |= (begun_[d] & waited_[d]) != before;
+  }
+  return changes;
 }
 
 } // namespace racewalk::explore

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "explore/crew.h"
 #include "explore/graph.h"
 
 namespace racewalk::explore {
@@ -38,6 +39,11 @@ class locations {
   const location& operator[](u16 l) const { return all_[l]; }
   unsigned size() const { return static_cast<unsigned>(all_.size()); }
 
+  /// What is known of all locations; another process that has them at the same addresses learns it. True if
+  /// that makes something an event that was none there.
+  void tell(packet* to) const;
+  bool learn(packet* from);
+
   /// Notes a use; true if it makes the location shared that was not.
   bool note_use(u16 l, unsigned thread, bool writes);
   /// Makes it shared; true if it was not.
@@ -60,13 +66,16 @@ class locations {
     u32 freers;
   };
   void grow();
+  freed_range& range_at(const char* begin, const char* end);
+  bool apply_frees(const freed_range& range);
+  bool share_if_used_by_several(u16 l);
 
   std::vector<location> all_;
   std::vector<u16> table_; ///< open addressing by address; 0xffff: empty
   std::vector<freed_range> freed_;
   u64 section_words_[N_DOMAINS][MAX_CPUS] = {};
-  u64 begun_[N_DOMAINS] = {};
-  u64 waited_[N_DOMAINS] = {};
+  std::array<u64, N_DOMAINS> begun_{};
+  std::array<u64, N_DOMAINS> waited_{};
 };
 
 /// The values of locations that only this thread uses, since its last start.

@@ -361,8 +361,23 @@ void explorer::violation(const char* invariant, const char* text, site where) {
   suspend_for_good(status::failed);
 }
 
+namespace {
+/// A hash of what the threads read and in which order the writes came.
+u64 fingerprint_of(const graph& g) {
+  u64 sum = 0;
+  for (eid e = 0; e < g.size(); e++) {
+    auto named = [&](eid x) -> u64 { return x >= NONE ? x : u64{g[x].thread} << 16 | g[x].po; };
+    u64 h = (named(e) << 40) ^ (named(g[e].rf) << 20) ^ (g[e].is_write() ? named(g[e].co_prev) : 0);
+    h = (h ^ (h >> 31)) * 0x9e3779b97f4a7c15;
+    sum += h ^ (h >> 29);
+  }
+  return (sum ^ (sum >> 32)) * 0xbf58476d1ce4e5b9;
+}
+} // namespace
+
 void explorer::complete() {
   result_.executions++;
+  if (options_.fingerprint) result_.fingerprint += fingerprint_of(g());
   if (options_.on_execution) options_.on_execution(g());
   if (!program_.finally) return;
   final_state_ = true;
@@ -375,12 +390,22 @@ void explorer::complete() {
 
 dep_t explorer::last_read() { return {running_ ? running_->last_read : u16{0}}; }
 
+/// The id is a hash of the bytes, so that it is the same in every process.
 u64 explorer::intern(const void* bytes, std::size_t n) {
   const auto* b = static_cast<const std::byte*>(bytes);
-  for (std::size_t i = 0; i < interned_.size(); i++)
-    if (interned_[i].size() == n && std::memcmp(interned_[i].data(), b, n) == 0) return i + 1;
-  interned_.emplace_back(b, b + n);
-  return interned_.size();
+  u64 id = 0xcbf29ce484222325; // FNV-1a
+  for (std::size_t i = 0; i < n; i++)
+    id = (id ^ static_cast<u64>(b[i])) * 0x100000001b3;
+  for (const payload& p : interned_)
+    if (p.id == id) return id;
+  interned_.push_back({id, {b, b + n}});
+  return id;
+}
+
+const void* explorer::interned(u64 id) {
+  for (const payload& p : interned_)
+    if (p.id == id) return p.bytes.data();
+  return nullptr;
 }
 
 } // namespace racewalk::explore

@@ -176,6 +176,7 @@ report::result check(const check_request& request, const progress_fn& report_pro
   options.model = model_named(request.model, arch);
   options.max_executions = request.max_executions.value_or(0);
   options.stop = &stop;
+  options.more_workers = request.spare_cpus;
   if (report_progress)
     options.report = [&](const explore::progress& p) { report_progress({p.executions, p.blocked, p.depth}); };
   const auto model = options.model;

@@ -1,0 +1,234 @@
+// One search in several processes (crew.h): what is given away, and how the parts are put together again.
+//
+// A subtree is a graph and a choice to be made on it. What a worker learns about variables ends the whole
+// split, since all have to know it: the search begins anew, with that knowledge.
+#include "explore/explorer.h"
+#include "explore/linear.h"
+
+namespace racewalk::explore {
+
+/// Asked after each execution: 0 while the search is short, or goes on alone.
+unsigned explorer::workers_to_split_over() {
+  const u64 done = result_.executions + result_.blocked;
+  if (done < ask_for_workers_at_ || !options_.more_workers || link_ || replaying_ || restart_wanted_)
+    return 0;
+  if (!result_.failures.empty() || !result_.reason.empty()) return 0;
+  ask_for_workers_at_ = done + options_.split_after;
+  return options_.more_workers();
+}
+
+// ---- graphs as bytes -------------------------------------------------------------------------------------
+
+void explorer::put_graph(packet* p, const graph& of) const {
+  p->put(of.size());
+  for (eid e = 0; e < of.size(); e++) {
+    const event& x = of[e];
+    p->put(x);
+    const bool located = x.loc != NO_LOCATION;
+    p->put(located ? places_[x.loc].addr : nullptr);
+    p->put(located ? places_[x.loc].size : u8{0});
+  }
+}
+
+std::unique_ptr<graph> explorer::get_graph(packet* p) {
+  std::unique_ptr<graph> g = pool_.take();
+  std::vector<event> events(p->get<unsigned>());
+  for (event& x : events) {
+    x = p->get<event>();
+    const auto* addr = p->get<const void*>();
+    const u8 size = p->get<u8>();
+    if (addr) x.loc = places_.at(addr, size);
+  }
+  g->restore(events);
+  return g;
+}
+
+// ---- a worker --------------------------------------------------------------------------------------------
+
+/// Gives away the oldest choice: most of what is left hangs on it.
+void explorer::give_away() {
+  auto owner = frames_.begin();
+  while (owner != frames_.end() && owner->items.empty())
+    ++owner;
+  if (owner == frames_.end()) return;
+  item it = std::move(owner->items.front());
+  owner->items.erase(owner->items.begin());
+  packet p;
+  p.put(it.kind);
+  if (it.kind == item::what::revisit) {
+    put_graph(&p, *it.revisited);
+    p.put(it.read);
+  } else {
+    std::unique_ptr<graph> at = pool_.copy(*owner->g);
+    at->cut(it.length);
+    const eid last = at->append(it.e); // so that its location travels as that of the others
+    put_graph(&p, *at);
+    p.put(last);
+    p.put(it.choice);
+    p.put(it.judged);
+    pool_.put(std::move(at));
+  }
+  places_.tell(&p);
+  p.put(interned_.size());
+  for (const payload& i : interned_) {
+    p.put(i.id);
+    p.put_all(std::span<const std::byte>(i.bytes));
+  }
+  link_->give(p);
+}
+
+/// Takes over a subtree; false if it is empty, or something is learned by it.
+bool explorer::accept(packet p) {
+  for (frame& f : frames_)
+    pool_.put(std::move(f.g));
+  frames_.clear();
+  item it;
+  it.kind = p.get<item::what>();
+  std::unique_ptr<graph> g = get_graph(&p);
+  if (it.kind == item::what::revisit) {
+    it.revisited = std::move(g);
+    it.read = p.get<eid>();
+    g = pool_.take();
+    g->cut(0);
+  } else {
+    const eid last = p.get<eid>();
+    it.e = (*g)[last];
+    it.length = last;
+    it.choice = p.get<eid>();
+    it.judged = p.get<bool>();
+    g->cut(last);
+  }
+  frames_.push_back({std::move(g), {}});
+  for (unsigned i = 0; i < n_threads_; i++)
+    start_over(threads_[i]);
+  restart_wanted_ |= places_.learn(&p);
+  for (auto n = p.get<std::size_t>(); n > 0; n--) {
+    const u64 id = p.get<u64>();
+    std::vector<std::byte> bytes = p.get_all<std::byte>();
+    if (!interned(id)) interned_.push_back({id, std::move(bytes)});
+  }
+  return !restart_wanted_ && take(it);
+}
+
+/// A worker's life. It began as a copy of the broker: the first one goes on with what that had.
+void explorer::work(worker_link& link) {
+  link_ = &link;
+  blackboard& board = link.board();
+  options_.report = nullptr;
+  options_.stop = &board.stop;
+  bool more = link.is_first();
+  if (!more) {
+    result_ = {};
+    for (frame& f : frames_)
+      f.items.clear();
+  }
+  auto over = [&] {
+    link.note(result_.executions, result_.blocked, g().size());
+    if (!result_.failures.empty()) board.failed = true;
+    // somebody found a violation: what is left of the budget for a shorter one is everybody's
+    if (board.failed && shrink_until_ == 0)
+      shrink_until_ = result_.executions + result_.blocked + options_.shrink_executions;
+    const bool shrunk = shrink_until_ != 0 && result_.executions + result_.blocked >= shrink_until_;
+    return restart_wanted_ || shrunk || cut_off();
+  };
+  bool ended = more && over();
+  while (!ended) {
+    if (more && take_next_item()) {
+      run_forward();
+      ended = over();
+      if (!ended && link.asked_to_give()) give_away();
+      continue;
+    }
+    std::optional<packet> subtree = link.ask();
+    if (!subtree) break;
+    more = true;
+    if (accept(std::move(*subtree))) {
+      run_forward();
+      ended = over();
+    }
+    ended |= restart_wanted_;
+  }
+  if (ended && restart_wanted_) board.stop = true;
+  link.leave(report());
+}
+
+packet explorer::report() const {
+  packet p;
+  p.put(result_.executions);
+  p.put(result_.blocked);
+  p.put(result_.max_events);
+  p.put(result_.fingerprint);
+  p.put_text(result_.reason);
+  p.put(restart_wanted_);
+  p.put(n_threads_);
+  places_.tell(&p);
+  p.put(!result_.failures.empty());
+  if (result_.failures.empty()) return p;
+  const failure& f = result_.failures.front();
+  put_graph(&p, f.execution);
+  p.put_text(f.invariant);
+  p.put_text(f.text);
+  p.put(f.where);
+  p.put(f.thread);
+  p.put(f.loss);
+  p.put(f.after);
+  return p;
+}
+
+// ---- the broker ------------------------------------------------------------------------------------------
+
+void explorer::add_report(packet r) {
+  result_.executions += r.get<u64>();
+  result_.blocked += r.get<u64>();
+  result_.max_events = std::max(result_.max_events, r.get<unsigned>());
+  result_.fingerprint += r.get<u64>();
+  if (std::string reason = r.get_text(); result_.reason.empty()) result_.reason = std::move(reason);
+  restart_wanted_ |= r.get<bool>();
+  n_threads_ = std::max(n_threads_, r.get<unsigned>());
+  restart_wanted_ |= places_.learn(&r);
+  if (!r.get<bool>()) return;
+  failure f;
+  f.execution = *get_graph(&r);
+  f.invariant = r.get_text();
+  f.text = r.get_text();
+  f.where = r.get<site>();
+  f.thread = r.get<unsigned>();
+  f.loss = r.get<eid>();
+  f.after = r.get<eid>();
+  if (result_.failures.empty())
+    result_.failures.push_back(std::move(f));
+  else if (length_of(f.execution) < length_of(result_.failures.front().execution))
+    result_.failures.front() = std::move(f);
+}
+
+/// Splits what is left of the search over this many processes beside a first one, which takes the place of
+/// this one; false if none can be started.
+bool explorer::split(unsigned workers) {
+  crew all([this](worker_link& link) { work(link); });
+  blackboard& board = all.board();
+  if (!all.hire()) return false;
+  auto hire = [&](unsigned n) {
+    while (n-- > 0 && all.hire()) {
+    }
+  };
+  hire(workers);
+  all.run([&] {
+    if (options_.stop && options_.stop->load(std::memory_order_relaxed)) board.stop = true;
+    if (!board.stop && !board.failed) hire(options_.more_workers());
+    if (!options_.report) return;
+    progress sum{};
+    for (const blackboard::count& c : board.counts) {
+      sum.executions += c.executions;
+      sum.blocked += c.blocked;
+      sum.depth = std::max(sum.depth, c.depth.load());
+    }
+    options_.report(sum);
+  });
+  result_ = {};
+  for (packet& r : all.reports())
+    if (!r.bytes().empty()) add_report(std::move(r));
+  if (!all.accident().empty()) result_.reason = all.accident();
+  return true;
+}
+
+} // namespace racewalk::explore
