@@ -8,6 +8,7 @@ explorer::explorer(const program& p, search_options options)
   for (unsigned i = 0; i < MAX_THREADS; i++) {
     threads_[i].id = i;
     threads_[i].owner = this;
+    twins_[i] = static_cast<std::int8_t>(options_.symmetry && i < p.twins.size() ? p.twins[i] : -1);
   }
 }
 
@@ -32,6 +33,7 @@ void explorer::restart_search() {
   restart_wanted_ = false;
   frames_.clear();
   frames_.push_back({std::make_unique<graph>(), {}});
+  g().set_twins(twins_);
   for (thread& t : threads_)
     start_over(t);
   owed_ = NONE;
@@ -245,12 +247,13 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
   if (replaying_ || (except == INIT && g().co_first(e.loc) == NONE)) return;
   std::optional<extension> past;
   for (eid w = INIT; w != NONE; w = g().co_after(e.loc, w)) {
-    if (w == except || !plausible(g(), e, g().thread_size(e.thread), w)) continue;
+    const unsigned po = g().thread_size(e.thread);
+    if (w == except || !plausible(g(), e, po, w) || !in_order_of_twins(g(), e, po, w)) continue;
     event other = e;
     settle(other, w);
     if (other.blocked) continue;
     if (!past && judged_by_extension(g(), e))
-      past.emplace(options_.model, g(), extension::probe{e.thread, g().thread_size(e.thread), false, e.rmw});
+      past.emplace(options_.model, g(), extension::probe{e.thread, po, false, e.rmw});
     const outlook o = outlook_of(past, g().co_after(e.loc, w));
     if (o == outlook::impossible) continue;
     other.sc = o == outlook::possible;
@@ -326,9 +329,10 @@ void explorer::add_write(thread& t) {
     for (eid p = INIT; p != newest && p != NONE; p = g().co_after(e.loc, p)) {
       const eid next = g().co_after(e.loc, p);
       const bool splits_rmw = g()[next].rmw && next != w;
-      if (splits_rmw || !plausible(g(), e, g().thread_size(e.thread) - 1, p)) continue;
+      const unsigned po = g()[w].po;
+      if (splits_rmw || !plausible(g(), e, po, p) || !in_order_of_twins(g(), e, po, p)) continue;
       if (!past && judged_by_extension(g(), e))
-        past.emplace(options_.model, g(), extension::probe{e.thread, g()[w].po, true, false});
+        past.emplace(options_.model, g(), extension::probe{e.thread, po, true, false});
       const outlook o = outlook_of(past, next);
       if (o == outlook::impossible) continue;
       item it;

@@ -32,6 +32,9 @@ namespace racewalk::explore {
 /// What is explored: one body per CPU, and a property of the final state.
 struct program {
   std::vector<std::function<void()>> threads;
+  /// For each thread (or none): a thread with a lower number that runs the same code on the same variables
+  /// and on its own state, and that the property does not tell from it; -1 if there is none.
+  std::vector<int> twins;
   std::function<void()> finally; ///< runs on each complete execution; calls violation() if the property fails
 };
 
@@ -46,6 +49,7 @@ struct search_options {
   model_options hardware;
   u64 max_executions = 0;         ///< 0: no bound
   u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
+  bool symmetry = true;           ///< of executions in which identical threads swap names one is visited
   std::function<void(const progress&)> report;
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const graph&)> on_execution; ///< tests: sees each complete execution
@@ -211,6 +215,7 @@ class explorer final : public engine {
   bool removable(eid r, eid w, event_set* keep) const;
   bool maximal(eid e, eid w) const;
   bool plausible(const graph& in, const event& e, unsigned po, eid source) const;
+  bool in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const;
 
   // checks (checks.cc)
   void check_access(eid id);
@@ -256,6 +261,7 @@ class explorer final : public engine {
   eid owed_ = NONE;             ///< a read whose write half must come next
   outcome result_;
   u64 shrink_until_ = 0;
+  graph::twins twins_;
   u64 ask_for_workers_at_ = 0;
   worker_link* link_ = nullptr; ///< in a process that the search was split over
   struct payload {

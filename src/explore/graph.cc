@@ -12,17 +12,41 @@ bool graph::co_before(eid a, eid b) const {
   return false;
 }
 
+eid graph::counterpart(unsigned thread, unsigned po) const {
+  if (twin_[thread] < 0 || (po > 0 && !ev_[at(thread, po - 1)].mirrors)) return NONE;
+  const auto twin = static_cast<unsigned>(twin_[thread]);
+  return po < thread_size(twin) ? at(twin, po) : NONE;
+}
+
+namespace {
+/// Have two threads that did the same before still done the same after these events? A write ends that: one
+/// of the two comes first.
+bool same_step(const event& a, const event& b) {
+  if (a.kind != b.kind || a.is_write() || (a.rmw && a.succeeds)) return false;
+  if (a.kind == event_kind::section_begin) return a.dom == b.dom; // each CPU counts its own
+  return a.loc == b.loc && a.rf == b.rf && (a.kind == event_kind::fence || a.is_read());
+}
+} // namespace
+
 void graph::compute_past(eid e) {
   event& x = ev_[e];
   x.past = {};
-  if (x.po > 0) {
-    const eid before = po_[x.thread][x.po - 1u];
-    x.past = ev_[before].past;
-    x.past.include(x.thread, x.po - 1u);
-  }
-  if (x.rf < NONE) {
-    x.past.join(ev_[x.rf].past);
-    x.past.include(ev_[x.rf].thread, ev_[x.rf].po);
+  x.prefix = {};
+  x.mirrors = false;
+  auto after = [&](eid before) {
+    const event& b = ev_[before];
+    x.past.join(b.past);
+    x.past.include(b.thread, b.po);
+    x.prefix.join(b.prefix);
+    x.prefix.include(b.thread, b.po);
+  };
+  if (x.po > 0) after(po_[x.thread][x.po - 1u]);
+  if (x.rf < NONE) after(x.rf);
+  if (const eid twin = counterpart(x.thread, x.po); twin != NONE) {
+    const event& c = ev_[twin];
+    x.prefix.join(c.prefix);
+    x.prefix.include(c.thread, c.rmw && c.succeeds ? c.po + 1u : c.po); // both halves or none
+    x.mirrors = same_step(x, c);
   }
   compute_known(e);
 }
@@ -137,6 +161,7 @@ void graph::restore(std::vector<event> events) {
 
 void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const {
   graph& g = *to;
+  g.twin_ = twin_;
   g.ev_.clear();
   for (std::vector<eid>& thread : g.po_)
     thread.clear();

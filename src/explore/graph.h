@@ -11,6 +11,8 @@
 //  - precedes(a, e) holds for the events before e in (po u rf)+, which is acyclic. Since that is closed under
 //  program
 //    order, each event keeps it as a number of events per thread.
+//  - with identical threads, needs(a, e) holds for these and for what mirrors e and its past in the thread's
+//    twin: a thread that has done the same as its twin so far comes after it, or the two could swap names.
 //  - known(a, e) implies that a is performed and visible before e in the weak model: what fences, acquires
 //  and releases
 //    have passed on. It is what can be kept per event; the model itself may order more.
@@ -19,6 +21,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -98,11 +101,13 @@ struct event {
   u8 counted = 0;     ///< counts_sections: the thread whose sections are counted
   u64 value = 0;      ///< read or written
   site where;
-  clock past;     ///< what comes before this one causally
-  clock known;    ///< what the thread's later reads know of
-  clock unfenced; ///< what they will know of after a fence
-  clock fenced;   ///< what the thread's later writes pass on
-  clock released; ///< writes: what they pass on
+  bool mirrors = false; ///< its thread has done the same as its twin up to here
+  clock past;           ///< what comes before this one causally
+  clock prefix;         ///< what the graph has to have for it
+  clock known;          ///< what the thread's later reads know of
+  clock unfenced;       ///< what they will know of after a fence
+  clock fenced;         ///< what the thread's later writes pass on
+  clock released;       ///< writes: what they pass on
   union detail {
     rmw_op op{};          ///< rmw
     wait_condition until; ///< await, not rmw
@@ -122,6 +127,12 @@ class graph {
  public:
   graph() { ev_.reserve(64); }
 
+  /// Which thread, with a lower number, is the twin of each: runs the same code; -1: none.
+  using twins = std::array<std::int8_t, MAX_THREADS>;
+  void set_twins(const twins& t) { twin_ = t; }
+  /// What the twin of `thread` did at `po`, if the two have done the same before that; or NONE.
+  eid counterpart(unsigned thread, unsigned po) const;
+
   unsigned size() const { return static_cast<unsigned>(ev_.size()); }
   event& operator[](eid e) { return ev_[e]; }
   const event& operator[](eid e) const { return ev_[e]; }
@@ -136,6 +147,8 @@ class graph {
   eid co_after(u16 loc, eid w) const { return w == INIT ? co_first(loc) : ev_[w].co_next; }
   /// Does `a` come before `e` causally, in program order and reads-from?
   bool precedes(eid a, eid e) const { return ev_[a].po < ev_[e].past.upto[ev_[a].thread]; }
+  /// Must the graph have `a` if it has `e`?
+  bool needs(eid a, eid e) const { return ev_[a].po < ev_[e].prefix.upto[ev_[a].thread]; }
   /// Does the thread of `e` know of `a` after `e`, by fences, acquires and releases?
   bool known(eid a, eid e) const { return ev_[a].po < ev_[e].known.upto[ev_[a].thread]; }
   /// Is `a` before `b` in coherence order? Both are writes of one location; INIT is before all.
@@ -161,11 +174,17 @@ class graph {
   void restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const;
 
  private:
+  static constexpr twins no_twins() {
+    twins none{};
+    none.fill(-1);
+    return none;
+  }
   void reserve_location(u16 loc);
   void compute_past(eid e);
   void compute_known(eid e);
 
   std::vector<event> ev_;
+  twins twin_ = no_twins();
   std::array<std::vector<eid>, MAX_THREADS> po_;
   std::vector<eid> co_first_, co_last_;
 };

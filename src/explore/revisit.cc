@@ -10,7 +10,7 @@ namespace racewalk::explore {
 bool explorer::maximal(eid e, eid w) const {
   const event& x = g()[e];
   if (!x.is_read() && !x.is_write()) return true;
-  auto kept = [&](eid y) { return y <= e || g().precedes(y, w); };
+  auto kept = [&](eid y) { return y <= e || g().needs(y, w); };
   eid v = x.rf;
   if (x.is_write()) {
     v = e;
@@ -27,7 +27,7 @@ bool explorer::removable(eid r, eid w, event_set* keep) const {
   for (eid e = 0; e <= r; e++)
     keep->set(e);
   for (eid e = static_cast<eid>(r + 1); e < w; e++) {
-    if (g().precedes(e, w))
+    if (g().needs(e, w))
       keep->set(e);
     else if (!maximal(e, w))
       return false;
@@ -55,12 +55,25 @@ bool explorer::plausible(const graph& in, const event& e, unsigned po, eid sourc
   return true;
 }
 
+/// Of two executions in which identical threads have swapped names one suffices: the one in which, where they
+/// first do something different, the later thread has the later choice. (Symmetry reduction as in
+/// Kokologiannakis et al., PLDI 2024.)
+bool explorer::in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const {
+  const eid c = in.counterpart(e.thread, po);
+  if (c == NONE) return true;
+  const event& twins = in[c];
+  if (twins.kind != e.kind || twins.loc != e.loc || twins.rmw != e.rmw) return true;
+  if (e.kind == event_kind::read) return !in.co_before(choice, twins.rf);
+  if (e.kind == event_kind::write) return !in.co_before(choice, c); // it goes directly after its choice
+  return true;
+}
+
 void explorer::push_revisits(eid w) {
   if (replaying_) return;
   const u16 loc = g()[w].loc;
   for (eid r = 0; r < w; r++) {
     const event& x = g()[r];
-    if (!x.is_read() || x.loc != loc || g().precedes(r, w)) continue;
+    if (!x.is_read() || x.loc != loc || g().needs(r, w)) continue;
     event_set keep;
     if (!removable(r, w, &keep)) continue;
     std::unique_ptr<graph> h = pool_.take();
@@ -102,7 +115,7 @@ void explorer::push_revisits(eid w) {
     h->displace(new_w);
     for (eid p = INIT;;) {
       const eid next = h->co_after(loc, p);
-      if (plausible(*h, source, source.po, p)) {
+      if (plausible(*h, source, source.po, p) && in_order_of_twins(*h, source, source.po, p)) {
         std::unique_ptr<graph> placed = pool_.copy(*h);
         placed->place(new_w, p);
         const outlook o = outlook_at(*placed, next);

@@ -32,6 +32,7 @@ void explorer::put_graph(packet* p, const graph& of) const {
 
 std::unique_ptr<graph> explorer::get_graph(packet* p) {
   std::unique_ptr<graph> g = pool_.take();
+  g->set_twins(twins_);
   std::vector<event> events(p->get<unsigned>());
   for (event& x : events) {
     x = p->get<event>();
@@ -89,6 +90,7 @@ bool explorer::accept(packet p) {
     it.revisited = std::move(g);
     it.read = p.get<eid>();
     g = pool_.take();
+    g->set_twins(twins_);
     g->cut(0);
   } else {
     const eid last = p.get<eid>();

@@ -30,7 +30,9 @@
 //   mutex_t:    mutex_lock mutex_unlock mutex_trylock
 //   rwsem_t:    down_read up_read down_write up_write down_read_trylock down_write_trylock downgrade_write;
 //               guards: read_guard, write_guard
-//   wait_while(r, mask, v)   sleep while (READ_ONCE(r) & mask) == v; returns the value seen (acquire);
+//   smp_cond_load_acquire(r, mask, v)   spin until (READ_ONCE(r) & mask) == v; returns the value seen
+//   (acquire) wait_while(r, mask, v)   sleep while (READ_ONCE(r) & mask) == v; returns the value seen
+//   (acquire);
 //                            wake_up_all(r) after the change. Never with interrupts off or a spinlock held.
 //
 //   rcu_read_lock/unlock (nestable), rcu_guard, synchronize_rcu(), call_rcu(rcu_head*, fn), rcu_barrier()

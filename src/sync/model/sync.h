@@ -162,6 +162,15 @@ auto wait_while(const R& r, detail::value_of<R> mask, detail::value_of<R> v, sit
                                    {detail::to_bits(mask), detail::to_bits(v), false});
   return detail::from_bits<T>(seen);
 }
+/// Spins until (READ_ONCE(r) & mask) == v; returns the value seen (acquire).
+template <class R>
+auto smp_cond_load_acquire(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site s = RW_HERE) {
+  using T = detail::value_of<R>;
+  detail::interruptible_point(s);
+  u64 seen = current_engine->await(detail::access_of(r, order::acquire, s),
+                                   {detail::to_bits(mask), detail::to_bits(v), true});
+  return detail::from_bits<T>(seen);
+}
 /// Wakes the sleepers of wait_while(); the change itself is what the model waits for.
 template <class R> void wake_up_all(R&&, site = RW_HERE) {}
 

@@ -205,6 +205,15 @@ template <class R> auto wait_while(const R& r, detail::value_of<R> mask, detail:
   q.sleepers.fetch_sub(1, std::memory_order_relaxed);
   return seen;
 }
+/// Spins until (READ_ONCE(r) & mask) == v; returns the value seen (acquire).
+template <class R>
+auto smp_cond_load_acquire(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site = {}) {
+  for (;;) {
+    const auto seen = smp_load_acquire(r);
+    if ((seen & mask) == v) return seen;
+    cpu_relax();
+  }
+}
 /// Wakes the sleepers of wait_while(); comes after the change.
 template <class R> void wake_up_all(R&& r, site = {}) {
   smp_mb(); // pairs with wait_while()
