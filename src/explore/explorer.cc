@@ -4,7 +4,7 @@ namespace racewalk::explore {
 
 explorer::explorer(const program& p, search_options options)
     : program_(p), options_(std::move(options)), n_cpus_(static_cast<unsigned>(p.threads.size())),
-      n_threads_(n_cpus_) {
+      n_threads_(n_cpus_), unordered_locks_(options_.unordered_locks) {
   for (unsigned i = 0; i < MAX_THREADS; i++) {
     threads_[i].id = i;
     threads_[i].owner = this;
@@ -114,9 +114,16 @@ bool explorer::take(item& it) {
 }
 
 /// Judges a whole graph.
-bool explorer::judged(graph& in) const {
+bool explorer::judged(graph& in) {
   const judgement j = judge(options_.model, in, options_.hardware);
   in.set_sc(j == judgement::consistent_in_sc);
+  if (j == judgement::consistent && options_.model == memory_model::weak && unordered_locks_ &&
+      places_.any_unordered_lock()) {
+    // An order of a lock's sections, whichever, orders what is around them, too. In sc that forbids nothing
+    // by itself, here it may.
+    unordered_locks_ = false;
+    restart_wanted_ = true;
+  }
   return j != judgement::inconsistent;
 }
 

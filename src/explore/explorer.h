@@ -50,6 +50,7 @@ struct search_options {
   u64 max_executions = 0;         ///< 0: no bound
   u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
   bool symmetry = true;           ///< of executions in which identical threads swap names one is visited
+  bool unordered_locks = true;    ///< a lock under which nothing happens that others see has no order
   std::function<void(const progress&)> report;
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const graph&)> on_execution; ///< tests: sees each complete execution
@@ -146,6 +147,7 @@ class explorer final : public engine {
     event pending;     ///< parked: the event it wants to add
     u16 last_read = 0; ///< 1 + po of its last read
     private_values values;
+    std::vector<u16> held; ///< unordered locks
     const char* bad_invariant = nullptr;
     std::string bad_text;
     site bad_where;
@@ -180,7 +182,7 @@ class explorer final : public engine {
   void add_read(thread& t);
   void add_write(thread& t);
   bool add_write_half(eid read);
-  bool judged(graph& in) const;
+  bool judged(graph& in);
   /// What is known of a choice before it is made.
   enum class outlook : u8 { impossible, possible, open };
   outlook outlook_of(const std::optional<extension>& past, eid next) const;
@@ -235,6 +237,11 @@ class explorer final : public engine {
   event new_event(event_kind kind, site where) const;
   event new_event(event_kind kind, const access& a, u16 loc) const;
   bool is_private(u16 loc, const access& a, bool writes);
+  [[noreturn]] void learned();
+  [[noreturn]] void order_held_locks();
+  bool may_be_unordered(u16 loc) const { return unordered_locks_ && places_.unordered_lock(loc); }
+  bool takes_unordered(u16 loc, const rmw_op& op);
+  bool releases_unordered(u16 loc);
   void private_rmw_fence(const access& a, bool done);
   u64 private_value(u16 loc) const;
   u64 final_value(u16 loc) const;
@@ -262,6 +269,7 @@ class explorer final : public engine {
   outcome result_;
   u64 shrink_until_ = 0;
   graph::twins twins_;
+  bool unordered_locks_;
   u64 ask_for_workers_at_ = 0;
   worker_link* link_ = nullptr; ///< in a process that the search was split over
   struct payload {

@@ -56,6 +56,12 @@ bool locations::share_if_used_by_several(u16 id) {
   return ((l.writers && several(users)) || (l.freers && several(users | l.freers))) && share(id);
 }
 
+bool locations::any_unordered_lock() const {
+  for (u16 l = 0; l < all_.size(); l++)
+    if (unordered_lock(l)) return true;
+  return false;
+}
+
 bool locations::note_use(u16 id, unsigned thread, bool writes) {
   location& l = all_[id];
   if (l.shared) return false;
@@ -115,6 +121,8 @@ bool locations::learn(packet* from) {
   for (const location& theirs : from->get_all<location>()) {
     const u16 id = at(theirs.addr, theirs.size);
     location& l = all_[id];
+    changes |= theirs.ordered && !l.ordered;
+    l.ordered |= theirs.ordered;
     l.lock |= theirs.lock;
     l.plain |= theirs.plain;
     l.readers |= theirs.readers;

@@ -1,8 +1,10 @@
 // The variables of a run: which of them are shared, and what happened to the memory they live in.
 //
 // A location is an event's business only if two threads use it and one writes it, or if another thread may
-// free it. That is learned while exploring: a use that breaks what was believed makes the location shared,
-// for good, and says so, and the search starts again. In the end nothing was believed wrongly.
+// free it. A lock's word is an event only if something happens under the lock that others can see: else it
+// does not matter who takes it first. All that is learned while exploring: a use that breaks what was
+// believed makes the location shared, for good, and says so, and the search starts again. In the end nothing
+// was believed wrongly.
 #pragma once
 
 #include <string>
@@ -19,9 +21,10 @@ struct location {
   u8 size = 0;
   u64 initial = 0;
   bool shared = false;
-  bool lock = false;  ///< somebody waited to take it
-  bool plain = false; ///< somebody uses it as a plain variable
-  u32 readers = 0;    ///< threads
+  bool lock = false;    ///< somebody waited to take it
+  bool ordered = false; ///< a lock: it matters who takes it first
+  bool plain = false;   ///< somebody uses it as a plain variable
+  u32 readers = 0;      ///< threads
   u32 writers = 0;
   u32 freers = 0; ///< threads that free the object it is in
 };
@@ -46,6 +49,9 @@ class locations {
 
   /// Notes a use; true if it makes the location shared that was not.
   bool note_use(u16 l, unsigned thread, bool writes);
+  /// Makes no difference who takes this lock first, as far as is known?
+  bool unordered_lock(u16 l) const { return all_[l].lock && !all_[l].ordered && !all_[l].shared; }
+  bool any_unordered_lock() const;
   /// Makes it shared; true if it was not.
   bool share(u16 l);
   /// Notes that `thread` frees these bytes; true if that makes a location shared that was not.

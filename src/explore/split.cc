@@ -163,6 +163,7 @@ packet explorer::report() const {
   p.put_text(result_.reason);
   p.put(restart_wanted_);
   p.put(n_threads_);
+  p.put(unordered_locks_);
   places_.tell(&p);
   p.put(!result_.failures.empty());
   if (result_.failures.empty()) return p;
@@ -187,6 +188,7 @@ void explorer::add_report(packet r) {
   if (std::string reason = r.get_text(); result_.reason.empty()) result_.reason = std::move(reason);
   restart_wanted_ |= r.get<bool>();
   n_threads_ = std::max(n_threads_, r.get<unsigned>());
+  unordered_locks_ &= r.get<bool>();
   restart_wanted_ |= places_.learn(&r);
   if (!r.get<bool>()) return;
   failure f;

@@ -1,5 +1,6 @@
 // The engine's side of the explorer: what a fibre calls. A step that is in the graph already is replayed; one
 // that is private to its thread is done on the spot; any other parks the fibre until the search has added it.
+#include <algorithm>
 #include <cstring>
 
 #include "explore/explorer.h"
@@ -17,6 +18,7 @@ void explorer::thread_main(void* arg) {
   thread& t = *static_cast<thread*>(arg);
   if (t.id < t.owner->n_cpus_) {
     t.owner->program_.threads[t.id]();
+    if (!t.held.empty()) t.owner->order_held_locks(); // nobody else will ever get them
     t.body_done = true;
     cpu_idle();
   } else {
@@ -33,6 +35,7 @@ void explorer::start_over(thread& t) {
   t.state.thread = t.id;
   t.state.cpu = t.id;
   t.values.clear();
+  t.held.clear();
 }
 
 void explorer::resume(thread& t) {
@@ -49,8 +52,15 @@ void explorer::suspend_for_good(status st) {
     running_->stack.suspend();
 }
 
+/// What was believed is wrong: the search starts again.
+void explorer::learned() {
+  restart_wanted_ = true;
+  suspend_for_good(status::stuck);
+}
+
 u64 explorer::park(const event& e) {
   thread& t = *running_;
+  if (!t.held.empty()) order_held_locks();
   t.pending = e;
   t.st = status::parked;
   t.stack.suspend();
@@ -103,6 +113,10 @@ void explorer::add_plain_step(const event& e) {
 // ---- private variables -----------------------------------------------------------------------------------
 
 bool explorer::is_private(u16 loc, const access& a, bool writes) {
+  if (may_be_unordered(loc)) { // not taken or released, but looked at
+    places_[loc].ordered = true;
+    learned();
+  }
   places_[loc].plain |= a.is_plain;
   if (places_[loc].shared) return false;
   bool changes = places_.note_use(loc, running_->id, writes);
@@ -110,14 +124,40 @@ bool explorer::is_private(u16 loc, const access& a, bool writes) {
   // where program order says the same.)
   const bool ordering = a.ord == order::acquire || a.ord == order::release;
   if (ordering && options_.model == memory_model::weak) changes |= places_.share(loc);
-  if (changes) {
-    restart_wanted_ = true;
-    suspend_for_good(status::stuck);
-  }
+  if (changes) learned();
   return true;
 }
 
 u64 explorer::private_value(u16 loc) const { return running_->values.get(loc, places_[loc].initial); }
+
+void explorer::order_held_locks() {
+  for (u16 loc : running_->held)
+    places_[loc].ordered = true;
+  learned();
+}
+
+/// Takes a lock whose order does not matter, as far as is known: that is no event.
+bool explorer::takes_unordered(u16 loc, const rmw_op& op) {
+  location& l = places_[loc];
+  u64 ignored = 0;
+  const bool looked_at = (l.readers | l.writers) != 0;
+  l.lock = true;
+  if (!may_be_unordered(loc)) return false;
+  if (looked_at || !apply(op, l.size, l.initial, &ignored)) {
+    l.ordered = true;
+    return false;
+  }
+  if (!running_->held.empty()) order_held_locks(); // locks inside of locks have an order
+  return true;
+}
+
+bool explorer::releases_unordered(u16 loc) {
+  std::vector<u16>& held = running_->held;
+  const auto lock = std::find(held.begin(), held.end(), loc);
+  if (lock == held.end()) return false;
+  held.erase(lock);
+  return true;
+}
 
 /// A locked instruction is a fence even on a variable that nobody else sees.
 void explorer::private_rmw_fence(const access& a, bool done) {
@@ -147,6 +187,7 @@ u64 explorer::read(const access& a) {
 void explorer::write(const access& a, u64 value) {
   if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
   const u16 loc = places_.at(a.addr, a.size);
+  if (releases_unordered(loc)) return;
   if (is_private(loc, a, true)) {
     running_->values.set(loc, value);
     return;
@@ -161,6 +202,10 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
   const u16 loc = places_.at(a.addr, a.size);
   u64 now = 0;
+  if (releases_unordered(loc)) {
+    private_rmw_fence(a, true);
+    return {0, true};
+  }
   if (is_private(loc, a, true)) {
     const u64 old = private_value(loc);
     const bool done = apply(op, a.size, old, &now);
@@ -205,7 +250,11 @@ u64 explorer::await(const access& a, const wait_condition& until) {
 
 rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
   const u16 loc = places_.at(a.addr, a.size);
-  places_[loc].lock = true;
+  if (takes_unordered(loc, op)) {
+    private_rmw_fence(a, true);
+    running_->held.push_back(loc);
+    return {places_[loc].initial, true};
+  }
   event e = new_event(event_kind::read, a, loc);
   e.rmw = true;
   e.await = true;
@@ -251,10 +300,7 @@ void explorer::fence(fence_kind kind, site where) {
 void explorer::section_begin(domain d, site where) {
   thread& t = *running_;
   if (t.id >= n_cpus_) return;
-  if (places_.note_section(t.id, d)) {
-    restart_wanted_ = true;
-    suspend_for_good(status::stuck);
-  }
+  if (places_.note_section(t.id, d)) learned();
   if (!places_.sections_matter(t.id, d)) return;
   event e = new_event(event_kind::section_begin, where);
   e.dom = d;
@@ -285,10 +331,7 @@ void explorer::quiesce(domain d, cpumask_bits mask, const tlb_range* range, site
     changes |= places_.note_wait(cpu, d);
     if (places_.sections_matter(cpu, d)) sectioned |= u64{1} << cpu;
   }
-  if (changes) {
-    restart_wanted_ = true;
-    suspend_for_good(status::stuck);
-  }
+  if (changes) learned();
   if (!sectioned) {
     fence(fence_kind::mb, where);
     return;
@@ -317,8 +360,7 @@ void explorer::callbacks_wanted(site where) {
   if (2 * n_cpus_ > MAX_THREADS)
     violation("SCENARIO", "too many CPUs: each one needs a second thread for its RCU callbacks", where);
   n_threads_ = 2 * n_cpus_;
-  restart_wanted_ = true;
-  suspend_for_good(status::stuck);
+  learned();
 }
 
 // ---- the MMU, memory, reports ----------------------------------------------------------------------------
@@ -340,10 +382,7 @@ void explorer::invalidate(const tlb_range& range, site where) {
 }
 
 void explorer::free_object(const void* p, std::size_t bytes, site where) {
-  if (places_.note_free(p, bytes, running_->id)) {
-    restart_wanted_ = true;
-    suspend_for_good(status::stuck);
-  }
+  if (places_.note_free(p, bytes, running_->id)) learned();
   event e = new_event(event_kind::free_object, where);
   e.u.freed.object = p;
   e.u.freed.bytes = bytes;

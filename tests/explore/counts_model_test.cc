@@ -79,6 +79,59 @@ TEST(counts, lock_orders) {
   }
 }
 
+/// Nothing that happens under the lock is seen by others: it does not matter who takes it first.
+TEST(counts, locks_around_disjoint_data) {
+  constexpr unsigned N = 6;
+  spinlock_t l;
+  rwsem_t sem;
+  plain<int> data[N];
+  program p;
+  for (unsigned i = 0; i < N; i++)
+    p.threads.push_back([&, i] {
+      {
+        spin_guard g(l);
+        data[i].set(1);
+      }
+      read_guard g(sem);
+      data[i].set(2);
+    });
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
+    EXPECT_EQ(explore_program(p, m).executions, 1u) << to_string(m);
+    search_options ordered;
+    ordered.unordered_locks = false;
+    ordered.max_executions = 1000;
+    EXPECT_GT(explore_program(p, m, ordered).executions, 720u) << to_string(m);
+  }
+}
+
+/// The lock orders what is around it in the weak model, so there its order is not left out.
+TEST(counts, an_empty_section_orders_what_is_around_it) {
+  spinlock_t l;
+  word_t x, y;
+  u64 seen[2] = {};
+  program p;
+  auto body = [&](word_t& mine, word_t& other, u64& read) {
+    WRITE_ONCE(mine, 1);
+    { spin_guard g(l); }
+    read = READ_ONCE(other);
+  };
+  p.threads.push_back([&] { body(x, y, seen[0]); });
+  p.threads.push_back([&] { body(y, x, seen[1]); });
+  p.finally = [&] { VM_BUG_ON(seen[0] == 0 && seen[1] == 0, "SCENARIO", "neither saw the other"); };
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak})
+    EXPECT_EQ(explore_program(p, m).verdict, verdict::safe) << to_string(m);
+}
+
+TEST(counts, a_lock_that_is_never_given_back_is_a_deadlock) {
+  spinlock_t l;
+  program p;
+  for (unsigned i = 0; i < 2; i++)
+    p.threads.push_back([&] { spin_lock(l); });
+  const outcome o = explore_program(p, memory_model::sc);
+  ASSERT_EQ(o.verdict, verdict::violation);
+  EXPECT_EQ(o.failures.front().invariant, "INV-LIVE");
+}
+
 TEST(counts, lock_twice_each) {
   spinlock_t l;
   plain<int> data;
