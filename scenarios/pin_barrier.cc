@@ -45,7 +45,7 @@ class world : public testbed {
       decided_ = folio_test_set_writeback_pinned(folio_);
       folio_end_writeback(folio_);
     });
-    if (pinners == 2) cpu([this] { pin(kept_[1]); });
+    if (pinners == 2) cpu([this] { pin(kept_[1]); }, 0);
     program.finally = [this] {
       VM_BUG_ON((kept_[0] || kept_[1]) && decided_ == writeback_decision::unpinned, "PIN-STABLE",
                 "the page is pinned and under writeback, and writeback was told that it is not pinned");

@@ -17,8 +17,12 @@ class testbed : public scenario_world {
   explicit testbed(unsigned cpus);
   ~testbed() override;
 
-  /// Adds the body of the next CPU.
-  void cpu(std::function<void()> body) { program.threads.push_back(std::move(body)); }
+  /// Adds the body of the next CPU. `twin`: a CPU with a lower number that does the same, in a scenario that
+  /// does not tell the two apart.
+  void cpu(std::function<void()> body, int twin = -1) {
+    program.threads.push_back(std::move(body));
+    program.twins.push_back(twin);
+  }
 
   /// An address space, loaded on no CPU.
   mm_struct& new_mm();

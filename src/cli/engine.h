@@ -45,6 +45,8 @@ struct check_request {
   std::string arch;
   std::string model;                           ///< empty: the architecture's
   std::optional<std::uint64_t> max_executions; ///< then inconclusive
+  bool symmetry = true;                        ///< of executions in which twins swap names visit one
+  bool unordered_locks = true;                 ///< do not order sections whose order nobody can tell
   std::function<unsigned()> spare_cpus;        ///< takes the CPUs that have nothing else to do
 };
 

@@ -74,6 +74,7 @@ class parser {
   litmus_options litmus_options_;
   std::string archs_;
   std::string format_ = "text";
+  std::string without_reductions_;
   std::uint64_t max_executions_ = 0;
   double timeout_ = 0;
 };
@@ -105,6 +106,9 @@ void parser::add_check() {
   check_->add_option("--timeout", timeout_, "seconds, of all runs; what is left is inconclusive")
       ->check(positive_seconds, "S")
       ->type_name("S");
+  check_->add_option("--no-reduction", without_reductions_,
+                     "visit what need not be visited, too: symmetry (identical CPUs that swap names), locks "
+                     "(orders of sections that nobody can tell), separated by commas, or all");
   check_->add_option("--format", format_, "text (the default) or json, one object a line");
 }
 
@@ -166,6 +170,12 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (!check_->parsed()) throw usage_error("no command given; see --help");
 
   require_choice("format", format_, {"text", "json"});
+  if (!without_reductions_.empty())
+    for (const std::string& reduction : comma_separated(without_reductions_)) {
+      require_choice("reduction", reduction, {"symmetry", "locks", "all"});
+      if (reduction != "locks") check_options_.symmetry = false;
+      if (reduction != "symmetry") check_options_.unordered_locks = false;
+    }
   if (format_ == "json") check_options_.format = output_format::json;
   if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
   if (max_executions_) check_options_.max_executions = max_executions_;

@@ -23,6 +23,8 @@ struct check_options {
   std::optional<std::uint64_t> max_executions; ///< of one variant on one architecture
   std::optional<double> timeout;               ///< seconds, of the whole run
   output_format format = output_format::text;
+  bool symmetry = true;        ///< reductions of the search
+  bool unordered_locks = true; ///< ...
 };
 
 struct replay_options {

@@ -53,6 +53,26 @@ TEST(suite, verdicts_are_the_expected_ones_and_violations_replay) {
         check_verdict(s, v, *arch, default_model(*arch));
 }
 
+TEST(suite, reductions_change_no_verdict) {
+  u64 with = 0;
+  u64 without = 0;
+  for (const scenario& s : all_scenarios())
+    for (const variant& v : s.variants)
+      for (const arch_desc* arch : {&x86_64, &arm64}) {
+        explore::search_options all;
+        all.model = default_model(*arch);
+        all.symmetry = all.unordered_locks = false;
+        const decision full = decide(s, v, *arch, all);
+        const decision reduced = decide_with(s, v, *arch, all.model);
+        EXPECT_EQ(full.outcome.verdict, reduced.outcome.verdict) << s.name << ":" << v.name << " " << arch->name;
+        if (full.outcome.verdict != explore::verdict::safe) continue;
+        EXPECT_LE(reduced.outcome.executions, full.outcome.executions) << s.name << ":" << v.name;
+        with += reduced.outcome.executions;
+        without += full.outcome.executions;
+      }
+  EXPECT_LT(with, without);
+}
+
 TEST(suite, verdicts_hold_under_every_model) {
   for (const scenario& s : all_scenarios())
     for (const variant& v : s.variants)

@@ -175,6 +175,8 @@ report::result check(const check_request& request, const progress_fn& report_pro
   explore::search_options options;
   options.model = model_named(request.model, arch);
   options.max_executions = request.max_executions.value_or(0);
+  options.symmetry = request.symmetry;
+  options.unordered_locks = request.unordered_locks;
   options.stop = &stop;
   options.more_workers = request.spare_cpus;
   if (report_progress)
