@@ -1,16 +1,21 @@
-// How fast the explorer is: executions a second, on one core, on two families that grow out of shipped
-// scenarios.
+// How fast the explorer is, and what its reductions save.
 //
-//   pin   S5.7: pinners against the start of writeback, each with a number of tries
-//   walk  S1.4: lockless walkers against munmap() of the table that they are in
+//   protocols  the small ones of protocols.h, with reductions off and on
+//   pin        S5.7: pinners against the start of writeback, each with a number of tries
+//   walk       S1.4: lockless walkers against munmap() of the table that they are in
+//   split      one long search alone and over two processes, in turn: wall time, equal counts
 //
-// The rate counts the whole decision: set-up, learning what is shared, replaying fibres, judging graphs.
-// Seconds are this process's, so a busy machine does not blur them.
+// A rate counts the whole decision: set-up, learning what is shared, replaying fibres, judging graphs. Its
+// seconds are this process's, so a busy machine does not blur them; those of `split` are of the wall.
+#include <sys/resource.h>
+
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
 
 #include <fmt/format.h>
 
+#include "bench/protocols.h"
 #include "mm/gup.h"
 #include "mm/page_pin.h"
 #include "mm/page_writeback.h"
@@ -75,9 +80,69 @@ void measure(const std::string& what, const arch_desc& arch,
              d.outcome.max_events, seconds, visited / seconds);
 }
 
+void measure(const std::string& what, const explore::protocols::protocol& p, explore::memory_model m) {
+  for (bool reduced : {false, true}) {
+    explore::search_options options;
+    options.model = m;
+    options.symmetry = options.unordered_locks = reduced;
+    options.max_executions = 2'000'000;
+    options.hardware.monotone_translations = true;
+    const std::clock_t begin = std::clock();
+    const explore::outcome o = explore::explorer(p.code, options).run();
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    fmt::print("{:<28} {:<5} {:<8} {:>9} executions {:>4} events {:>8.3f} s {:>9.0f} / s\n", what,
+               explore::to_string(m), reduced ? "reduced" : "full", o.executions, o.max_events, seconds,
+               static_cast<double>(o.executions + o.blocked) / seconds);
+  }
+}
+
+void measure_protocols() {
+  using namespace explore::protocols;
+  for (auto m : {explore::memory_model::sc, explore::memory_model::tso, explore::memory_model::weak}) {
+    measure("store buffering, 14 threads", *store_buffering(14), m);
+    measure("seqlock, 2 and 2, one retry", *seqlock(2, 2, 2), m);
+    measure("ticket lock, 6 threads", *ticket_lock(6, 1), m);
+    measure("ticket lock, 7 threads", *ticket_lock(7, 1), m);
+    measure("pin, 2 pinners, 3 tries", *pin(2, 3), m);
+    measure("pin, 2 pinners, 4 tries", *pin(2, 4), m);
+    measure("pin, 3 pinners", *pin(3, 2), m);
+    measure("lock around own data, 6", *disjoint_locks(6), m);
+  }
+}
+
+/// The same search alone and split, three times in turn.
+void measure_split() {
+  const auto p = explore::protocols::pin(2, 4);
+  auto timed = [&](unsigned extra, u64* executions) {
+    explore::search_options options;
+    options.model = explore::memory_model::weak;
+    options.symmetry = false;
+    options.more_workers = [&] { return std::exchange(extra, 0U); };
+    const auto begin = std::chrono::steady_clock::now();
+    *executions = explore::explorer(p->code, options).run().executions;
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  for (int i = 0; i < 3; i++) {
+    u64 alone = 0;
+    u64 shared = 0;
+    const double one = timed(0, &alone);
+    const double two = timed(1, &shared);
+    fmt::print("split: {} executions alone in {:.2f} s, {} over two processes in {:.2f} s: {:.2f}x\n", alone,
+               one, shared, two, one / two);
+  }
+}
+
+long peak_memory_kib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
 } // namespace
 
 int main() {
+  measure_protocols();
+  fmt::print("peak memory so far: {} KiB\n", peak_memory_kib());
   for (const arch_desc* arch : {&x86_64, &arm64}) {
     measure("pin, 2 pinners, 2 tries", *arch, [] { return std::make_unique<pinners>(2U, 2U); });
     measure("pin, 3 pinners", *arch, [] { return std::make_unique<pinners>(3U, 1U); });
@@ -85,5 +150,6 @@ int main() {
     measure("walk, 2 walkers", *arch, [] { return std::make_unique<walkers>(2U); });
     measure("walk, 3 walkers", *arch, [] { return std::make_unique<walkers>(3U); });
   }
+  measure_split();
   return 0;
 }

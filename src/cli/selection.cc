@@ -62,8 +62,9 @@ std::vector<std::string> select_archs(const std::vector<std::string>& asked) {
 job make_job(const scenario_info& s, const variant_info& v, const std::string& arch,
              const check_options& options) {
   job j;
-  j.request = {s.name, v.name, arch, options.model, options.max_executions, options.symmetry,
-               options.unordered_locks, nullptr};
+  j.request = {
+      s.name, v.name, arch, options.model, options.max_executions, options.symmetry, options.unordered_locks,
+      nullptr};
   j.blank.id = s.id;
   j.blank.scenario = s.name;
   j.blank.variant = v.name;

@@ -64,7 +64,8 @@ TEST(suite, reductions_change_no_verdict) {
         all.symmetry = all.unordered_locks = false;
         const decision full = decide(s, v, *arch, all);
         const decision reduced = decide_with(s, v, *arch, all.model);
-        EXPECT_EQ(full.outcome.verdict, reduced.outcome.verdict) << s.name << ":" << v.name << " " << arch->name;
+        EXPECT_EQ(full.outcome.verdict, reduced.outcome.verdict)
+            << s.name << ":" << v.name << " " << arch->name;
         if (full.outcome.verdict != explore::verdict::safe) continue;
         EXPECT_LE(reduced.outcome.executions, full.outcome.executions) << s.name << ":" << v.name;
         with += reduced.outcome.executions;
