@@ -19,8 +19,8 @@
 #include "mm/gup.h"
 #include "mm/page_pin.h"
 #include "mm/page_writeback.h"
-#include "racewalk/scenario.h"
-#include "scenarios/testbed.h"
+#include "racewalk/testbed.h"
+#include "scenario/decide.h"
 
 using namespace racewalk;
 

@@ -10,7 +10,7 @@ endif()
 install(TARGETS racewalk EXPORT racewalk_targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT racewalk_targets NAMESPACE racewalk:: DESTINATION ${package_dir})
 install(DIRECTORY include/racewalk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-  FILES_MATCHING PATTERN *.h PATTERN scenario.h EXCLUDE)
+  FILES_MATCHING PATTERN *.h PATTERN scenario.h EXCLUDE PATTERN testbed.h EXCLUDE)
 install(DIRECTORY src/sync src/arch src/machine src/mm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/racewalk/rooms
   FILES_MATCHING PATTERN *.h PATTERN model EXCLUDE)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -6,7 +6,7 @@
 // store buffering again, with a full barrier on both sides. On x86 both are locked instructions, which are
 // needed anyway; arm64 and powerpc64 broadcast to all CPUs and do not ask the mask.
 #include "catalogue.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

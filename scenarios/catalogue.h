@@ -20,6 +20,9 @@ scenario pin_page_lock();         // S5.6
 scenario pin_barrier();           // S5.7
 scenario pin_stable_wait();       // S5.9
 
+/// Every one of them, in the order of the catalogue.
+const std::vector<scenario>& all_scenarios();
+
 // What the expected verdict of a variant can depend on.
 inline expect always_safe(const settings&) { return expect::safe; }
 inline expect always_violation(const settings&) { return expect::violation; }

@@ -13,7 +13,7 @@
 // afterwards.
 #include "catalogue.h"
 #include "mm/gup.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

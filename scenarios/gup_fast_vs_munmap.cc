@@ -9,7 +9,7 @@
 // taken after the count had been looked at. Unless the flush in between is an IPI: then the walk is over.
 #include "catalogue.h"
 #include "mm/gup.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

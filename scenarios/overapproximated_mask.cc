@@ -11,7 +11,7 @@
 #include "catalogue.h"
 #include "machine/tlbflush.h"
 #include "mm/gup.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -7,7 +7,7 @@
 #include "mm/page_lock.h"
 #include "mm/page_pin.h"
 #include "mm/page_writeback.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

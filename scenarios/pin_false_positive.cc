@@ -9,7 +9,7 @@
 #include "mm/page_pin.h"
 #include "mm/page_writeback.h"
 #include "mm/rmap.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -7,7 +7,7 @@
 // page under all of them.
 #include "catalogue.h"
 #include "mm/page_pin.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

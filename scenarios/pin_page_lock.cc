@@ -9,7 +9,7 @@
 #include "catalogue.h"
 #include "mm/gup.h"
 #include "mm/page_writeback.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

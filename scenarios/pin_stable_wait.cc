@@ -6,7 +6,7 @@
 #include "catalogue.h"
 #include "mm/page_pin.h"
 #include "mm/page_writeback.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -7,7 +7,7 @@
 #include "catalogue.h"
 #include "mm/page_pin.h"
 #include "mm/rmap.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -5,7 +5,7 @@
 // are subtracted: pinned once, the difference is the bias. No second CPU is needed.
 #include "catalogue.h"
 #include "mm/gup.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

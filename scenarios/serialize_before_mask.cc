@@ -11,7 +11,7 @@
 // barrier of its own, and hides that the first one has none.
 #include "catalogue.h"
 #include "mm/gup.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

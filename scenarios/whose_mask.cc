@@ -12,7 +12,7 @@
 #include "catalogue.h"
 #include "mm/gup.h"
 #include "mm/page_ref.h"
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -1,13 +1,29 @@
 // Scenarios: arguments as programs that are decided.
 //
-// A scenario sets up a machine, gives each CPU a body, and names a property of the final state. The bodies
-// call the functions that the library ships; what an argument is about is a departure from the policy, so a
-// variant is a set of departures. The invariants (use after free, broken counts, hangs, data races ...) are
-// checked in every run without being asked for.
+//   struct mailbox : testbed {
+//     word_t data{0}, flag{0};
+//     u64 got = 0;
+//     explicit mailbox(const settings&) : testbed(2) {
+//       cpu([this] { WRITE_ONCE(data, 42); smp_store_release(flag, 1); });
+//       cpu([this] { got = smp_load_acquire(flag) ? READ_ONCE(data) : 42; });
+//       finally([this] { VM_BUG_ON(got != 42, "MESSAGE", "the flag was seen and the data was not"); });
+//     }
+//   };
+//   const declare_scenario message{{.name = "message", .threads = {"send", "receive"}, .set_up =
+//   make<mailbox>}};
 //
-// Code that runs on a CPU keeps its state on its own stack, in shared<>/plain<> variables, or in variables
-// that only its own thread writes; it is run again and again with the same values and may be dropped
-// anywhere, so it owns nothing that needs a destructor.
+// A scenario sets up a machine, gives each CPU a body, and names a property of the final state. The bodies
+// call the functions that the library ships (mm/gup.h, mm/mmap.h ...) or are code in kernel idiom on the
+// primitives of sync/sync.h; what an argument is about is a departure from the policy (mm/policy.h) or a
+// shape of the scenario's own, so a variant is a set of departures. The invariants (use after free, broken
+// counts, hangs, data races ...) are checked in every run without being asked for.
+//
+// Code that runs on a CPU is run again and again with the same values and may be dropped anywhere. It keeps
+// its state on its own stack, in shared<>/plain<> variables, or in variables that only its own thread writes
+// and that it sets before it reads them; it owns nothing that needs a destructor, catches no exceptions, and
+// decides nothing by clocks, addresses, files, or statics that change. It starts no threads.
+//
+// `racewalk check FILE.cc` decides what a file of one's own declares. docs/writing-scenarios.md teaches it.
 #pragma once
 
 #include <functional>
@@ -16,7 +32,7 @@
 #include <vector>
 
 #include "arch/arch.h"
-#include "explore/linear.h"
+#include "explore/program.h"
 #include "machine/policy.h"
 #include "mm/policy.h"
 
@@ -47,41 +63,33 @@ class scenario_world {
 struct variant {
   std::string id; ///< its letter in the catalogue
   std::string name;
-  std::string summary; ///< one line: what it departs in
-  std::function<void(settings&)> depart;
-  std::function<expect(const settings&)> expected;
+  std::string summary;                             ///< one line: what it departs in
+  std::function<void(settings&)> depart;           ///< none: in nothing
+  std::function<expect(const settings&)> expected; ///< none: nobody argued anything
 };
 
 struct scenario {
   std::string id; ///< its number in the catalogue
   std::string name;
-  std::string summary; ///< one line: what is argued
-  std::string source;  ///< where
-  std::vector<std::string> threads;
+  std::string summary;              ///< one line: what is argued
+  std::string source;               ///< where
+  std::vector<std::string> threads; ///< what each CPU does, in a word
   std::function<std::unique_ptr<scenario_world>(const settings&)> set_up;
   std::vector<variant> variants; ///< the first is the shipped code
 };
 
-/// Every scenario, in the order of the catalogue.
-const std::vector<scenario>& all_scenarios();
+/// scenario::set_up for a world that is made from the settings.
+template <class World> std::unique_ptr<scenario_world> make(const settings& s) {
+  return std::make_unique<World>(s);
+}
 
-/// The model that an architecture's hardware has.
-explore::memory_model default_model(const arch_desc& arch);
-
-/// The settings of a variant on an architecture.
-settings settings_for(const variant& v, const arch_desc& arch, explore::memory_model model);
-
-/// A decided run, with what is needed to tell about it.
-struct decision {
-  explore::outcome outcome;
-  unsigned cpus = 0;                     ///< that took part: the first of the scenario's threads
-  std::vector<explore::step> steps;      ///< of the counterexample
-  std::vector<explore::choice> schedule; ///< of the counterexample
+/// `const declare_scenario mine{{...}};` in a FILE.cc makes a scenario one of those that the file has.
+class declare_scenario {
+ public:
+  explicit declare_scenario(scenario s);
 };
 
-decision decide(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options);
-/// Runs a recorded counterexample again.
-decision replay(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options,
-                const std::vector<explore::choice>& schedule);
+/// What has been declared in this process, in order.
+const std::vector<scenario>& declared_scenarios();
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -21,11 +21,9 @@
 #include <array>
 
 #include "explore/graph.h"
+#include "explore/program.h"
 
 namespace racewalk::explore {
-
-enum class memory_model : u8 { sc, tso, weak };
-const char* to_string(memory_model m);
 
 /// What some hardware promises and other does not.
 struct model_options {

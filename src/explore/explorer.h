@@ -26,17 +26,9 @@
 #include "explore/crew.h"
 #include "explore/fibre.h"
 #include "explore/locations.h"
+#include "explore/program.h"
 
 namespace racewalk::explore {
-
-/// What is explored: one body per CPU, and a property of the final state.
-struct program {
-  std::vector<std::function<void()>> threads;
-  /// For each thread (or none): a thread with a lower number that runs the same code on the same variables
-  /// and on its own state, and that the property does not tell from it; -1 if there is none.
-  std::vector<int> twins;
-  std::function<void()> finally; ///< runs on each complete execution; calls violation() if the property fails
-};
 
 struct progress {
   u64 executions;

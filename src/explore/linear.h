@@ -19,14 +19,6 @@ std::vector<eid> linearise(const graph& g, eid first = NONE, eid second = NONE);
 /// How long a reader needs: context switches first, then events.
 unsigned length_of(const graph& g);
 
-/// How a run's variables are printed.
-struct naming {
-  std::function<std::string(const void* addr)> name;
-  std::function<std::string(const void* object)> object; ///< what is freed as one
-  std::function<std::string(const void* addr, u64 value)> value;
-  std::function<std::string(vaddr_t va)> address;
-};
-
 struct step {
   eid event = NONE;
   unsigned thread = 0;

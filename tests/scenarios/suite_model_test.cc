@@ -4,7 +4,8 @@
 
 #include <algorithm>
 
-#include "racewalk/scenario.h"
+#include "scenario/decide.h"
+#include "scenarios/catalogue.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 namespace {

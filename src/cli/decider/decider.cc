@@ -5,7 +5,8 @@
 #include <sstream>
 
 #include "cli/engine.h"
-#include "racewalk/scenario.h"
+#include "scenario/decide.h"
+#include "scenarios/catalogue.h"
 
 namespace racewalk::cli {
 

@@ -110,6 +110,12 @@ std::optional<unsigned> explored_allocation() {
   return me.thread * EXPLORED_ALLOCATIONS_PER_THREAD + me.allocations++;
 }
 
+bool carries_messages(const void* addr) {
+  const auto at = reinterpret_cast<std::uintptr_t>(addr);
+  const auto begin = reinterpret_cast<std::uintptr_t>(&mail);
+  return at >= begin && at < begin + sizeof mail;
+}
+
 void object_free(const void* p, std::size_t bytes, site s) {
   if (current_engine) current_engine->free_object(p, bytes, s);
 }

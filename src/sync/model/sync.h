@@ -41,6 +41,8 @@ inline bool explored() { return current_engine != nullptr; }
 inline constexpr unsigned EXPLORED_ALLOCATIONS_PER_THREAD = 8;
 /// The slot for this thread's next allocation, never reused within a run; nullopt during set-up.
 std::optional<unsigned> explored_allocation();
+/// Is this one of the words through which IPIs and RCU callbacks travel?
+bool carries_messages(const void* addr);
 /// Later accesses to these bytes, and those not ordered before this, are INV-UAF.
 void object_free(const void* p, std::size_t bytes, site s = RW_HERE);
 

@@ -1,5 +1,5 @@
 // Runs a scenario under the explorer, with its settings in force.
-#include "racewalk/scenario.h"
+#include "scenario/decide.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -23,6 +23,9 @@ class testbed : public scenario_world {
     program.threads.push_back(std::move(body));
     program.twins.push_back(twin);
   }
+  /// The property of the final state: runs on each complete execution, reads what it likes, and says by
+  /// VM_BUG_ON() what is lost.
+  void finally(std::function<void()> property) { program.finally = std::move(property); }
 
   /// An address space, loaded on no CPU.
   mm_struct& new_mm();
@@ -38,6 +41,7 @@ class testbed : public scenario_world {
   /// The range of an address space's root entry, as munmap() of all of it would pass it on.
   unmap_range whole_table(vaddr_t addr) const;
 
+  /// What a variable is called in race tables.
   void describe(const void* variable, const char* name) { variables_[variable] = name; }
 
   Machine machine;
@@ -61,6 +65,8 @@ class testbed : public scenario_world {
   std::map<pfn_t, std::string> pages_;
   std::map<pfn_t, table> tables_;
   std::map<const void*, std::string> variables_;
+  mutable std::map<const void*, std::size_t>
+      nameless_; ///< numbered in the order in which they are told about
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,4 +1,4 @@
-#include "testbed.h"
+#include "racewalk/testbed.h"
 
 #include "arch/describe.h"
 #include "mm/pgalloc.h"
@@ -161,7 +161,8 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &mm.lockless_walkers) return whose + "walkers";
     if (addr == &mm.tlb_flush_pending) return whose + "tlb_flush_pending";
   }
-  return "message";
+  if (carries_messages(addr)) return "message";
+  return "variable" + std::to_string(nameless_.try_emplace(addr, nameless_.size() + 1).first->second);
 }
 
 std::string testbed::value_of(const void* addr, u64 value) const {
@@ -190,7 +191,10 @@ std::string testbed::value_of(const void* addr, u64 value) const {
     return value ? "mm" : "none";
   }
   if (name == "message") return value ? "sent" : "none";
-  return std::to_string(static_cast<s32>(value));
+  if (const auto v = variables_.find(std::bit_cast<const void*>(value)); v != variables_.end())
+    return "&" + v->second;
+  // counts are 32 bits wide, and what looks like a negative one is
+  return std::to_string(value >> 32 ? static_cast<s64>(value) : static_cast<s32>(value));
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

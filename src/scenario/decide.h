@@ -1,0 +1,28 @@
+// Decides scenarios: runs them under the explorer with their settings in force.
+#pragma once
+
+#include "explore/linear.h"
+#include "racewalk/scenario.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// The model that an architecture's hardware has.
+explore::memory_model default_model(const arch_desc& arch);
+
+/// The settings of a variant on an architecture.
+settings settings_for(const variant& v, const arch_desc& arch, explore::memory_model model);
+
+/// A decided run, with what is needed to tell about it.
+struct decision {
+  explore::outcome outcome;
+  unsigned cpus = 0;                     ///< that took part: the first of the scenario's threads
+  std::vector<explore::step> steps;      ///< of the counterexample
+  std::vector<explore::choice> schedule; ///< of the counterexample
+};
+
+decision decide(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options);
+/// Runs a recorded counterexample again.
+decision replay(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options,
+                const std::vector<explore::choice>& schedule);
+
+} // namespace racewalk::inline RACEWALK_BACKEND
