@@ -6,6 +6,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 scenario access_vs_munmap();      // S0.1
+scenario gup_fast_vs_collapse();  // S1.2
 scenario gup_fast_vs_munmap();    // S1.4
 scenario serialize_before_mask(); // S1.5
 scenario overapproximated_mask(); // S1.6

@@ -2,6 +2,7 @@
 
 #include "machine/tlbflush.h"
 #include "mm/memory.h"
+#include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -12,24 +13,33 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr) {
 }
 
 bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags) {
+  mm_struct& mm = *vma.vm_mm;
+  page* table = pagetable_alloc(GFP_NOWAIT);
+  if (table == nullptr) return false;
   page* page = alloc_pages(hpage_pmd_order(), GFP_ZERO | GFP_NOWAIT);
-  if (page == nullptr) return false;
-  folio* folio = page_folio(page);
+  if (page == nullptr) {
+    pagetable_free(table);
+    return false;
+  }
   pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pmd_mkdirty(entry);
-  {
-    spin_guard pml(pmd_lockptr(pmdp));
-    if (pmd_none(pmdp_get(pmdp))) {
-      folio_add_new_anon_rmap(folio, *vma.vm_mm, addr & pmd_mask());
-      smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pmd_leaf()
-      set_pmd_at(addr, pmdp, entry);
-      folio = nullptr;
-    }
+  if (install_huge_pmd(mm, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
+    add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
+    add_mm_counter(mm, MM_PGTABLES, 1);
+  } else { // another CPU was faster
+    put_page(page);
+    pagetable_free(table);
   }
-  if (folio != nullptr)
-    folio_put(folio); // another CPU was faster
-  else
-    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, hpage_pmd_nr());
+  return true;
+}
+
+bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry, page* table) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  if (!pmd_none(pmdp_get(pmdp))) return false;
+  folio_add_new_anon_rmap(folio, mm, start);
+  pgtable_trans_huge_deposit(pmdp, table);
+  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pmd_leaf()
+  set_pmd_at(start, pmdp, entry);
   return true;
 }
 
@@ -51,9 +61,11 @@ void zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
     tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
     page* page = pfn_to_page(pmd_pfn(pmd));
     folio_remove_rmap_pmd(page_folio(page));
+    pagetable_free(pgtable_trans_huge_withdraw(pmdp)); // nobody is in it: see there
     full = tlb_remove_page(tlb, page);
   }
   add_mm_counter(tlb.mm, MM_ANONPAGES, -s64{hpage_pmd_nr()});
+  add_mm_counter(tlb.mm, MM_PGTABLES, -1);
   if (full) tlb_flush_mmu(tlb);
 }
 
@@ -81,26 +93,21 @@ void fill_from_huge(page* table, pmd_t huge, pgprot_t prot) {
 
 } // namespace
 
-bool split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr) {
+void split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr) {
   mm_struct& mm = *vma.vm_mm;
-  if ((addr & ~pmd_mask()) == 0) return true; // no entry crosses a boundary of entries
+  if ((addr & ~pmd_mask()) == 0) return; // no entry crosses a boundary of entries
   const pmd_lookup at = find_pmd(mm, addr);
-  if (!at.found || !pmd_trans_huge(pmdp_get_lockless(at.pmdp))) return true;
-  page* table = pagetable_alloc(GFP_KERNEL);
-  if (table == nullptr) return false;
+  if (!at.found || !pmd_trans_huge(pmdp_get_lockless(at.pmdp))) return;
   const vaddr_t start = addr & pmd_mask();
-  {
-    spin_guard pml(pmd_lockptr(at.pmdp));
-    // Invalid, flushed, table: at no time can a TLB hold the huge page and a small one of it (S1.1c).
-    const pmd_t huge = pmdp_invalidate_raw(start, at.pmdp);
-    flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
-    folio_split_rmap(page_folio(pfn_to_page(pmd_pfn(huge))));
-    fill_from_huge(table, huge, vm_get_page_prot(vma.vm_flags));
-    smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()
-    pmd_populate_raw(at.pmdp, page_to_pfn(table));
-  }
-  add_mm_counter(mm, MM_PGTABLES, 1);
-  return true;
+  spin_guard pml(pmd_lockptr(at.pmdp));
+  // Invalid, flushed, table: at no time can a TLB hold the huge page and a small one of it (S1.1c).
+  const pmd_t huge = pmdp_invalidate_raw(start, at.pmdp);
+  flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+  folio_split_rmap(page_folio(pfn_to_page(pmd_pfn(huge))));
+  page* table = pgtable_trans_huge_withdraw(at.pmdp);
+  fill_from_huge(table, huge, vm_get_page_prot(vma.vm_flags));
+  smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()
+  pmd_populate_raw(at.pmdp, page_to_pfn(table));
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

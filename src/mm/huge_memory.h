@@ -15,6 +15,11 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 [[nodiscard]] bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
                                               fault_flags flags);
 
+/// Puts an entry for a folio that nobody else can reach yet where none is, and deposits `table` for it; false
+/// if an entry is there by now, and nothing has changed. `start` is what the entry maps first.
+[[nodiscard]] bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry,
+                                    page* table);
+
 /// A huge entry that did not grant the access: grants it, or finds that it does by now. Locks as above.
 fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags);
 
@@ -25,7 +30,7 @@ void zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp);
 void change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot);
 
 /// Replaces a huge entry of the area that crosses `addr` by a table of small ones that map the same pages
-/// (M29). False when there is no memory for the table; then nothing has changed. Caller keeps faults out.
-[[nodiscard]] bool split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr);
+/// (M29). Caller keeps faults out.
+void split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,7 +1,7 @@
 // The address space and its areas.
 //
-// Locks, outermost first (M42): mmap_lock of a region > vm_lock of an area > folio lock > pmd lock > pte
-// lock.
+// Locks, outermost first (M42): mmap_lock of a region > vm_lock of an area > folio lock > anon_vma_lock of a
+// region > pmd lock > pte lock. Who holds an anon_vma_lock for writing only tries folio locks.
 //
 // An address space is cut into regions, one for each entry of the root table. Areas never cross a region, and
 // neither does a page table below the root; so a region's mmap_lock guards everything that Linux's mmap_lock
@@ -71,6 +71,9 @@ class mmap_region {
   void vm_area_free(vm_area_struct& vma);
 
   rwsem_t mmap_lock;
+  /// Keeps the region's page tables where they are for who comes from a folio (rmap.h) and holds no lock of
+  /// the mm: held for reading by those, for writing by who takes tables away (Linux's anon_vma->rwsem).
+  rwsem_t anon_vma_lock;
   const vaddr_t start;
   const vaddr_t end;       ///< exclusive
   vma_tree areas;          ///< changes under mmap_lock for writing; look-ups need no lock

@@ -8,6 +8,7 @@
 
 #include "machine/cpu.h"
 #include "mm/huge_memory.h"
+#include "mm/madvise.h"
 #include "mm/memory.h"
 #include "mm/mprotect.h"
 
@@ -100,17 +101,13 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
   vm_area_struct* upper = region.vm_area_alloc(*vma->vm_mm);
   if (upper == nullptr) return false;
   const vaddr_t end = vma->vm_end;
-  bool cut = false;
   {
     write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
-    cut = split_huge_pmd_address(*vma, addr);
-    if (cut) vma->vm_end = addr;
+    split_huge_pmd_address(*vma, addr);
+    vma->vm_end = addr;
   }
-  if (cut)
-    attach(region, *upper, addr, end, vma->vm_flags);
-  else
-    region.vm_area_free(*upper);
-  return cut;
+  attach(region, *upper, addr, end, vma->vm_flags);
+  return true;
 }
 
 /// Joins the area that ends at `addr` and the one that begins there, if both are there and alike.
@@ -234,7 +231,9 @@ void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t 
   const vaddr_t floor = prev == nullptr ? region.start : prev->vm_end;
   note_hole(region, floor);
   const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
-  if (populated_range(mm, range).any()) unmap_region(mm, range);
+  if (!populated_range(mm, range).any()) return;
+  write_guard anon_vma(region.anon_vma_lock); // tables go
+  unmap_region(mm, range);
 }
 
 } // namespace
@@ -433,9 +432,10 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
 }
 
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
-  if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE) return -EINVAL;
+  if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE && advice != MADV_COLLAPSE) return -EINVAL;
   const call_range range = range_of(start, len);
   if (!range.ok) return -EINVAL;
+  if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
   return modify_range(mm, range.start, range.end, [advice](vm_flags_t old) {
     return advice == MADV_HUGEPAGE ? old | VM_HUGEPAGE : old & ~VM_HUGEPAGE;
   });

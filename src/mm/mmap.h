@@ -13,6 +13,10 @@
 
 #include "mm/mm_types.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 // Linux 6.1; the C library's header may be older
+#endif
+
 namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Areas per region, as Linux's vm.max_map_count.
@@ -31,6 +35,7 @@ int vm_munmap(mm_struct& mm, vaddr_t start, u64 len);
 /// 0, -EINVAL, or -ENOMEM: no memory, or part of the range is not mapped.
 int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot);
 /// MADV_HUGEPAGE and MADV_NOHUGEPAGE: whether faults from now on use huge pages. Errors as vm_mprotect.
+/// MADV_COLLAPSE: makes what lies in the range huge pages now (madvise.h has the errors).
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

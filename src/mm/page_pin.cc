@@ -4,12 +4,22 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+bool detail::try_add_pins_relaxed(folio* folio, bool large, s32 n) {
+  s32 count = folio_ref_count(folio);
+  do
+    if (count <= 0) return false;
+  while (!try_cmpxchg(folio->page._refcount, count, count + pin_refs(large, n), order::relaxed));
+  if (large) atomic_add(folio->page._pincount, n);
+  return true;
+}
+
 void detail::add_pins_then_fence(folio* folio, bool large, s32 n) {
   atomic_add(folio->page._refcount, pin_refs(large, n));
   if (large) atomic_add(folio->page._pincount, n);
   // pairs as in folio_try_add_pins()
   switch (policy().pin_fence) {
   case pin_fence_t::value_returning:
+  case pin_fence_t::relaxed:
     break;
   case pin_fence_t::after_atomic:
     smp_mb__after_atomic();

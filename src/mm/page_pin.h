@@ -39,6 +39,8 @@ inline bool add_pin_refs(atomic_t& count, s32 n, site s) {
 /// What `n` pins add to the reference count.
 inline s32 pin_refs(bool large, s32 n) { return large ? n : n * GUP_PIN_COUNTING_BIAS; }
 
+/// Adds the pins to a positive count, ordering nothing.
+bool try_add_pins_relaxed(folio* folio, bool large, s32 n);
 /// Adds the pins with void atomics and orders them by the fence that policy().pin_fence names.
 void add_pins_then_fence(folio* folio, bool large, s32 n);
 
@@ -48,6 +50,7 @@ void add_pins_then_fence(folio* folio, bool large, s32 n);
 /// strongly as policy().pin_fence says. `large`: folio_test_large(), which who holds no reference yet asks
 /// again afterwards.
 [[nodiscard]] inline bool folio_try_add_pins(folio* folio, s32 n, bool large, site s = RW_HERE) {
+  if (policy().pin_fence == pin_fence_t::relaxed) return detail::try_add_pins_relaxed(folio, large, n);
   if (policy().pin_fence != pin_fence_t::value_returning) {
     detail::add_pins_then_fence(folio, large, n);
     return true;

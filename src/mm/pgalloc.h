@@ -47,10 +47,12 @@ inline pmd_lookup find_pmd(const mm_struct& mm, vaddr_t addr, site s = RW_HERE) 
 // ---- locks -----------------------------------------------------------------------------------------------
 
 inline spinlock_t& pte_lockptr(pmd_t pmd) { return pmd_pgtable(pmd)->ptl; }
-inline spinlock_t& pmd_lockptr(pmdp_t pmdp) {
+/// The PMD table that an entry stands in.
+inline page& pmd_table_page(const pmdp_t& pmdp) {
   const auto* at = reinterpret_cast<const std::byte*>(pmdp.word().get());
-  return pfn_to_page(static_cast<pfn_t>(at - machine().frames()) >> PAGE_SHIFT)->ptl;
+  return *pfn_to_page(static_cast<pfn_t>(at - machine().frames()) >> PAGE_SHIFT);
 }
+inline spinlock_t& pmd_lockptr(const pmdp_t& pmdp) { return pmd_table_page(pmdp).ptl; }
 
 /// A PTE table, locked. INV-TBL if it has been unhooked: an entry stored there would be lost.
 class SCOPED_CAPABILITY pte_table_guard {

@@ -57,6 +57,7 @@ enum class pin_fence_t : u8 {
   after_atomic,    ///< void add; smp_mb__after_atomic()
   mb,              ///< void add; smp_mb()
   wmb,             ///< void add; smp_wmb(), as the mail wrote it
+  relaxed,         ///< the add is conditional and atomic, and orders nothing (S1.2g)
 };
 
 /// How the count is compared with the bias (S5.3).
@@ -101,6 +102,9 @@ struct policy_t {
   table_free_t table_free = table_free_t::arch_default; ///< M5, S1.4
   bool gather_flush_before_free = true;                 ///< unhook, invalidate, free: in that order (M9)
   bool batch_page_available = true; ///< false: every batch page fails, M5 step 2's fallback
+
+  // ---- collapse: M22 ----
+  bool collapse_sync_ipi = true; ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)
 
   // ---- pins: M34, M36, mail 5 ----
   pin_scheme_t pin_scheme = pin_scheme_t::upstream;          ///< S5.1, S5.6, S5.7

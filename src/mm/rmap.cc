@@ -43,6 +43,14 @@ void folio_split_rmap(folio* folio) {
   folio_remove_rmap_pmd(folio);
 }
 
+s32 folio_mapcount(folio* folio) {
+  if (!folio_test_large(folio)) return atomic_read(folio->page._mapcount) + 1;
+  s32 count = atomic_read(folio->page._entire_mapcount) + 1;
+  for (u64 i = 0; i < folio_nr_pages(folio); ++i)
+    count += atomic_read(folio_page(folio, i)->_mapcount) + 1;
+  return count;
+}
+
 namespace {
 
 bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, pmd_t pmd, const page* page) {

@@ -23,6 +23,9 @@ void folio_remove_rmap_pmd(folio* folio);
 /// A huge PMD is about to be replaced by PTEs that map the same pages. Caller holds the pml.
 void folio_split_rmap(folio* folio);
 
+/// By how many entries the folio's pages are mapped. Exact while the caller keeps entries from changing.
+s32 folio_mapcount(folio* folio);
+
 /// Makes every entry that maps the folio read-only and clean, flushing what held more, so that the next store
 /// faults. Returns whether one was dirty or writable. Caller holds the folio lock and keeps the mm alive
 /// (M16).

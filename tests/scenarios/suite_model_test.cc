@@ -128,6 +128,7 @@ INSTANTIATE_TEST_SUITE_P(
         safeguard{"pmd_recheck", "gup_fast_vs_munmap", "table_counted", "table_counted_no_pmd_recheck",
                   &arm64},
         safeguard{"pte_recheck", "gup_fast_vs_munmap", "counted", "counted_no_pte_recheck", &arm64},
+        safeguard{"wait_in_collapse", "gup_fast_vs_collapse", "shipped_freed", "recheck_only_freed", &arm64},
         safeguard{"irqs_off", "gup_fast_vs_munmap", "shipped", "walk_preemptible", &x86_64},
         safeguard{"rcu_in_table_freeing", "gup_fast_vs_munmap", "shipped", "at_once", &riscv64},
         safeguard{"barrier_before_cpumask", "serialize_before_mask", "mb", "no_mb", &x86_64},

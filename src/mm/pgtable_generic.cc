@@ -1,0 +1,33 @@
+#include "mm/pgtable_generic.h"
+
+#include "machine/tlbflush.h"
+#include "mm/mmu_gather.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+void pgtable_trans_huge_deposit(const pmdp_t& pmdp, page* table) {
+  page& owner = pmd_table_page(pmdp);
+  table->private_.set(owner.private_.get());
+  owner.private_.set(page_to_pfn(table));
+}
+
+page* pgtable_trans_huge_withdraw(const pmdp_t& pmdp) {
+  page& owner = pmd_table_page(pmdp);
+  const pfn_t first = owner.private_.get();
+  VM_BUG_ON(first == 0, "INV-TBL", "no table was deposited for a huge entry");
+  page* table = pfn_to_page(first);
+  owner.private_.set(table->private_.get());
+  table->private_.set(0);
+  return table;
+}
+
+pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp) {
+  const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
+  // The exchange, a full barrier, and what the caller reads next: pairs with the reference that a lockless
+  // walk takes before it reads the entry again (gup_fast_pte_range).
+  flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), PAGE_SHIFT, true);
+  serialize_against_pte_lookup(mm);
+  return pmd;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,25 @@
+// What huge page-table entries need of the tables around them (Linux's mm/pgtable-generic.c).
+//
+// Behind each huge entry of anonymous memory a PTE table is deposited, so that splitting the entry never has
+// to allocate. The deposited tables of a PMD table are a list through their struct pages' private_, which is
+// 0 in every table that is not on one; it changes under the pml. A deposited table is not reachable: it goes
+// back to the allocator at once when the entry goes. So who deposits a table that was in use sees to it first
+// that no lockless walk is in it any more (S1.2).
+#pragma once
+
+#include "mm/pgalloc.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Keeps a table for the huge entry that is about to be put in. Caller holds the pml.
+void pgtable_trans_huge_deposit(const pmdp_t& pmdp, page* table);
+/// Takes back a table that was kept for a huge entry. Its entries are whatever they are. Caller holds the
+/// pml.
+[[nodiscard]] page* pgtable_trans_huge_withdraw(const pmdp_t& pmdp);
+
+/// Unhooks the table of [addr, addr + pmd_size()) and removes every translation through it, those of walk
+/// caches included; a lockless walk may still be in it. Returns the entry, which leads to the table. Caller
+/// holds the pml.
+pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp);
+
+} // namespace racewalk::inline RACEWALK_BACKEND
