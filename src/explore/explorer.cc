@@ -2,12 +2,17 @@
 
 namespace racewalk::explore {
 
+namespace {
+constexpr std::size_t BAD_TEXT = 200; // bytes; what a signal handler says of a body is shorter
+}
+
 explorer::explorer(const program& p, search_options options)
     : program_(p), options_(std::move(options)), n_cpus_(static_cast<unsigned>(p.threads.size())),
       n_threads_(n_cpus_), unordered_locks_(options_.unordered_locks) {
   for (unsigned i = 0; i < MAX_THREADS; i++) {
     threads_[i].id = i;
     threads_[i].owner = this;
+    threads_[i].bad_text.reserve(BAD_TEXT);
     twins_[i] = static_cast<std::int8_t>(options_.symmetry && i < p.twins.size() ? p.twins[i] : -1);
   }
 }

@@ -51,6 +51,7 @@ struct search_options {
   /// then after that. What is answered has been taken. None: it is not split.
   std::function<unsigned()> more_workers;
   u64 split_after = 20'000; ///< executions
+  u64 rerun_executions = 0; ///< so many are run a second time: is the program a function of what it reads?
   bool fingerprint = false; ///< tests: sum up outcome::fingerprint
 };
 
@@ -100,6 +101,8 @@ class explorer final : public engine {
 
   const locations& places() const { return places_; }
   unsigned cpus() override { return n_cpus_; }
+  bool in_body() override { return running_ != nullptr; }
+  void cut_short(mishap what, const char* text, const void* address) override;
   void callbacks_wanted(site where) override;
 
   // engine: called on the fibres
@@ -141,7 +144,7 @@ class explorer final : public engine {
     private_values values;
     std::vector<u16> held; ///< unordered locks
     const char* bad_invariant = nullptr;
-    std::string bad_text;
+    std::string bad_text; ///< may be set in a signal handler, so there is room for it
     site bad_where;
     explorer* owner = nullptr;
   };
@@ -223,7 +226,11 @@ class explorer final : public engine {
   void resume(thread& t);
   void start_over(thread& t);
   static void thread_main(void* arg);
-  event* replayed(event_kind kind, u16 loc);
+  void run_body(thread& t);
+  void run_again();
+  event* replayed(event_kind kind, u16 loc, site now);
+  event* replayed_write(u16 loc, u64 value, site now);
+  void diverge(const thread& t, const event* before, site now);
   u64 park(const event& e);
   [[noreturn]] void suspend_for_good(status st);
   event new_event(event_kind kind, site where) const;
@@ -255,6 +262,7 @@ class explorer final : public engine {
   bool final_state_ = false;
   thread_state observer_{.irq_depth = 1}; ///< who looks at the final state: nobody interrupts it
   bool execution_over_ = false;
+  unsigned quiet_accesses_ = 0; ///< private ones of the body that runs, since its last step
   bool restart_wanted_ = false; ///< something private turned out not to be
   bool replaying_ = false;      ///< no choices are collected
   eid owed_ = NONE;             ///< a read whose write half must come next

@@ -4,9 +4,27 @@
 
 #include <boost/context/detail/fcontext.hpp>
 #include <cstddef>
-#include <memory>
 
 namespace racewalk::explore {
+
+/// A stack with a page below it that nobody may touch: who runs over its end is stopped there.
+class fibre_stack {
+ public:
+  static constexpr std::size_t BYTES = 256 * 1024; // costs what of it is used
+
+  fibre_stack() = default;
+  ~fibre_stack();
+  fibre_stack(const fibre_stack&) = delete;
+  fibre_stack& operator=(const fibre_stack&) = delete;
+
+  /// Its upper end; the memory is there from the first call on. Throws std::bad_alloc.
+  std::byte* top();
+  /// Is this where the memory ends?
+  bool overflown_at(const void* p) const;
+
+ private:
+  std::byte* base_ = nullptr; ///< of the page that nobody may touch
+};
 
 class fibre {
  public:
@@ -17,24 +35,23 @@ class fibre {
   void reset(entry fn, void* arg) {
     fn_ = fn;
     arg_ = arg;
-    if (!stack_) stack_ = std::make_unique<std::byte[]>(STACK);
-    context_ = boost::context::detail::make_fcontext(stack_.get() + STACK, STACK, &start);
+    context_ = boost::context::detail::make_fcontext(stack_.top(), fibre_stack::BYTES, &start);
   }
   /// Runs the fibre until it suspends.
   void resume() { context_ = boost::context::detail::jump_fcontext(context_, this).fctx; }
-  /// Back to who resumed this fibre; called on it.
+  /// Back to who resumed this fibre; called on it, or by a signal handler that interrupted it for good.
   void suspend() { caller_ = boost::context::detail::jump_fcontext(caller_, nullptr).fctx; }
 
- private:
-  static constexpr std::size_t STACK = 64 * 1024;
+  const fibre_stack& stack() const { return stack_; }
 
+ private:
   static void start(boost::context::detail::transfer_t from) {
     auto* self = static_cast<fibre*>(from.data);
     self->caller_ = from.fctx;
     self->fn_(self->arg_);
   }
 
-  std::unique_ptr<std::byte[]> stack_;
+  fibre_stack stack_;
   boost::context::detail::fcontext_t context_ = nullptr;
   boost::context::detail::fcontext_t caller_ = nullptr;
   entry fn_ = nullptr;

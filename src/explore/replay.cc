@@ -14,6 +14,7 @@ std::string explorer::follow(const choice& c) {
   while (t.st == status::fresh || t.st == status::ready)
     resume(t);
   if (restart_wanted_) return {};
+  if (!result_.reason.empty()) return result_.reason;
   const std::string who = "CPU" + std::to_string(c.thread);
   if (t.st == status::failed) return who + " now breaks " + t.bad_invariant + " before " + c.what;
   if (t.st != status::parked) return who + " is blocked before " + c.what;

@@ -4,12 +4,17 @@
 #include <cstring>
 
 #include "explore/explorer.h"
+#include "explore/guard.h"
+#include "explore/linear.h"
 
 namespace racewalk::explore {
 
 namespace {
 /// Thrown by violation() in the property of the final state, which runs on no fibre.
 struct final_violation {};
+
+/// Accesses to variables that nobody else uses, between two steps. A loop that waits on one never ends.
+constexpr unsigned MAX_QUIET_ACCESSES = 1U << 22;
 } // namespace
 
 // ---- fibres ----------------------------------------------------------------------------------------------
@@ -17,13 +22,40 @@ struct final_violation {};
 void explorer::thread_main(void* arg) {
   thread& t = *static_cast<thread*>(arg);
   if (t.id < t.owner->n_cpus_) {
-    t.owner->program_.threads[t.id]();
+    t.owner->run_body(t);
     if (!t.held.empty()) t.owner->order_held_locks(); // nobody else will ever get them
     t.body_done = true;
     cpu_idle();
   } else {
     rcu_callback_thread(t.id - t.owner->n_cpus_);
   }
+}
+
+/// An exception ends here: what it unwound is the body's, and nothing of the search's.
+void explorer::run_body(thread& t) {
+  std::string thrown;
+  try {
+    program_.threads[t.id]();
+    return;
+  } catch (const std::exception& e) {
+    thrown = std::string("an exception leaves the body: ") + e.what();
+  } catch (...) {
+    thrown = "an exception leaves the body";
+  }
+  t.bad_text = thrown;
+  std::string().swap(thrown); // the stack is dropped as it is
+  violation("EXCEPTION", t.bad_text.c_str(), t.pos > 0 ? g()[g().at(t.id, t.pos - 1u)].where : site{});
+}
+
+void explorer::cut_short(mishap what, const char* text, const void* address) {
+  if (!running_) return;
+  thread& t = *running_;
+  t.bad_invariant = what == mishap::fault ? "CRASH" : "INV-LIVE";
+  t.bad_text = t.stack.stack().overflown_at(address) ? "its stack overflows" : text;
+  t.bad_text += t.pos > 0 ? ", after this step" : ", before its first step";
+  t.bad_where = t.pos > 0 ? g()[g().at(t.id, t.pos - 1u)].where : site{};
+  if (what == mishap::endless) options_.shrink_executions = 0; // it took seconds to notice: once is enough
+  suspend_for_good(status::failed);
 }
 
 void explorer::start_over(thread& t) {
@@ -42,6 +74,8 @@ void explorer::resume(thread& t) {
   if (t.st == status::fresh) t.stack.reset(&thread_main, &t);
   t.st = status::ready;
   running_ = &t;
+  quiet_accesses_ = 0;
+  heartbeat = heartbeat + 1;
   t.stack.resume();
   running_ = nullptr;
 }
@@ -71,20 +105,40 @@ u64 explorer::park(const event& e) {
   return added.value;
 }
 
-event* explorer::replayed(event_kind kind, u16 loc) {
+/// A thread that was run again with the same values does not do the same. Then nothing that was concluded
+/// from running it again holds. `before`: the step that it made; null: it had ended.
+void explorer::diverge(const thread& t, const event* before, site now) {
+  auto place = [](const site& s) {
+    return "in " + function_name(s) + (s.line ? " (line " + std::to_string(s.line) + ")" : "");
+  };
+  result_.reason = "the program is not a function of what it reads: CPU" + std::to_string(t.id) +
+                   ", run again with the same values, makes a step " + place(now) + " where it " +
+                   (before ? "made another " + place(before->where) : "had ended");
+  execution_over_ = true;
+}
+
+/// The step in the graph that the thread makes now, or null if it is a new one.
+event* explorer::replayed(event_kind kind, u16 loc, site now) {
   thread& t = *running_;
   if (t.pos >= g().thread_size(t.id)) return nullptr;
   event& e = g()[g().at(t.id, t.pos)];
   if (e.kind != kind || e.loc != loc) {
-    t.bad_invariant = "NONDETERMINISM";
-    t.bad_text = "the code under test took another step when it was run again with the same values";
-    t.bad_where = e.where;
-    suspend_for_good(status::failed);
+    diverge(t, &e, now);
+    suspend_for_good(status::stuck);
   }
   if (e.blocked) suspend_for_good(status::stuck);
   t.pos++;
   if (e.is_read()) t.last_read = static_cast<u16>(e.po + 1);
   return &e;
+}
+
+event* explorer::replayed_write(u16 loc, u64 value, site now) {
+  event* const e = replayed(event_kind::write, loc, now);
+  if (e && e->value != value) {
+    diverge(*running_, e, now);
+    suspend_for_good(status::stuck);
+  }
+  return e;
 }
 
 event explorer::new_event(event_kind kind, site where) const {
@@ -107,7 +161,7 @@ event explorer::new_event(event_kind kind, const access& a, u16 loc) const {
 
 /// A step that has no choices and no location of its own to collide on.
 void explorer::add_plain_step(const event& e) {
-  if (!replayed(e.kind, e.loc)) park(e);
+  if (!replayed(e.kind, e.loc, e.where)) park(e);
 }
 
 // ---- private variables -----------------------------------------------------------------------------------
@@ -119,6 +173,8 @@ bool explorer::is_private(u16 loc, const access& a, bool writes) {
   }
   places_[loc].plain |= a.is_plain;
   if (places_[loc].shared) return false;
+  if (++quiet_accesses_ > MAX_QUIET_ACCESSES)
+    violation("INV-LIVE", "a loop without end, on a variable that nobody else uses", a.where);
   bool changes = places_.note_use(loc, running_->id, writes);
   // What an acquire or a release orders, it orders on a private variable too. (So it does in sc and tso,
   // where program order says the same.)
@@ -180,7 +236,7 @@ u64 explorer::read(const access& a) {
   const u16 loc = places_.at(a.addr, a.size);
   if (final_state_) return final_value(loc);
   if (is_private(loc, a, false)) return private_value(loc);
-  if (event* e = replayed(event_kind::read, loc)) return e->value;
+  if (event* e = replayed(event_kind::read, loc, a.where)) return e->value;
   return park(new_event(event_kind::read, a, loc));
 }
 
@@ -192,7 +248,7 @@ void explorer::write(const access& a, u64 value) {
     running_->values.set(loc, value);
     return;
   }
-  if (replayed(event_kind::write, loc)) return;
+  if (replayed_write(loc, value, a.where)) return;
   event e = new_event(event_kind::write, a, loc);
   e.value = value;
   park(e);
@@ -214,7 +270,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
     return {old, done};
   }
   u64 old;
-  if (event* e = replayed(event_kind::read, loc)) {
+  if (event* e = replayed(event_kind::read, loc, a.where)) {
     old = e->value;
   } else {
     event r = new_event(event_kind::read, a, loc);
@@ -223,7 +279,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
     old = park(r);
   }
   const bool done = apply(op, a.size, old, &now);
-  if (done && !replayed(event_kind::write, loc)) { // a revisit made the read: its write half comes now
+  if (done && !replayed_write(loc, now, a.where)) { // a revisit made the read: its write half comes now
     event w = new_event(event_kind::write, a, loc);
     w.rmw = true;
     w.value = now;
@@ -244,7 +300,7 @@ u64 explorer::await(const access& a, const wait_condition& until) {
     const u64 v = private_value(loc);
     return until.met_by(v) ? v : park(e);
   }
-  if (event* done = replayed(event_kind::read, loc)) return done->value;
+  if (event* done = replayed(event_kind::read, loc, a.where)) return done->value;
   return park(e);
 }
 
@@ -268,12 +324,12 @@ rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
     return {old, true};
   }
   u64 old;
-  if (event* done = replayed(event_kind::read, loc))
+  if (event* done = replayed(event_kind::read, loc, a.where))
     old = done->value;
   else
     old = park(e);
   apply(op, a.size, old, &now);
-  if (!replayed(event_kind::write, loc)) {
+  if (!replayed_write(loc, now, a.where)) {
     event w = new_event(event_kind::write, a, loc);
     w.rmw = true;
     w.value = now;
@@ -312,7 +368,7 @@ void explorer::section_end(domain d, site where) {
   thread& t = *running_;
   if (t.id >= n_cpus_ || !places_.sections_matter(t.id, d)) return;
   const u16 loc = places_.sections(t.id, d);
-  if (replayed(event_kind::write, loc)) return;
+  if (replayed(event_kind::write, loc, where)) return;
   event e = new_event(event_kind::write, where);
   e.loc = loc;
   e.dom = d;
@@ -368,7 +424,7 @@ void explorer::callbacks_wanted(site where) {
 u64 explorer::translation_read(const access& a, const translation& t) {
   const u16 loc = places_.at(a.addr, a.size);
   if (is_private(loc, a, false)) return private_value(loc);
-  if (event* e = replayed(event_kind::translation, loc)) return e->value;
+  if (event* e = replayed(event_kind::translation, loc, a.where)) return e->value;
   event e = new_event(event_kind::translation, a, loc);
   e.u.tr = t;
   return park(e);
@@ -418,13 +474,30 @@ void explorer::complete() {
   result_.executions++;
   if (options_.fingerprint) result_.fingerprint += fingerprint_of(g());
   if (options_.on_execution) options_.on_execution(g());
-  if (!program_.finally) return;
+  if (result_.executions <= options_.rerun_executions) run_again();
+  if (!program_.finally || execution_over_) return;
+  guarded_section property(" in the property of the final state");
   final_state_ = true;
   try {
     program_.finally();
   } catch (const final_violation&) { // recorded by violation()
+  } catch (const std::exception& e) {
+    fail("EXCEPTION", std::string("an exception leaves the property: ") + e.what(), site{}, MAX_THREADS);
   }
   final_state_ = false;
+}
+
+/// Runs each thread through the complete execution once more.
+void explorer::run_again() {
+  for (unsigned i = 0; i < n_threads_ && !execution_over_; i++) {
+    thread& t = threads_[i];
+    start_over(t);
+    while (t.st == status::fresh || t.st == status::ready)
+      resume(t);
+    if (execution_over_ || restart_wanted_) return;
+    if (t.st == status::failed || !t.state.idle)
+      diverge(t, nullptr, t.st == status::failed ? t.bad_where : t.pending.where);
+  }
 }
 
 dep_t explorer::last_read() { return {running_ ? running_->last_read : u16{0}}; }

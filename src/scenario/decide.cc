@@ -1,6 +1,8 @@
 // Runs a scenario under the explorer, with its settings in force.
 #include "scenario/decide.h"
 
+#include "explore/guard.h"
+
 namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
@@ -24,13 +26,19 @@ class settings_scope {
   settings_scope& operator=(const settings_scope&) = delete;
 };
 
+std::unique_ptr<scenario_world> set_up(const scenario& s, const settings& chosen) {
+  const explore::guarded_section running(" in the set-up");
+  return s.set_up(chosen);
+}
+
 template <class Run>
 decision run_with(const scenario& s, const variant& v, const arch_desc& arch, explore::search_options options,
                   Run run) {
   const settings chosen = settings_for(v, arch, options.model);
   settings_scope in_force(chosen);
-  const std::unique_ptr<scenario_world> world = s.set_up(chosen);
+  const std::unique_ptr<scenario_world> world = set_up(s, chosen);
   explore::explorer e(world->program, std::move(options));
+  const explore::guarded_run running;
   decision d{run(e), static_cast<unsigned>(world->program.threads.size()), {}, {}};
   if (!d.outcome.failures.empty()) {
     const explore::failure& lost = d.outcome.failures.front();

@@ -81,14 +81,21 @@ template <class R> access access_of(const R& r, order o, site s, bool is_plain =
 /// Interrupts that are pending for this CPU are taken here if it lets them.
 void interruptible_point(site s);
 
+/// The variable's own storage, which is what there is without an engine.
+template <class R> auto& storage_of(const R& r, site s) {
+  if (stray_access) [[unlikely]]
+    stray_access(s);
+  return r.storage();
+}
+
 template <class R> value_of<R> do_read(const R& r, order o, site s) {
-  if (!current_engine) return r.storage();
+  if (!current_engine) return storage_of(r, s);
   interruptible_point(s);
   return from_bits<value_of<R>>(current_engine->read(access_of(r, o, s)));
 }
 template <class R> void do_write(const R& r, value_of<R> v, order o, site s) {
   if (!current_engine) {
-    r.storage() = v;
+    storage_of(r, s) = v;
     return;
   }
   interruptible_point(s);
@@ -97,10 +104,11 @@ template <class R> void do_write(const R& r, value_of<R> v, order o, site s) {
 template <class R> rmw_result do_rmw(const R& r, const rmw_op& op, order o, site s) {
   using T = value_of<R>;
   if (!current_engine) {
-    u64 old = to_bits(r.storage());
+    T& storage = storage_of(r, s);
+    u64 old = to_bits(storage);
     u64 now = 0;
     bool done = apply(op, sizeof(T), old, &now);
-    if (done) r.storage() = from_bits<T>(now);
+    if (done) storage = from_bits<T>(now);
     return {old, done};
   }
   interruptible_point(s);
@@ -115,12 +123,12 @@ template <class T> class plain {
   constexpr plain() : v_{} {}
   constexpr explicit plain(T v) : v_(v) {}
   T get(site s = RW_HERE) const {
-    if (!current_engine) return v_.storage();
+    if (!current_engine) return detail::storage_of(v_, s);
     return detail::from_bits<T>(current_engine->read(detail::access_of(v_, order::relaxed, s, true)));
   }
   void set(T v, site s = RW_HERE) {
     if (!current_engine) {
-      v_.storage() = v;
+      detail::storage_of(v_, s) = v;
       return;
     }
     current_engine->write(detail::access_of(v_, order::relaxed, s, true), detail::to_bits(v));

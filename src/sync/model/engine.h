@@ -122,6 +122,9 @@ struct thread_state {
 /// not in a user access. Else null.
 const void* next_request(const thread_state& t);
 
+/// What can go wrong with a body by itself.
+enum class mishap : u8 { fault, endless };
+
 /// Decides what happens next. Implemented by the explorer.
 class engine {
  public:
@@ -154,10 +157,19 @@ class engine {
   virtual unsigned cpus() = 0;
   /// There are RCU callbacks: the threads that run them are needed.
   virtual void callbacks_wanted(site where) = 0;
+  /// For signal handlers: is the body of a CPU running? And if one is, it will not go on (`address`: where it
+  /// faulted, if it did): does not return then.
+  virtual bool in_body() = 0;
+  virtual void cut_short(mishap what, const char* text, const void* address) = 0;
 };
 
 /// The engine of this OS thread while fibres run; null during set-up.
 extern thread_local engine* current_engine;
+
+/// Told of accesses without an engine while fibres run in another OS thread of the process, where somebody
+/// looks out for them; null: they are set-up.
+using stray_access_fn = void (*)(site where);
+inline constinit stray_access_fn stray_access = nullptr;
 
 /// Makes an engine that of this OS thread while it lives.
 class engine_scope {
