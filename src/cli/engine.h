@@ -39,6 +39,12 @@ std::vector<std::string> architectures();
 /// The memory model of an architecture: sc, tso or weak.
 std::string default_model(const std::string& arch);
 
+/// Executions drawn at random instead of visited all: the same seed draws the same ones.
+struct sampling {
+  std::uint64_t executions = 0;
+  std::uint64_t seed = 1;
+};
+
 struct check_request {
   std::string scenario;
   std::string variant;
@@ -47,6 +53,7 @@ struct check_request {
   std::optional<std::uint64_t> max_executions; ///< then inconclusive
   bool symmetry = true;                        ///< of executions in which twins swap names visit one
   bool unordered_locks = true;                 ///< do not order sections whose order nobody can tell
+  std::optional<sampling> random;              ///< then never safe
   std::function<unsigned()> spare_cpus;        ///< takes the CPUs that have nothing else to do
 };
 
@@ -60,7 +67,7 @@ struct progress {
 using progress_fn = std::function<void(const progress&)>;
 
 /// Decides one variant on one architecture. When `stop` becomes true it returns soon: inconclusive, with
-/// what is known so far and the reason `stopped`, which the caller makes precise.
+/// what is known so far and a reason that begins with `stopped`, which the caller makes precise.
 report::result check(const check_request& request, const progress_fn& report_progress,
                      const std::atomic<bool>& stop);
 

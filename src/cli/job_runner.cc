@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 #include <new>
+#include <string_view>
 #include <thread>
 
 #include <fmt/format.h>
@@ -90,8 +91,10 @@ report::result job_runner::run_one(const job& j) {
     r.reason = e.what();
   }
   const std::lock_guard guard(lock_);
-  if (r.verdict == report::verdict::inconclusive && (r.reason.empty() || stop_.load()))
-    r.reason = stop_reason_;
+  if (r.verdict == report::verdict::inconclusive && (r.reason.empty() || stop_.load())) {
+    constexpr std::string_view stopped = "stopped"; // and what had been done by then
+    r.reason = stop_reason_ + (r.reason.starts_with(stopped) ? r.reason.substr(stopped.size()) : "");
+  }
   return r;
 }
 

@@ -55,6 +55,7 @@ class parser {
 
  private:
   void add_check();
+  void refuse_contradictions() const;
   void add_stress();
   [[nodiscard]] usage_error leftover() const;
   [[nodiscard]] std::vector<std::string> commands() const;
@@ -76,6 +77,7 @@ class parser {
   std::string format_ = "text";
   std::string without_reductions_;
   std::uint64_t max_executions_ = 0;
+  std::uint64_t random_ = 0;
   double timeout_ = 0;
 };
 
@@ -106,10 +108,29 @@ void parser::add_check() {
   check_->add_option("--timeout", timeout_, "seconds, of all runs; what is left is inconclusive")
       ->check(positive_seconds, "S")
       ->type_name("S");
+  check_
+      ->add_option("--random", random_,
+                   "draw so many executions instead of visiting all: a violation or inconclusive")
+      ->check(at_least_one, "N")
+      ->type_name("N");
+  check_->add_option("--seed", check_options_.seed, "of --random (default: 1)")
+      ->check(any_number, "S")
+      ->type_name("S");
   check_->add_option("--no-reduction", without_reductions_,
                      "visit what need not be visited, too: symmetry (identical CPUs that swap names), locks "
                      "(orders of sections that nobody can tell), separated by commas, or all");
   check_->add_option("--format", format_, "text (the default) or json, one object a line");
+}
+
+/// Options that mean nothing together.
+void parser::refuse_contradictions() const {
+  if (!random_ && check_->count("--seed") > 0)
+    throw usage_error("--seed is the seed of --random, which is not given");
+  if (!random_) return;
+  for (const char* other : {"--max-executions", "--no-reduction"})
+    if (check_->count(other) > 0)
+      throw usage_error(
+          fmt::format("{} is for the search that visits all executions, not for --random", other));
 }
 
 void parser::add_stress() {
@@ -169,6 +190,7 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (litmus_->parsed()) return litmus_options_;
   if (!check_->parsed()) throw usage_error("no command given; see --help");
 
+  refuse_contradictions();
   require_choice("format", format_, {"text", "json"});
   if (!without_reductions_.empty())
     for (const std::string& reduction : comma_separated(without_reductions_)) {
@@ -180,6 +202,7 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
   if (max_executions_) check_options_.max_executions = max_executions_;
   if (timeout_ > 0) check_options_.timeout = timeout_;
+  if (random_) check_options_.random = random_;
   return check_options_;
 }
 

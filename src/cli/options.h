@@ -22,6 +22,8 @@ struct check_options {
   unsigned jobs = 1;
   std::optional<std::uint64_t> max_executions; ///< of one variant on one architecture
   std::optional<double> timeout;               ///< seconds, of the whole run
+  std::optional<std::uint64_t> random;         ///< executions to draw instead of visiting all
+  std::uint64_t seed = 1;                      ///< of these
   output_format format = output_format::text;
   bool symmetry = true;        ///< reductions of the search
   bool unordered_locks = true; ///< ...

@@ -62,9 +62,14 @@ std::vector<std::string> select_archs(const std::vector<std::string>& asked) {
 job make_job(const scenario_info& s, const variant_info& v, const std::string& arch,
              const check_options& options) {
   job j;
-  j.request = {
-      s.name, v.name, arch, options.model, options.max_executions, options.symmetry, options.unordered_locks,
-      nullptr};
+  j.request.scenario = s.name;
+  j.request.variant = v.name;
+  j.request.arch = arch;
+  j.request.model = options.model;
+  j.request.max_executions = options.max_executions;
+  j.request.symmetry = options.symmetry;
+  j.request.unordered_locks = options.unordered_locks;
+  if (options.random) j.request.random = sampling{*options.random, options.seed};
   j.blank.id = s.id;
   j.blank.scenario = s.name;
   j.blank.variant = v.name;

@@ -24,7 +24,7 @@ outcome explorer::run() {
     engine_scope running(this);
     do {
       restart_search();
-      search();
+      options_.random ? sample() : search();
     } while (restart_wanted_);
   }
   if (!result_.failures.empty())
@@ -176,16 +176,18 @@ void explorer::run_forward() {
   }
 }
 
+/// Runs the thread until it wants to add a step, or is blocked.
+void explorer::advance(thread& t) {
+  while (t.st == status::fresh || t.st == status::ready)
+    resume(t);
+  if (t.st == status::failed) {
+    result_.executions++;
+    fail(t.bad_invariant, t.bad_text, t.bad_where, t.id);
+  }
+}
+
 /// The thread whose step is added next: a function of the graph alone, or executions would be visited twice.
 explorer::thread* explorer::next_thread() {
-  auto advance = [&](thread& t) {
-    while (t.st == status::fresh || t.st == status::ready)
-      resume(t);
-    if (t.st == status::failed) {
-      result_.executions++;
-      fail(t.bad_invariant, t.bad_text, t.bad_where, t.id);
-    }
-  };
   if (owed_ != NONE) {
     thread& t = threads_[g()[owed_].thread];
     advance(t);

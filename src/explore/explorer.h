@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "explore/consistency.h"
@@ -27,6 +28,7 @@
 #include "explore/fibre.h"
 #include "explore/locations.h"
 #include "explore/program.h"
+#include "explore/random.h"
 
 namespace racewalk::explore {
 
@@ -43,6 +45,7 @@ struct search_options {
   u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
   bool symmetry = true;           ///< of executions in which identical threads swap names one is visited
   bool unordered_locks = true;    ///< a lock under which nothing happens that others see has no order
+  std::optional<sampling> random; ///< draw so many executions instead of visiting all
   std::function<void(const progress&)> report;
   const std::atomic<bool>* stop = nullptr;
   std::function<void(const graph&)> on_execution; ///< tests: sees each complete execution
@@ -72,8 +75,10 @@ struct outcome {
   u64 executions = 0;
   u64 blocked = 0;
   unsigned max_events = 0;
-  u64 fingerprint = 0;           ///< the same whatever order the executions are visited in
-  std::string reason;            ///< inconclusive: the bound that was hit
+  u64 fingerprint = 0; ///< the same whatever order the executions are visited in
+  std::string reason;  ///< inconclusive: the bound that was hit, or what was sampled
+  /// The samples after which all was known of the variables that the failure hangs on: replay() needs it.
+  std::optional<sampling> learned_from;
   std::vector<failure> failures; ///< the shortest found, at most one
 };
 
@@ -172,6 +177,7 @@ class explorer final : public engine {
   void restart_search();
   bool cut_off();
   thread* next_thread();
+  void advance(thread& t);
   bool enabled(const thread& t) const;
   void add(thread& t);
   void add_read(thread& t);
@@ -192,6 +198,13 @@ class explorer final : public engine {
   void settle(event& e, eid source) const { settle(e, source, value_of(e.loc, source)); }
   u64 value_of(u16 loc, eid w) const;
   bool section_open(unsigned cpu, domain d) const;
+
+  // sampling (random.cc)
+  void sample();
+  void run_sample(random_schedule& schedule);
+  bool add_with(thread& t, eid choice);
+  bool add_older(thread& t, random_schedule& schedule);
+  bool add_before_section();
 
   // splitting the search over processes (split.cc)
   unsigned workers_to_split_over();
@@ -264,10 +277,13 @@ class explorer final : public engine {
   bool execution_over_ = false;
   unsigned quiet_accesses_ = 0; ///< private ones of the body that runs, since its last step
   bool restart_wanted_ = false; ///< something private turned out not to be
-  bool replaying_ = false;      ///< no choices are collected
+  bool replaying_ = false;      ///< no choices are collected: a replay, or a sample
   eid owed_ = NONE;             ///< a read whose write half must come next
   outcome result_;
   u64 shrink_until_ = 0;
+  std::unordered_set<u64> distinct_; ///< fingerprints of the samples
+  u64 samples_cut_ = 0;              ///< by the bound on events
+  u64 learning_samples_ = 0;
   graph::twins twins_;
   bool unordered_locks_;
   u64 ask_for_workers_at_ = 0;

@@ -195,4 +195,15 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
     if (const eid w = g.ev_[e].rf; w < NONE && w > e) g.ev_[w].read_by_older = true;
 }
 
+u64 fingerprint_of(const graph& g) {
+  u64 sum = 0;
+  for (eid e = 0; e < g.size(); e++) {
+    auto named = [&](eid x) -> u64 { return x >= NONE ? x : u64{g[x].thread} << 16 | g[x].po; };
+    u64 h = (named(e) << 40) ^ (named(g[e].rf) << 20) ^ (g[e].is_write() ? named(g[e].co_prev) : 0);
+    h = (h ^ (h >> 31)) * 0x9e3779b97f4a7c15;
+    sum += h ^ (h >> 29);
+  }
+  return (sum ^ (sum >> 32)) * 0xbf58476d1ce4e5b9;
+}
+
 } // namespace racewalk::explore

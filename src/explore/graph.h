@@ -189,6 +189,10 @@ class graph {
   std::vector<eid> co_first_, co_last_;
 };
 
+/// A hash of what the threads read and in which order the writes came; the same in whatever order the events
+/// were added.
+u64 fingerprint_of(const graph& g);
+
 /// Graphs that are used again, with the memory they have: a search makes one for each revisit.
 class graph_pool {
  public:

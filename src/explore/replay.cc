@@ -50,7 +50,7 @@ std::string explorer::follow(const choice& c) {
 outcome explorer::replay(const std::vector<choice>& schedule) {
   // Which variables are shared is learned by a search; the recording was made with that knowledge.
   const u64 bound = std::exchange(options_.max_executions, LEARNING_EXECUTIONS);
-  run();
+  if (!options_.random || options_.random->executions) run();
   options_.max_executions = bound;
   engine_scope running(this);
   replaying_ = true;

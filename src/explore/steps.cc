@@ -456,20 +456,6 @@ void explorer::violation(const char* invariant, const char* text, site where) {
   suspend_for_good(status::failed);
 }
 
-namespace {
-/// A hash of what the threads read and in which order the writes came.
-u64 fingerprint_of(const graph& g) {
-  u64 sum = 0;
-  for (eid e = 0; e < g.size(); e++) {
-    auto named = [&](eid x) -> u64 { return x >= NONE ? x : u64{g[x].thread} << 16 | g[x].po; };
-    u64 h = (named(e) << 40) ^ (named(g[e].rf) << 20) ^ (g[e].is_write() ? named(g[e].co_prev) : 0);
-    h = (h ^ (h >> 31)) * 0x9e3779b97f4a7c15;
-    sum += h ^ (h >> 29);
-  }
-  return (sum ^ (sum >> 32)) * 0xbf58476d1ce4e5b9;
-}
-} // namespace
-
 void explorer::complete() {
   result_.executions++;
   if (options_.fingerprint) result_.fingerprint += fingerprint_of(g());

@@ -76,6 +76,8 @@ TEST_F(Command, RefusesBoundsThatBoundNothing) {
   expect_refused({"check", "-j", "two"}, "-j: 'two'");
   expect_refused({"check", "--max-executions", "0"}, "--max-executions: '0'");
   expect_refused({"check", "--max-executions", "1e3"}, "--max-executions: '1e3'");
+  expect_refused({"check", "--random", "0"}, "--random: '0'");
+  expect_refused({"check", "--random", "9", "--seed", "-1"}, "--seed: '-1'");
   expect_refused({"check", "--timeout", "0"}, "--timeout: '0'");
   expect_refused({"check", "--timeout", "nan"}, "--timeout: 'nan'");
   expect_refused({"stress", "--seconds", "0"}, "--seconds: '0'");
@@ -85,7 +87,9 @@ TEST_F(Command, RefusesBoundsThatBoundNothing) {
 TEST_F(Command, AcceptsNoOptionThatItWouldIgnore) {
   expect_refused({"check", "--format", "ktap"}, "unknown format 'ktap'");
   expect_refused({"check", "--report", "dir"}, "unknown option '--report'");
-  expect_refused({"check", "--random", "10"}, "unknown option '--random'");
+  expect_refused({"check", "--seed", "3"}, "--seed is the seed of --random");
+  expect_refused({"check", "--random", "9", "--max-executions", "9"}, "--max-executions is for the search");
+  expect_refused({"check", "--random", "9", "--no-reduction", "all"}, "--no-reduction is for the search");
   expect_refused({"check", "mine.cc"}, "unknown scenario 'mine.cc'");
 }
 
@@ -189,6 +193,16 @@ TEST_F(Command, ChecksOnlyTheNamedArchitecturesAndModel) {
   ASSERT_EQ(lines.size(), 1U);
   EXPECT_EQ(lines[0]["arch"], "arm64");
   EXPECT_EQ(lines[0]["model"], "sc");
+}
+
+TEST_F(Command, DrawsExecutionsAtRandom) {
+  const words arguments = {"check", "munmap_table_free:call_rcu", "--arch", "arm64", "--random", "12"};
+  const outcome o = run(arguments);
+  EXPECT_EQ(o.status, 3) << o.err;
+  EXPECT_NE(o.out.find("12 random, seed 1"), std::string::npos) << o.out;
+  words seeded = arguments;
+  seeded.insert(seeded.end(), {"--seed", "7"});
+  EXPECT_NE(run(seeded).out.find("12 random, seed 7"), std::string::npos);
 }
 
 TEST_F(Command, ListsScenarios) {

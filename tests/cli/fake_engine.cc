@@ -39,6 +39,11 @@ std::string default_model(const std::string& arch) { return arch == "x86-64" ? "
 report::result check(const check_request& request, const progress_fn& report_progress,
                      const std::atomic<bool>& stop) {
   report::result r = request.variant == "no_rcu" ? report::sample_violation() : report::sample_safe();
+  if (request.random) {
+    r = report::result{};
+    r.executions = request.random->executions;
+    r.reason = fmt::format("{} random, seed {}", request.random->executions, request.random->seed);
+  }
   r.scenario = request.scenario;
   r.variant = request.variant;
   r.arch = request.arch;

@@ -82,6 +82,31 @@ TEST(suite, verdicts_hold_under_every_model) {
         check_verdict(s, v, arm64, m);
 }
 
+TEST(suite, samples_contradict_no_verdict_and_replay) {
+  unsigned found = 0;
+  for (const scenario& s : all_scenarios())
+    for (const variant& v : s.variants)
+      for (const arch_desc* arch : {&x86_64, &arm64}) {
+        SCOPED_TRACE(s.name + ":" + v.name + " on " + arch->name);
+        explore::search_options options;
+        options.model = default_model(*arch);
+        options.shrink_executions = 0;
+        options.random = explore::sampling{50, 1};
+        const decision d = decide(s, v, *arch, options);
+        EXPECT_NE(d.outcome.verdict, explore::verdict::safe);
+        if (d.outcome.verdict != explore::verdict::violation) continue;
+        found++;
+        if (v.expected) {
+          EXPECT_NE(v.expected(settings_for(v, *arch, options.model)), expect::safe);
+        }
+        options.random = d.outcome.learned_from;
+        const decision again = replay(s, v, *arch, options, d.schedule);
+        ASSERT_EQ(again.outcome.verdict, explore::verdict::violation) << again.outcome.reason;
+        EXPECT_EQ(again.outcome.failures.front().invariant, d.outcome.failures.front().invariant);
+      }
+  EXPECT_GT(found, 0u);
+}
+
 TEST(suite, a_schedule_that_the_code_does_not_follow_is_told_from_one_that_it_does) {
   const scenario& s = named("gup_fast_vs_munmap");
   const decision d = decide_with(s, variant_of(s, "at_once"), arm64, explore::memory_model::weak);

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <new>
 #include <sstream>
+#include <string_view>
 
 #include "cli/engine.h"
 #include "scenario/decide.h"
@@ -79,6 +80,21 @@ std::string line_of(const explore::choice& c) {
   return line.str();
 }
 
+constexpr std::string_view sampled_key = "sampled ";
+
+/// The first line of the schedule of a violation that was found at random.
+std::string line_of(const explore::sampling& s) {
+  return std::string(sampled_key) + std::to_string(s.executions) + ' ' + std::to_string(s.seed);
+}
+
+explore::sampling sampling_of(const std::string& text) {
+  explore::sampling s;
+  std::istringstream line(text.substr(sampled_key.size()));
+  if (!(line >> s.executions >> s.seed))
+    throw report::bad_race_file("its schedule has a line that is none: " + text);
+  return s;
+}
+
 explore::choice choice_of(const std::string& text) {
   explore::choice c;
   std::istringstream line(text);
@@ -114,6 +130,7 @@ report::race_trace trace_of(const scenario& s, const decision& d) {
   trace.lost = final_state ? lost.text
                            : trace.columns[column[lost.thread]] + ", in " +
                                  explore::function_name(lost.where) + ": " + lost.text;
+  if (d.outcome.learned_from) trace.schedule.push_back(line_of(*d.outcome.learned_from));
   for (const explore::choice& c : d.schedule)
     trace.schedule.push_back(line_of(c));
   return trace;
@@ -178,6 +195,7 @@ report::result check(const check_request& request, const progress_fn& report_pro
   options.max_executions = request.max_executions.value_or(0);
   options.symmetry = request.symmetry;
   options.unordered_locks = request.unordered_locks;
+  if (request.random) options.random = explore::sampling{request.random->executions, request.random->seed};
   options.stop = &stop;
   options.more_workers = request.spare_cpus;
   if (report_progress)
@@ -205,7 +223,10 @@ report::result replay(const report::race_file& recorded) {
   options.model = model_named(recorded.model, *arch);
   std::vector<explore::choice> schedule;
   for (const std::string& line : recorded.schedule)
-    schedule.push_back(choice_of(line));
+    if (line.starts_with(sampled_key))
+      options.random = sampling_of(line);
+    else
+      schedule.push_back(choice_of(line));
   const auto model = options.model;
   const decision d = replay(s, v, *arch, std::move(options), schedule);
   return result_of(s, v, *arch, model, d, 0);
