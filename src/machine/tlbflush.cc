@@ -2,6 +2,7 @@
 #include "machine/tlbflush.h"
 
 #include <bit>
+#include <type_traits>
 
 #include "machine/cpu.h"
 #include "machine/policy.h"
@@ -15,10 +16,15 @@ constexpr u8 ALL_LEVELS = 0xf;
 /// What one shootdown tells each CPU.
 struct flush_tlb_info {
   mm_context* mm;
-  tlb_range range;
+  vaddr_t start;
+  vaddr_t end;
   s64 new_tlb_gen;
-  bool whole;
+  u64 levels; ///< as tlb_range
+  tlb_range range() const { return {mm->ctx_id, start, end, static_cast<u8>(levels)}; }
+  bool whole() const { return end == TLB_FLUSH_ALL; }
 };
+// it travels as bytes, and the same request must be the same bytes
+static_assert(std::has_unique_object_representations_v<flush_tlb_info>);
 static_assert(sizeof(flush_tlb_info) <= MAX_IPI_ARG);
 
 /// Cached entries of which levels go: leaves of the stride, and tables where the architecture drops them too.
@@ -69,8 +75,8 @@ void flush_tlb_func(unsigned id, const void* arg) {
   const s64 local_gen = READ_ONCE(cpu.loaded_tlb_gen);
   if (local_gen == mm_gen) return; // an earlier request has done this one's work
   // A part is enough only if nothing else is missing: exactly one generation behind, and this one the newest.
-  const bool partial = !info.whole && info.new_tlb_gen == local_gen + 1 && info.new_tlb_gen == mm_gen;
-  cpu.flush_local(partial ? info.range : range_of(*info.mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true));
+  const bool partial = !info.whole() && info.new_tlb_gen == local_gen + 1 && info.new_tlb_gen == mm_gen;
+  cpu.flush_local(partial ? info.range() : range_of(*info.mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true));
   WRITE_ONCE(cpu.loaded_tlb_gen, mm_gen);
 }
 
@@ -98,7 +104,7 @@ void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned str
   const s64 gen = inc_mm_tlb_gen(mm);
   const cpumask_bits mask = flush_targets(mm, freed_tables);
   if (arch().flush_kind == flush_kind_t::ipi) {
-    flush_by_ipi(mask, {&mm, range, gen, range.end == TLB_FLUSH_ALL});
+    flush_by_ipi(mask, {&mm, range.start, range.end, gen, range.levels});
   } else {
     // DSB: the changed entries before the invalidation; pairs with the targets' walks. The new generation was
     // one, unless that is what is being argued about
