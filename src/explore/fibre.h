@@ -7,10 +7,11 @@
 
 namespace racewalk::explore {
 
-/// A stack with a page below it that nobody may touch: who runs over its end is stopped there.
+/// A stack above memory that nobody may touch: who runs over its end is stopped there.
 class fibre_stack {
  public:
   static constexpr std::size_t BYTES = 256 * 1024; // costs what of it is used
+  static constexpr std::size_t GUARD = 64 * 1024;  // frames are smaller
 
   fibre_stack() = default;
   ~fibre_stack();
@@ -23,7 +24,7 @@ class fibre_stack {
   bool overflown_at(const void* p) const;
 
  private:
-  std::byte* base_ = nullptr; ///< of the page that nobody may touch
+  std::byte* base_ = nullptr; ///< of what nobody may touch
 };
 
 class fibre {
