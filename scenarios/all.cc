@@ -4,10 +4,27 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 const std::vector<scenario>& all_scenarios() {
   static const std::vector<scenario> all{
-      access_vs_munmap(),      gup_fast_vs_collapse(), gup_fast_vs_munmap(), serialize_before_mask(),
-      overapproximated_mask(), whose_mask(),           count_based_skip(),   pin_counter_only(),
-      pin_subtraction(),       pin_threshold(),        pin_false_positive(), pin_overflow(),
-      pin_page_lock(),         pin_barrier(),          pin_stable_wait(),
+      access_vs_munmap(),
+      gup_fast_vs_pmd_split(),
+      gup_fast_vs_collapse(),
+      gup_fast_vs_munmap(),
+      serialize_before_mask(),
+      overapproximated_mask(),
+      whose_mask(),
+      count_based_skip(),
+      invalidate_migration_pmd(),
+      split_migration_pmd(),
+      store_vs_invalidate_pmd(),
+      pin_invalidated_pmd(),
+      pin_counter_only(),
+      pin_subtraction(),
+      pin_threshold(),
+      pin_false_positive(),
+      pin_overflow(),
+      pin_page_lock(),
+      pin_barrier(),
+      pin_stable_wait(),
+      dontneed_vs_change_pmd(),
   };
   return all;
 }

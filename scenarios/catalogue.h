@@ -5,24 +5,30 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-scenario access_vs_munmap();      // S0.1
-scenario gup_fast_vs_collapse();  // S1.2
-scenario gup_fast_vs_munmap();    // S1.4
-scenario serialize_before_mask(); // S1.5
-scenario overapproximated_mask(); // S1.6
-scenario whose_mask();            // S1.8
-scenario count_based_skip();      // S1.9
-scenario pin_counter_only();      // S5.1
-scenario pin_subtraction();       // S5.2
-scenario pin_threshold();         // S5.3
-scenario pin_false_positive();    // S5.4
-scenario pin_overflow();          // S5.5
-scenario pin_page_lock();         // S5.6
-scenario pin_barrier();           // S5.7
-scenario pin_stable_wait();       // S5.9
+scenario access_vs_munmap();         // S0.1
+scenario gup_fast_vs_pmd_split();    // S1.1
+scenario gup_fast_vs_collapse();     // S1.2
+scenario gup_fast_vs_munmap();       // S1.4
+scenario serialize_before_mask();    // S1.5
+scenario overapproximated_mask();    // S1.6
+scenario whose_mask();               // S1.8
+scenario count_based_skip();         // S1.9
+scenario invalidate_migration_pmd(); // S4.1
+scenario split_migration_pmd();      // S4.2, S4.3
+scenario store_vs_invalidate_pmd();  // S4.5
+scenario pin_invalidated_pmd();      // S4.7
+scenario pin_counter_only();         // S5.1
+scenario pin_subtraction();          // S5.2
+scenario pin_threshold();            // S5.3
+scenario pin_false_positive();       // S5.4
+scenario pin_overflow();             // S5.5
+scenario pin_page_lock();            // S5.6
+scenario pin_barrier();              // S5.7
+scenario pin_stable_wait();          // S5.9
 
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();
+scenario dontneed_vs_change_pmd(); // H14
 
 // What the expected verdict of a variant can depend on.
 inline expect always_safe(const settings&) { return expect::safe; }

@@ -95,7 +95,8 @@ folio* try_pin_folio_fast(page* page, s32 refs) {
   const bool large = folio_test_large(folio);
   if (try_get_page_pin(folio, refs, large) != pin_result::pinned) return nullptr;
   // The folio may have been freed, and its pages made part of another, before the pin was taken.
-  if (page_folio(page) == folio && folio_test_large(folio) == large) return folio;
+  if (!policy().gup_recheck_folio || (page_folio(page) == folio && folio_test_large(folio) == large))
+    return folio;
   folio_put_pins(folio, refs, large);
   return nullptr;
 }
@@ -104,7 +105,7 @@ folio* try_pin_folio_fast(page* page, s32 refs) {
 folio* try_get_folio_fast(page* page, s32 refs) {
   folio* folio = page_folio(page);
   if (!folio_try_get(folio, refs)) return nullptr;
-  if (page_folio(page) == folio) return folio;
+  if (!policy().gup_recheck_folio || page_folio(page) == folio) return folio;
   folio_put_refs(folio, refs);
   return nullptr;
 }
@@ -166,6 +167,9 @@ bool gup_fast_pte_range(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, 
 
 bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end) {
   if (pmd_protnone(pmd) || !pmd_access_permitted(pmd, gup.write)) return false;
+  // Who has invalidated the entry and found no pin relies on there being none from then on (M33); not every
+  // architecture's test of access says so (S4.7).
+  if (policy().gup_refuses_invalid && !pmd_valid(pmd)) return false;
   VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "a page was taken from an entry that is not present");
   const auto refs = static_cast<s32>((end - addr) >> PAGE_SHIFT);
   page* first = pfn_to_page(pmd_pfn(pmd)) + ((addr & ~pmd_mask()) >> PAGE_SHIFT);

@@ -1,7 +1,12 @@
 #include "mm/huge_memory.h"
 
+#include <cerrno>
+
+#include "arch/swapops.h"
 #include "machine/tlbflush.h"
 #include "mm/memory.h"
+#include "mm/migrate.h"
+#include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
 
@@ -53,61 +58,198 @@ fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags) {
   return fault_result::handled;
 }
 
-void zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
+namespace {
+
+/// The entry as hardware left it; from now on it faults, and nothing more is recorded (M30). Needs the pml.
+pmd_t pmdp_invalidate_once(vaddr_t addr, const pmdp_t& pmdp) {
+  if (policy().invalidate_by_exchange) return pmdp_invalidate_raw(addr, pmdp);
+  const pmd_t old = pmdp_get(pmdp); // what hardware records from here on is lost (S4.5)
+  set_pmd_at(addr, pmdp, pmd_mkinvalid(old));
+  return old;
+}
+
+bool is_huge_or_migration(pmd_t pmd) { return pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd); }
+
+} // namespace
+
+bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
   bool full = false;
   {
     spin_guard pml(pmd_lockptr(pmdp));
+    const pmd_t seen = pmdp_get(pmdp);
+    if (!is_huge_or_migration(seen)) return !pmd_is_table(seen);
     const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
-    tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
-    page* page = pfn_to_page(pmd_pfn(pmd));
-    folio_remove_rmap_pmd(page_folio(page));
     pagetable_free(pgtable_trans_huge_withdraw(pmdp)); // nobody is in it: see there
-    full = tlb_remove_page(tlb, page);
+    if (pmd_trans_huge(pmd)) { // else the folio's move has taken its reference already
+      tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
+      page* page = pfn_to_page(pmd_pfn(pmd));
+      folio_remove_rmap_pmd(page_folio(page));
+      full = tlb_remove_page(tlb, page);
+    }
   }
   add_mm_counter(tlb.mm, MM_ANONPAGES, -s64{hpage_pmd_nr()});
   add_mm_counter(tlb.mm, MM_PGTABLES, -1);
   if (full) tlb_flush_mmu(tlb);
+  return true;
 }
 
-void change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot) {
+bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot) {
   spin_guard pml(pmd_lockptr(pmdp));
-  const pmd_t old = pmdp_invalidate_raw(addr, pmdp);
+  const pmd_t seen = pmdp_get(pmdp);
+  if (!pmd_trans_huge(seen)) return is_pmd_migration_entry(seen); // that gets its rights when it is restored
+  const pmd_t old =
+      policy().change_pmd_through_none ? pmdp_get_and_clear(addr, pmdp) : pmdp_invalidate_once(addr, pmdp);
   set_pmd_at(addr, pmdp, pmd_modify(old, prot));
   tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
+  return true;
 }
 
+// ---- splitting an entry ----------------------------------------------------------------------------------
+
 namespace {
+
+void set_table_entry(page* table, unsigned i, u64 entry, site s = RW_HERE) {
+  WRITE_ONCE(page_words(table)[i], entry, s);
+}
 
 /// Fills a table with entries that map what the huge one maps, with its history and, as to writing, its
 /// right.
 void fill_from_huge(page* table, pmd_t huge, pgprot_t prot) {
   prot.write = pmd_write(huge);
-  word_t* words = page_words(table);
   for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
     pte_t pte = pfn_pte(pmd_pfn(huge) + i, prot);
     if (pmd_dirty(huge)) pte = pte_mkdirty(pte);
     if (!pmd_young(huge)) pte = pte_mkold(pte);
-    WRITE_ONCE(words[i], pte.val);
+    set_table_entry(table, i, pte.val);
   }
+}
+
+/// Fills a table with migration entries for the pages from `first` on.
+void fill_with_migration_entries(page* table, swp_entry_t first) {
+  for (unsigned i = 0; i < hpage_pmd_nr(); ++i)
+    set_table_entry(table, i, swp_entry_to_pte({first.type, first.offset + i}).val);
+}
+
+/// The pages go from one entry to so many, or to none that counts.
+void split_rmap(folio* folio, split_into what) {
+  if (what == split_into::pages) {
+    folio_split_rmap(folio);
+  } else {
+    for (u64 i = 1; i < folio_nr_pages(folio); ++i)
+      WRITE_ONCE(folio_page(folio, i)->flags, 0); // as folio_split_rmap(): nobody's exclusively
+    folio_remove_rmap_pmd(folio);
+    folio_put(folio);
+  }
+}
+
+/// Takes a present huge entry out of use as policy().split_step says, and returns it as it was last.
+pmd_t begin_split(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
+  switch (policy().split_step) {
+  case split_step_t::direct:
+    return pmdp_get(pmdp);
+  case split_step_t::none: {
+    const pmd_t old = pmdp_get_and_clear(start, pmdp);
+    flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+    return old;
+  }
+  case split_step_t::invalid:
+    break;
+  }
+  // Invalid, flushed, table: at no time can a TLB hold the huge page and a small one of it (S1.1c), and to
+  // software the entry is never none (H14).
+  const pmd_t old = pmdp_invalidate_once(start, pmdp);
+  flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+  return old;
 }
 
 } // namespace
 
-void split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr) {
+void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, split_into what) {
   mm_struct& mm = *vma.vm_mm;
+  pmd_t old = pmdp_get(pmdp);
+  // A migration entry is not touched before the table is there: mkinvalid() of what is not present makes a
+  // present entry of it on some architectures, and another offset on others (mail 4).
+  if (policy().split_invalidates_migration && is_pmd_migration_entry(old)) {
+    old = pmdp_invalidate_once(start, pmdp);
+    flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+  }
+  page* table = pgtable_trans_huge_withdraw(pmdp);
+  if (is_pmd_migration_entry(old)) {
+    fill_with_migration_entries(table, pmd_to_swp_entry(old));
+  } else {
+    old = begin_split(mm, start, pmdp);
+    page* first = pfn_to_page(pmd_pfn(old));
+    const bool exclusive = PageAnonExclusive(first);
+    if (what == split_into::migration_entries && !folio_try_share_anon_rmap(page_folio(first), first))
+      what = split_into::pages;
+    if (what == split_into::pages)
+      fill_from_huge(table, old, vm_get_page_prot(vma.vm_flags));
+    else
+      fill_with_migration_entries(table, migration_entry_of(old, pmd_pfn(old), exclusive));
+    split_rmap(page_folio(first), what);
+  }
+  if (policy().split_wmb) smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()
+  pmd_populate_raw(pmdp, page_to_pfn(table));
+  if (policy().split_step == split_step_t::direct)
+    flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+}
+
+void split_huge_pmd(const vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  if (is_huge_or_migration(pmdp_get(pmdp)))
+    split_huge_pmd_locked(vma, addr & pmd_mask(), pmdp, split_into::pages);
+}
+
+void split_huge_pmd_address(const vm_area_struct& vma, vaddr_t addr) {
   if ((addr & ~pmd_mask()) == 0) return; // no entry crosses a boundary of entries
-  const pmd_lookup at = find_pmd(mm, addr);
-  if (!at.found || !pmd_trans_huge(pmdp_get_lockless(at.pmdp))) return;
-  const vaddr_t start = addr & pmd_mask();
-  spin_guard pml(pmd_lockptr(at.pmdp));
-  // Invalid, flushed, table: at no time can a TLB hold the huge page and a small one of it (S1.1c).
-  const pmd_t huge = pmdp_invalidate_raw(start, at.pmdp);
-  flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
-  folio_split_rmap(page_folio(pfn_to_page(pmd_pfn(huge))));
-  page* table = pgtable_trans_huge_withdraw(at.pmdp);
-  fill_from_huge(table, huge, vm_get_page_prot(vma.vm_flags));
-  smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()
-  pmd_populate_raw(at.pmdp, page_to_pfn(table));
+  const pmd_lookup at = find_pmd(*vma.vm_mm, addr);
+  if (at.found && is_huge_or_migration(pmdp_get_lockless(at.pmdp))) split_huge_pmd(vma, addr, at.pmdp);
+}
+
+// ---- splitting a folio -----------------------------------------------------------------------------------
+
+namespace {
+
+/// A frozen folio's nth page becomes a folio of its own, locked and with one reference, as the head is.
+void split_tail(folio* head, u64 n) {
+  page* tail = folio_page(head, n);
+  const u64 kept = BIT(PG_anon) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
+  // locked: who meets a migration entry for it waits until that is gone (migration_entry_wait)
+  WRITE_ONCE(tail->flags, (READ_ONCE(head->page.flags) & kept) | BIT(PG_locked));
+  tail->mapping.set(head->page.mapping.get());
+  tail->index.set(head->page.index.get() + n * PAGE_SIZE);
+  WRITE_ONCE(tail->compound_head, 0);
+  // the page as it is now, then the count that lets walkers in: pairs with the conditional add and second
+  // look in try_grab_folio_fast()
+  smp_store_release(tail->_refcount, 1);
+}
+
+} // namespace
+
+int split_huge_page(folio* folio) {
+  if (!folio_test_large(folio)) return 0;
+  const u64 nr = folio_nr_pages(folio);
+  mm_struct& mm = *folio_anon_mm(folio);
+  const vaddr_t start = folio->page.index.get();
+  if (folio_ref_count(folio) != folio_mapcount(folio) + 1) return -EAGAIN;
+  try_to_migrate(folio, split_entry::yes);
+  // Every entry has given its reference back, so what is left is the caller's. From here on no walk gets one
+  // (M3); whoever has the entry from before finds it changed.
+  const bool frozen = folio_ref_freeze(folio, 1);
+  if (frozen) {
+    for (u64 i = 1; i < nr; ++i)
+      split_tail(folio, i);
+    folio_clear_head(folio);
+    folio_ref_unfreeze(folio, 1);
+  }
+  remove_migration_ptes(mm, start, &folio->page, &folio->page, nr);
+  if (!frozen) return -EAGAIN;
+  for (u64 i = 1; i < nr; ++i) {
+    struct folio* tail = page_folio(&folio->page + i);
+    folio_unlock(tail);
+    folio_put(tail);
+  }
+  return 0;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

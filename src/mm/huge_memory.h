@@ -23,14 +23,29 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 /// A huge entry that did not grant the access: grants it, or finds that it does by now. Locks as above.
 fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags);
 
-/// Takes a huge entry out.
-void zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp);
+/// Takes a huge entry out, or a migration entry of one. False if a table is there by now, and nothing has
+/// changed. Caller holds the region's mmap_lock.
+[[nodiscard]] bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp);
 
-/// Gives a huge entry other rights; it never reads as none meanwhile (H14).
-void change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot);
+/// Gives a huge entry other rights; it never reads as none meanwhile (H14). False if it is none any more.
+[[nodiscard]] bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot);
 
-/// Replaces a huge entry of the area that crosses `addr` by a table of small ones that map the same pages
-/// (M29). Caller keeps faults out.
-void split_huge_pmd_address(vm_area_struct& vma, vaddr_t addr);
+/// Replaces a huge entry, or a migration entry of one, by a table of small ones that map the same pages
+/// (M29). Nothing if it is neither by now. `vma` is what maps `addr`.
+void split_huge_pmd(const vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp);
+/// The same for the entry that crosses `addr`, if one does.
+void split_huge_pmd_address(const vm_area_struct& vma, vaddr_t addr);
+
+enum class split_into : u8 {
+  pages,             ///< entries that map the pages
+  migration_entries, ///< entries that hold the pages' place, unless one is pinned (Linux's freeze)
+};
+/// The work of split_huge_pmd(). Caller holds the pml, and a reference to the folio if that is to be frozen.
+void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, split_into what);
+
+/// Makes a folio of several pages so many folios (M29, M3). 0; -EAGAIN if somebody else holds it, and it is
+/// as it was. Caller holds the folio lock and a reference, which are those of the first page afterwards, and
+/// the mmap_lock of the region that maps it.
+[[nodiscard]] int split_huge_page(folio* folio);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

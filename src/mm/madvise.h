@@ -11,4 +11,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// mm.
 int madvise_collapse(mm_struct& mm, vaddr_t start, vaddr_t end);
 
+/// MADV_DONTNEED: the memory of [start, end) is given back; what is read there next is zero. 0, or -ENOMEM if
+/// a part is not mapped; the rest is given back all the same. Caller holds no lock of the mm.
+int madvise_dontneed(mm_struct& mm, vaddr_t start, vaddr_t end);
+
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "arch/swapops.h"
 #include "mm/huge_memory.h"
+#include "mm/migrate.h"
 #include "mm/rmap.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -55,6 +57,10 @@ fault_result do_present_pte(vaddr_t addr, pmd_t pmd, pte_t seen, fault_flags fla
 fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags) {
   const pte_t pte = ptep_get_lockless(pte_offset(pmd, addr));
   if (pte_none(pte)) return do_anonymous_page(vma, addr, pmd, flags);
+  if (!pte_present(pte)) {
+    migration_entry_wait(pmd, addr);
+    return fault_result::handled;
+  }
   return do_present_pte(addr, pmd, pte, flags);
 }
 
@@ -77,6 +83,10 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
   if (pmd_none(pmd)) {
     if (!pte_alloc(mm, at.pmdp)) return fault_result::oom;
     pmd = pmdp_get_lockless(at.pmdp);
+  }
+  if (is_pmd_migration_entry(pmd)) {
+    pmd_migration_entry_wait(at.pmdp);
+    return fault_result::handled;
   }
   // a huge page may have come from another CPU; a table stays while this area is locked
   if (pmd_trans_huge(pmd)) return do_present_huge_pmd(at.pmdp, pmd, flags);
@@ -132,7 +142,13 @@ vaddr_t zap_pte_range(mmu_gather& tlb, pmd_t pmd, vaddr_t addr, vaddr_t end) {
     pte_table_guard ptl(pmd);
     for (; addr < end && !full; addr += PAGE_SIZE) {
       const ptep_t ptep = pte_offset(pmd, addr);
-      if (pte_none(ptep_get(ptep))) continue;
+      const pte_t seen = ptep_get(ptep);
+      if (pte_none(seen)) continue;
+      if (!pte_present(seen)) { // a migration entry: the page's move has taken its reference already
+        pte_clear(addr, ptep);
+        --anon;
+        continue;
+      }
       // exchange: what hardware recorded up to now comes with it, and nothing is recorded later
       const pte_t pte = ptep_get_and_clear(addr, ptep);
       tlb_remove_tlb_entry(tlb, addr);
@@ -147,36 +163,51 @@ vaddr_t zap_pte_range(mmu_gather& tlb, pmd_t pmd, vaddr_t addr, vaddr_t end) {
   return addr;
 }
 
-void zap_pmd_range(mmu_gather& tlb, pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end) {
+/// The whole of a huge entry, or the table that replaces it when only a part of it goes. False: it is a
+/// table.
+bool zap_huge_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, vaddr_t end, pmdp_t pmdp) {
+  if (end - addr == pmd_size()) return zap_huge_pmd(tlb, addr, pmdp);
+  VM_BUG_ON(vma == nullptr, "INV-TBL", "a part of a huge page goes that no area maps");
+  split_huge_pmd(*vma, addr, pmdp);
+  return false;
+}
+
+void zap_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, pudp_t pudp, pud_t pud, vaddr_t addr,
+                   vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
     const pmdp_t pmdp = pmd_offset(pudp, pud, addr);
-    const pmd_t pmd = pmdp_get_lockless(pmdp);
-    if (pmd_trans_huge(pmd))
-      zap_huge_pmd(tlb, addr, pmdp);
-    else if (pmd_present(pmd))
+    pmd_t pmd = pmdp_get_lockless(pmdp);
+    const bool perhaps_huge =
+        pmd_none(pmd) ? !policy().zap_trusts_none : pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd);
+    if (perhaps_huge) {
+      if (zap_huge_pmd_range(tlb, vma, addr, next, pmdp)) continue;
+      pmd = pmdp_get_lockless(pmdp);
+    }
+    if (pmd_is_table(pmd))
       while ((addr = zap_pte_range(tlb, pmd, addr, next)) != next) {
       }
   }
 }
 
-void zap_pud_range(mmu_gather& tlb, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end) {
+void zap_pud_range(mmu_gather& tlb, const vm_area_struct* vma, pgdp_t pgdp, pgd_t pgd, vaddr_t addr,
+                   vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
     next = pud_addr_end(addr, end);
     const pudp_t pudp = pud_offset(pgdp, pgd, addr);
     const pud_t pud = pudp_get(pudp);
-    if (pud_present(pud)) zap_pmd_range(tlb, pudp, pud, addr, next);
+    if (pud_present(pud)) zap_pmd_range(tlb, vma, pudp, pud, addr, next);
   }
 }
 
 } // namespace
 
-void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
+void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end, const vm_area_struct* vma) {
   for (vaddr_t addr = start, next; addr < end; addr = next) {
     next = pgd_addr_end(addr, end);
     const pgdp_t pgdp = pgd_offset(tlb.mm, addr);
     const pgd_t pgd = pgdp_get(pgdp);
-    if (pgd_present(pgd)) zap_pud_range(tlb, pgdp, pgd, addr, next);
+    if (pgd_present(pgd)) zap_pud_range(tlb, vma, pgdp, pgd, addr, next);
   }
 }
 

@@ -43,8 +43,9 @@ struct unmap_range {
 /// are detached and, while tables are freed, the region's mmap_lock keeps new ones out.
 void unmap_region(mm_struct& mm, const unmap_range& range);
 
-/// The halves of unmap_region(), between tlb_gather_mmu() and tlb_finish_mmu().
-void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end);
+/// The halves of unmap_region(), between tlb_gather_mmu() and tlb_finish_mmu(). `vma`: what maps the range,
+/// needed where its ends may cut a huge page.
+void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end, const vm_area_struct* vma = nullptr);
 void free_pgtables(mmu_gather& tlb, const unmap_range& range);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -432,9 +432,12 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
 }
 
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
-  if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE && advice != MADV_COLLAPSE) return -EINVAL;
+  if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE && advice != MADV_COLLAPSE &&
+      advice != MADV_DONTNEED)
+    return -EINVAL;
   const call_range range = range_of(start, len);
   if (!range.ok) return -EINVAL;
+  if (advice == MADV_DONTNEED) return madvise_dontneed(mm, range.start, range.end);
   if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
   return modify_range(mm, range.start, range.end, [advice](vm_flags_t old) {
     return advice == MADV_HUGEPAGE ? old | VM_HUGEPAGE : old & ~VM_HUGEPAGE;

@@ -35,7 +35,8 @@ int vm_munmap(mm_struct& mm, vaddr_t start, u64 len);
 /// 0, -EINVAL, or -ENOMEM: no memory, or part of the range is not mapped.
 int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot);
 /// MADV_HUGEPAGE and MADV_NOHUGEPAGE: whether faults from now on use huge pages. Errors as vm_mprotect.
-/// MADV_COLLAPSE: makes what lies in the range huge pages now (madvise.h has the errors).
+/// MADV_DONTNEED: gives the memory back, not the mapping. MADV_COLLAPSE: makes what lies in the range huge
+/// pages now (madvise.h has the errors).
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

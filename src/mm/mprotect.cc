@@ -28,11 +28,12 @@ void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t pro
     next = pmd_addr_end(addr, end);
     const pmd_lookup at = find_pmd(tlb.mm, addr);
     if (!at.found) continue;
-    const pmd_t pmd = pmdp_get_lockless(at.pmdp);
-    if (pmd_trans_huge(pmd))
-      change_huge_pmd(tlb, addr, at.pmdp, prot);
-    else if (pmd_is_table(pmd))
-      change_pte_range(tlb, pmd, addr, next, prot);
+    pmd_t pmd = pmdp_get_lockless(at.pmdp);
+    if (pmd_trans_huge(pmd)) {
+      if (change_huge_pmd(tlb, addr, at.pmdp, prot)) continue;
+      pmd = pmdp_get_lockless(at.pmdp); // split meanwhile
+    }
+    if (pmd_is_table(pmd)) change_pte_range(tlb, pmd, addr, next, prot);
   }
 }
 

@@ -82,10 +82,19 @@ enum class wb_fence_t : u8 { none, wmb, mb };
 /// What a pin waits for before it retries (S5.9).
 enum class stable_wait_t : u8 { stable_then_writeback, stable_only };
 
+/// What a huge entry is while it is being replaced by a table (M29).
+enum class split_step_t : u8 {
+  invalid, ///< no translation for hardware, a huge page to software: pmdp_invalidate(), flush, table
+  none,    ///< as if nothing were mapped: clear, flush, table
+  direct,  ///< what it was: table, then flush
+};
+
 struct policy_t {
   // ---- lockless walk: M2, S1.4 ----
-  bool gup_recheck_pmd = true; ///< re-read the pmd after taking the reference (M2 step 6, 70cbc3cc78a9)
-  bool gup_recheck_pte = true; ///< re-read the pte after taking the reference (M2 step 6)
+  bool gup_recheck_pmd = true;     ///< re-read the pmd after taking the reference (M2 step 6, 70cbc3cc78a9)
+  bool gup_recheck_pte = true;     ///< re-read the pte after taking the reference (M2 step 6)
+  bool gup_recheck_folio = true;   ///< ask again whose page it is after taking the reference (M3, S1.1e)
+  bool gup_refuses_invalid = true; ///< an invalidated leaf leads nowhere, even if its bits grant it (S4.7)
   gup_section_t gup_section = gup_section_t::irq_off; ///< M2 step 2, M44, S1.4
 
   // ---- tracking of lockless walks: mail 1, M7 ----
@@ -102,6 +111,14 @@ struct policy_t {
   table_free_t table_free = table_free_t::arch_default; ///< M5, S1.4
   bool gather_flush_before_free = true;                 ///< unhook, invalidate, free: in that order (M9)
   bool batch_page_available = true; ///< false: every batch page fails, M5 step 2's fallback
+
+  // ---- huge entries: M29, M30 ----
+  split_step_t split_step = split_step_t::invalid; ///< S1.1
+  bool split_wmb = true;                    ///< the table's content before the entry that leads to it (S1.1b)
+  bool split_invalidates_migration = false; ///< invalidate first, ask what it was then (mail 4, S4.2)
+  bool change_pmd_through_none = false;     ///< change rights by clearing and setting the entry (H14)
+  bool invalidate_by_exchange = true;       ///< take the old entry and put the new one in one step (S4.5)
+  bool zap_trusts_none = true; ///< an entry that reads as none without the pml is passed by (H14)
 
   // ---- collapse: M22 ----
   bool collapse_sync_ipi = true; ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)

@@ -1,16 +1,13 @@
 #include "mm/rmap.h"
 
 #include "machine/tlbflush.h"
+#include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 constexpr u64 ANON_FLAGS = BIT(PG_anon) | BIT(PG_anon_exclusive) | BIT(PG_swapbacked) | BIT(PG_uptodate);
-
-mm_struct* folio_anon_mm(const folio* folio) {
-  return reinterpret_cast<mm_struct*>(static_cast<uintptr_t>(folio->page.mapping.get()));
-}
 } // namespace
 
 void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr) {
@@ -29,6 +26,8 @@ void folio_remove_rmap_pte(page* page) {
   VM_BUG_ON(left < -1, "INV-REF", "a page was unmapped that was not mapped");
 }
 
+void folio_add_rmap_pmd(folio* folio) { atomic_inc(folio->page._entire_mapcount); }
+
 void folio_remove_rmap_pmd(folio* folio) {
   const s32 left = atomic_dec_return(folio->page._entire_mapcount, order::relaxed);
   VM_BUG_ON(left < -1, "INV-REF", "a folio was unmapped that was not mapped");
@@ -38,9 +37,24 @@ void folio_split_rmap(folio* folio) {
   const auto pages = static_cast<s32>(folio_nr_pages(folio));
   // one mapping held one reference; now each page's holds one
   folio_ref_add(folio, pages - 1);
-  for (s32 i = 0; i < pages; ++i)
-    folio_add_rmap_pte(folio_page(folio, static_cast<u64>(i)));
+  const u64 exclusive = READ_ONCE(folio->page.flags) & BIT(PG_anon_exclusive);
+  for (s32 i = 0; i < pages; ++i) {
+    page* page = folio_page(folio, static_cast<u64>(i));
+    if (i > 0) WRITE_ONCE(page->flags, exclusive); // the only flag that pages of a folio have of their own
+    folio_add_rmap_pte(page);
+  }
   folio_remove_rmap_pmd(folio);
+}
+
+bool folio_try_share_anon_rmap(folio* folio, page* page) {
+  if (!PageAnonExclusive(page)) return true;
+  // The entry, then the pins: pairs with the pin and the second look at the entry in gup_fast. A walk that
+  // still found the entry valid has its pin counted here.
+  smp_mb();
+  if (folio_maybe_dma_pinned(folio)) return false;
+  ClearPageAnonExclusive(page);
+  smp_mb__after_atomic(); // the flag, then the entry that follows: pairs with the entry read by gup_fast
+  return true;
 }
 
 s32 folio_mapcount(folio* folio) {
@@ -88,6 +102,7 @@ bool folio_mkclean(folio* folio) {
   if (mm == nullptr) return false; // never mapped
   const vaddr_t start = folio->page.index.get();
   const u64 pages = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
+  read_guard anon_vma(mm->existing_region(start)->anon_vma_lock); // the tables stay
   bool cleaned = false;
   for (u64 i = 0; i < pages; ++i) {
     const vaddr_t addr = start + i * PAGE_SIZE;

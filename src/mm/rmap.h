@@ -18,6 +18,9 @@ void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr);
 void folio_add_rmap_pte(page* page);
 /// A PTE that maps this page has been taken out. Caller holds the ptl.
 void folio_remove_rmap_pte(page* page);
+/// A huge PMD that maps this folio, which has a reference for it, is about to be put in. Caller holds the
+/// pml.
+void folio_add_rmap_pmd(folio* folio);
 /// A huge PMD that maps this folio has been taken out. Caller holds the pml.
 void folio_remove_rmap_pmd(folio* folio);
 /// A huge PMD is about to be replaced by PTEs that map the same pages. Caller holds the pml.
@@ -25,6 +28,19 @@ void folio_split_rmap(folio* folio);
 
 /// By how many entries the folio's pages are mapped. Exact while the caller keeps entries from changing.
 s32 folio_mapcount(folio* folio);
+
+/// Whether an entry maps a page of the folio.
+inline bool folio_mapped(folio* folio) { return folio_mapcount(folio) > 0; }
+
+/// Whose anonymous memory the folio is; null if it was never mapped.
+inline mm_struct* folio_anon_mm(const folio* folio) {
+  return reinterpret_cast<mm_struct*>(static_cast<uintptr_t>(folio->page.mapping.get()));
+}
+
+/// An entry that maps `page` has been invalidated: ends its exclusive use, so that it may be replaced by one
+/// that grants less. False if the folio may be pinned; then the entry must be restored (M33). Caller holds
+/// the lock of the entry.
+[[nodiscard]] bool folio_try_share_anon_rmap(folio* folio, page* page);
 
 /// Makes every entry that maps the folio read-only and clean, flushing what held more, so that the next store
 /// faults. Returns whether one was dirty or writable. Caller holds the folio lock and keeps the mm alive

@@ -1,0 +1,270 @@
+#include "mm/migrate.h"
+
+#include <cerrno>
+
+#include "machine/tlbflush.h"
+#include "mm/highmem.h"
+#include "mm/huge_memory.h"
+#include "mm/memory.h"
+#include "mm/page_lock.h"
+#include "mm/pgalloc.h"
+#include "mm/rmap.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+// ---- putting migration entries in ------------------------------------------------------------------------
+
+namespace {
+
+/// One entry of a table, if it maps the page.
+void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, pmd_t table, page* page) {
+  pte_table_guard ptl(table);
+  const ptep_t ptep = pte_offset(table, addr);
+  if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page)) return;
+  const pte_t old = ptep_get_and_clear(addr, ptep);
+  flush_tlb_page(mm.context, addr);
+  folio* folio = page_folio(page);
+  const bool exclusive = PageAnonExclusive(page);
+  if (!folio_try_share_anon_rmap(folio, page)) {
+    set_pte_at(addr, ptep, old);
+    return;
+  }
+  set_pte_at(addr, ptep, swp_entry_to_pte(migration_entry_of(old, page_to_pfn(page), exclusive)));
+  folio_remove_rmap_pte(page);
+  folio_put(folio);
+}
+
+/// A huge entry, if it maps the folio (set_pmd_migration_entry). Caller holds the pml.
+void set_pmd_migration_entry(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp, folio* folio) {
+  const pmd_t old = pmdp_invalidate_raw(start, pmdp);
+  flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+  const bool exclusive = folio_test_anon_exclusive(folio);
+  if (!folio_try_share_anon_rmap(folio, &folio->page)) {
+    set_pmd_at(start, pmdp, old);
+    return;
+  }
+  set_pmd_at(start, pmdp, swp_entry_to_pmd(migration_entry_of(old, folio_pfn(folio), exclusive)));
+  folio_remove_rmap_pmd(folio);
+  folio_put(folio);
+}
+
+/// Whether the entry was a huge one that maps the folio; if so it is done.
+bool try_to_migrate_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* folio,
+                        split_entry split) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  const pmd_t pmd = pmdp_get(pmdp);
+  if (!pmd_trans_huge(pmd) || pmd_pfn(pmd) != folio_pfn(folio)) return false;
+  if (split == split_entry::yes)
+    split_huge_pmd_locked(vma, start, pmdp, split_into::migration_entries);
+  else
+    set_pmd_migration_entry(*vma.vm_mm, start, pmdp, folio);
+  return true;
+}
+
+} // namespace
+
+void try_to_migrate(folio* folio, split_entry split) {
+  mm_struct& mm = *folio_anon_mm(folio);
+  const vaddr_t start = folio->page.index.get();
+  const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
+  mmap_region& region = *mm.existing_region(start);
+  read_guard anon_vma(region.anon_vma_lock); // the tables stay
+  for (u64 i = 0; i < nr; ++i) {
+    const vaddr_t addr = start + i * PAGE_SIZE;
+    const vm_area_struct* vma = region.areas.find_vma(addr);
+    const pmd_lookup at = find_pmd(mm, addr);
+    if (vma == nullptr || !vma->contains(addr) || !at.found) continue;
+    if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && try_to_migrate_pmd(*vma, start, at.pmdp, folio, split))
+      return; // it was mapped by this entry alone
+    if (const pmd_t pmd = pmdp_get_lockless(at.pmdp); pmd_is_table(pmd))
+      try_to_migrate_pte(mm, addr, pmd, folio_page(folio, i));
+  }
+}
+
+// ---- and out again ---------------------------------------------------------------------------------------
+
+namespace {
+
+/// The rights of a page whose migration entry was this.
+pgprot_t restored_prot(const vm_area_struct& vma, swp_entry_t entry) {
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  prot.write = prot.write && is_writable_migration_entry(entry);
+  return prot;
+}
+
+void restore_anon_exclusive(page* page, swp_entry_t entry) {
+  if (is_writable_migration_entry(entry) || is_readable_exclusive_migration_entry(entry))
+    SetPageAnonExclusive(page);
+}
+
+void remove_migration_pte(const vm_area_struct& vma, vaddr_t addr, pmd_t table, page* from, page* to) {
+  pte_table_guard ptl(table);
+  const ptep_t ptep = pte_offset(table, addr);
+  const pte_t seen = ptep_get(ptep);
+  if (!is_swap_pte(seen)) return;
+  const swp_entry_t entry = pte_to_swp_entry(seen);
+  if (!is_migration_entry(entry) || swp_offset_pfn(entry) != page_to_pfn(from)) return;
+  pte_t pte = mk_pte(page_to_pfn(to), restored_prot(vma, entry));
+  if (is_migration_entry_dirty(entry)) pte = pte_mkdirty(pte);
+  if (!is_migration_entry_young(entry)) pte = pte_mkold(pte);
+  restore_anon_exclusive(to, entry);
+  folio_get(page_folio(to));
+  folio_add_rmap_pte(to);
+  smp_wmb();                   // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+  set_pte_at(addr, ptep, pte); // it was not present: no TLB has it
+}
+
+/// Whether the entry was a huge page's migration entry for the folio; if so it is done.
+bool remove_migration_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, page* from, page* to) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  const pmd_t seen = pmdp_get(pmdp);
+  if (!is_pmd_migration_entry(seen)) return false;
+  const swp_entry_t entry = pmd_to_swp_entry(seen);
+  if (swp_offset_pfn(entry) != page_to_pfn(from)) return false;
+  pmd_t pmd = mk_huge_pmd(page_to_pfn(to), restored_prot(vma, entry));
+  if (is_migration_entry_dirty(entry)) pmd = pmd_mkdirty(pmd);
+  if (!is_migration_entry_young(entry)) pmd = pmd_mkold(pmd);
+  restore_anon_exclusive(to, entry);
+  folio_get(page_folio(to));
+  folio_add_rmap_pmd(page_folio(to));
+  smp_wmb(); // as above: pairs with gup_fast_pmd_leaf()
+  set_pmd_at(start, pmdp, pmd);
+  return true;
+}
+
+} // namespace
+
+void remove_migration_ptes(mm_struct& mm, vaddr_t start, page* from, page* to, u64 nr) {
+  mmap_region& region = *mm.existing_region(start);
+  read_guard anon_vma(region.anon_vma_lock);
+  for (u64 i = 0; i < nr; ++i) {
+    const vaddr_t addr = start + i * PAGE_SIZE;
+    const vm_area_struct* vma = region.areas.find_vma(addr);
+    const pmd_lookup at = find_pmd(mm, addr);
+    if (vma == nullptr || !vma->contains(addr) || !at.found) continue;
+    if (is_pmd_migration_entry(pmdp_get_lockless(at.pmdp)) &&
+        remove_migration_pmd(*vma, start, at.pmdp, from, to))
+      return;
+    if (const pmd_t pmd = pmdp_get_lockless(at.pmdp); pmd_is_table(pmd))
+      remove_migration_pte(*vma, addr, pmd, from + i, to + i);
+  }
+}
+
+// ---- waiting for it --------------------------------------------------------------------------------------
+
+namespace {
+
+/// The folio stays locked while the entry is there, and its struct page stays for ever: waiting for it
+/// without a reference ends at the latest with the next unlock.
+void wait_on_locked(folio* folio) { wait_while(folio->page.flags, BIT(PG_locked), BIT(PG_locked)); }
+
+} // namespace
+
+void migration_entry_wait(pmd_t table, vaddr_t addr) {
+  folio* moving = nullptr;
+  {
+    pte_table_guard ptl(table);
+    const pte_t pte = ptep_get(pte_offset(table, addr));
+    if (!is_swap_pte(pte) || !is_migration_entry(pte_to_swp_entry(pte))) return;
+    moving = page_folio(pfn_to_page(swp_offset_pfn(pte_to_swp_entry(pte))));
+  }
+  wait_on_locked(moving);
+}
+
+void pmd_migration_entry_wait(const pmdp_t& pmdp) {
+  folio* moving = nullptr;
+  {
+    spin_guard pml(pmd_lockptr(pmdp));
+    const pmd_t pmd = pmdp_get(pmdp);
+    if (!is_pmd_migration_entry(pmd)) return;
+    moving = page_folio(pfn_to_page(swp_offset_pfn(pmd_to_swp_entry(pmd))));
+  }
+  wait_on_locked(moving);
+}
+
+// ---- moving a folio --------------------------------------------------------------------------------------
+
+namespace {
+
+/// Gives the new folio, which nobody can reach yet, what the old one is. The old one is frozen.
+void folio_migrate_mapping(folio* from, folio* to) {
+  to->page.mapping.set(from->page.mapping.get());
+  to->page.index.set(from->page.index.get());
+  const u64 kept = BIT(PG_anon) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
+  atomic_or(to->page.flags, READ_ONCE(from->page.flags) & kept);
+}
+
+/// Moves a locked folio, of which the caller has one reference, to a new one.
+int migrate_folio(folio* from, folio* to) {
+  mm_struct& mm = *folio_anon_mm(from);
+  const vaddr_t start = from->page.index.get();
+  const u64 nr = folio_test_large(from) ? folio_nr_pages(from) : 1;
+  const bool locked = folio_trylock(to); // until all its entries are there
+  VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
+  try_to_migrate(from, split_entry::no);
+  // Frozen: the entries' references are gone, and nobody else has one or gets one (M3).
+  const bool moved = folio_ref_freeze(from, 1);
+  if (moved) {
+    folio_migrate_mapping(from, to);
+    for (u64 i = 0; i < nr; ++i)
+      copy_highpage(folio_page(to, i), folio_page(from, i));
+    folio_ref_unfreeze(from, 1);
+  }
+  remove_migration_ptes(mm, start, &from->page, moved ? &to->page : &from->page, nr);
+  folio_unlock(to);
+  return moved ? 0 : -EAGAIN;
+}
+
+/// The folio that is mapped at `addr`, with a reference; null if none is. Caller holds the mmap_lock.
+folio* get_mapped_folio(mm_struct& mm, vaddr_t addr) {
+  const pmd_lookup at = find_pmd(mm, addr);
+  if (!at.found) return nullptr;
+  folio* found = nullptr;
+  const pmd_t pmd = pmdp_get_lockless(at.pmdp);
+  if (pmd_trans_huge(pmd)) {
+    spin_guard pml(pmd_lockptr(at.pmdp));
+    const pmd_t now = pmdp_get(at.pmdp);
+    if (pmd_trans_huge(now)) found = page_folio(pfn_to_page(pmd_pfn(now)));
+    if (found != nullptr) folio_get(found);
+  } else if (pmd_is_table(pmd)) {
+    pte_table_guard ptl(pmd);
+    const pte_t pte = ptep_get(pte_offset(pmd, addr));
+    if (pte_present(pte)) found = page_folio(pfn_to_page(pte_pfn(pte)));
+    if (found != nullptr) folio_get(found);
+  }
+  return found;
+}
+
+/// Calls work(folio) with the folio that is mapped at `addr`, locked and with a reference that work() leaves
+/// to the caller.
+template <class Work> int with_mapped_folio(mm_struct& mm, vaddr_t addr, Work work) {
+  mmap_region* region = mm.existing_region(addr);
+  if (region == nullptr) return -ENOENT;
+  read_guard mmap_lock(region->mmap_lock);
+  folio* folio = get_mapped_folio(mm, addr & PAGE_MASK);
+  if (folio == nullptr) return -ENOENT;
+  folio_lock(folio);
+  // while this waited for the lock it may have been unmapped, split or moved
+  const int result = folio_mapped(folio) ? work(folio) : -ENOENT;
+  folio_unlock(folio);
+  folio_put(folio);
+  return result;
+}
+
+} // namespace
+
+int migrate_page_at(mm_struct& mm, vaddr_t addr) {
+  return with_mapped_folio(mm, addr, [](folio* from) {
+    page* to = alloc_pages(folio_test_large(from) ? folio_order(from) : 0, GFP_KERNEL);
+    if (to == nullptr) return -ENOMEM;
+    const int result = migrate_folio(from, page_folio(to));
+    put_page(to); // its entries have theirs, or it is not used
+    return result;
+  });
+}
+
+int split_page_at(mm_struct& mm, vaddr_t addr) {
+  return with_mapped_folio(mm, addr, [](folio* folio) { return split_huge_page(folio); });
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND
