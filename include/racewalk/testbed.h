@@ -49,6 +49,9 @@ class testbed : public scenario_world {
  private:
   std::string name_of(const void* addr) const;
   std::string value_of(const void* addr, u64 value) const;
+  explore::variable_place place_of(const void* addr) const;
+  explore::reading reading_of(const void* addr, u64 value) const;
+  std::vector<explore::landmark> landmarks() const;
   std::string page_label(pfn_t pfn) const;
   void name_tables(mm_struct& mm);
 

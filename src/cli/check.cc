@@ -1,11 +1,13 @@
 // `racewalk check`: decides scenarios and prints what was found.
 //
 // As text: a race table for each variant that was asked for by name and loses (and for every verdict that is
-// not the expected one), then the verdict table. As JSON: one object a run, as soon as it is known.
+// not the expected one), then the verdict table. As JSON: one object a run, as soon as it is known. As KTAP
+// or JUnit: all runs, when the last is decided. With --report, pages in a directory besides.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -16,8 +18,11 @@
 #include "cli/job_runner.h"
 #include "cli/usage.h"
 #include "report/json.h"
+#include "report/junit.h"
+#include "report/ktap.h"
 #include "report/race_file.h"
 #include "report/race_table.h"
+#include "report/report_directory.h"
 #include "report/verdict_table.h"
 
 namespace racewalk::cli {
@@ -80,6 +85,24 @@ void print_text(const std::vector<result>& results, const std::vector<result>& l
                report::race_file_name(lost.front()));
 }
 
+/// The directory of --report, if there is to be one. Throws usage_error.
+std::optional<report::report_directory> pages_for(const std::string& path) try {
+  if (path.empty()) return std::nullopt;
+  return std::optional<report::report_directory>(std::in_place, path);
+} catch (const report::cannot_write& e) {
+  throw usage_error(e.what());
+}
+
+void write_pages(const report::report_directory& pages, const std::vector<result>& results, double seconds,
+                 output_format format) {
+  try {
+    report::write_report(pages, results, titles(), seconds);
+  } catch (const report::cannot_write& e) {
+    throw usage_error(e.what());
+  }
+  if (format == output_format::text) fmt::print("pages: {}\n", (pages.path() / "index.html").string());
+}
+
 int exit_status_of(const std::vector<result>& results) {
   if (!std::all_of(results.begin(), results.end(), [](const result& r) { return r.as_expected(); }))
     return EXIT_UNEXPECTED;
@@ -92,6 +115,7 @@ int exit_status_of(const std::vector<result>& results) {
 int run_check(const check_options& options) {
   const std::vector<job> jobs = select_jobs(options);
   const bool by_name = !options.names.empty();
+  const std::optional<report::report_directory> pages = pages_for(options.report);
   watch_interrupts();
 
   const auto start = std::chrono::steady_clock::now();
@@ -108,7 +132,20 @@ int run_check(const check_options& options) {
   if (by_name)
     for (const result& r : lost)
       save(r);
-  if (options.format == output_format::text) print_text(results, lost, by_name, elapsed.count());
+  switch (options.format) {
+  case output_format::text:
+    print_text(results, lost, by_name, elapsed.count());
+    break;
+  case output_format::ktap:
+    fmt::print("{}", report::ktap(results, by_name));
+    break;
+  case output_format::junit:
+    fmt::print("{}", report::junit(results));
+    break;
+  case output_format::json: // printed as they came
+    break;
+  }
+  if (pages) write_pages(*pages, results, elapsed.count(), options.format);
   return exit_status_of(results);
 }
 

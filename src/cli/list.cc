@@ -42,7 +42,7 @@ void print(const scenario_info& s) {
 int run_list(const list_options& options) {
   for (const scenario_info& s : scenarios())
     if (options.json)
-      fmt::print("{}\n", json_of(s).dump());
+      fmt::print("{}\n", json_of(s).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
     else
       print(s);
   return 0;

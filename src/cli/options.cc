@@ -47,6 +47,13 @@ std::vector<std::string> comma_separated(const std::string& text) {
   return words;
 }
 
+output_format format_named(const std::string& name) {
+  require_choice("format", name, {"text", "json", "ktap", "junit"});
+  if (name == "json") return output_format::json;
+  if (name == "ktap") return output_format::ktap;
+  return name == "junit" ? output_format::junit : output_format::text;
+}
+
 /// The command line's grammar. Values land in the structs; CLI11 keeps the words until parse() returns.
 class parser {
  public:
@@ -119,7 +126,10 @@ void parser::add_check() {
   check_->add_option("--no-reduction", without_reductions_,
                      "visit what need not be visited, too: symmetry (identical CPUs that swap names), locks "
                      "(orders of sections that nobody can tell), separated by commas, or all");
-  check_->add_option("--format", format_, "text (the default) or json, one object a line");
+  check_->add_option("--format", format_, "text (the default); json, one object a line; ktap; junit");
+  check_
+      ->add_option("--report", check_options_.report, "write a page for each violation, and an index, to DIR")
+      ->type_name("DIR");
 }
 
 /// Options that mean nothing together.
@@ -191,14 +201,15 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (!check_->parsed()) throw usage_error("no command given; see --help");
 
   refuse_contradictions();
-  require_choice("format", format_, {"text", "json"});
+  check_options_.format = format_named(format_);
+  if (check_->count("--report") && check_options_.report.empty())
+    throw usage_error("--report: no directory named");
   if (!without_reductions_.empty())
     for (const std::string& reduction : comma_separated(without_reductions_)) {
       require_choice("reduction", reduction, {"symmetry", "locks", "all"});
       if (reduction != "locks") check_options_.symmetry = false;
       if (reduction != "symmetry") check_options_.unordered_locks = false;
     }
-  if (format_ == "json") check_options_.format = output_format::json;
   if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
   if (max_executions_) check_options_.max_executions = max_executions_;
   if (timeout_ > 0) check_options_.timeout = timeout_;

@@ -9,7 +9,7 @@
 
 namespace racewalk::cli {
 
-enum class output_format { text, json };
+enum class output_format { text, json, ktap, junit };
 
 struct list_options {
   bool json = false;
@@ -25,6 +25,7 @@ struct check_options {
   std::optional<std::uint64_t> random;         ///< executions to draw instead of visiting all
   std::uint64_t seed = 1;                      ///< of these
   output_format format = output_format::text;
+  std::string report;          ///< directory for pages; empty: none
   bool symmetry = true;        ///< reductions of the search
   bool unordered_locks = true; ///< ...
 };

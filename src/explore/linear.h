@@ -1,7 +1,6 @@
-// From a partial order to what people read: one interleaving with few context switches, each step in words.
+// From a partial order to one interleaving with few context switches, for people to read and for replay.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,22 +17,6 @@ std::vector<eid> linearise(const graph& g, eid first = NONE, eid second = NONE);
 
 /// How long a reader needs: context switches first, then events.
 unsigned length_of(const graph& g);
-
-struct step {
-  eid event = NONE;
-  unsigned thread = 0;
-  std::string function;
-  std::string file;
-  unsigned line = 0;
-  std::string text; ///< `R pmd[0] -> table pfn=3`
-  bool stale = false;
-  std::string note;   ///< why the value is not the newest
-  bool loses = false; ///< breaks the property
-};
-
-/// The execution as steps; a read-modify-write is one step, and bookkeeping of waits and sections that nobody
-/// waited for is left out.
-std::vector<step> steps_of(const failure& f, const locations& places, memory_model m, const naming& names);
 
 /// What replay() needs to run the execution again.
 std::vector<choice> schedule_of(const failure& f);

@@ -22,12 +22,46 @@ struct program {
   std::function<void()> finally; ///< runs on each complete execution; calls violation() if the property fails
 };
 
-/// How a run's variables are printed.
+/// What a variable is part of: decides where a picture of the state has it.
+enum class variable_kind : u8 {
+  entry,  ///< of a page table
+  page,   ///< of a struct page
+  memory, ///< a word of a page's content
+  lock,
+  cpu, ///< of a CPU
+  mm,  ///< of an address space
+  other,
+};
+
+/// Where a variable belongs.
+struct variable_place {
+  variable_kind kind = variable_kind::other;
+  std::string object; ///< `table@0`, `cpu1`
+  std::string field;  ///< its name within the object: `pte[0]`, `refcount`
+};
+
+/// A value in words.
+struct reading {
+  std::string text;
+  std::string target; ///< the object that it points to; empty if none
+  std::string detail; ///< what the text leaves out: `1 pin`
+};
+
+/// A variable that belongs to the picture even if no step touches it.
+struct landmark {
+  const void* addr;
+  u8 size; ///< bytes
+};
+
+/// How a run's variables are printed. The last three may be empty.
 struct naming {
   std::function<std::string(const void* addr)> name;
   std::function<std::string(const void* object)> object; ///< what is freed as one
   std::function<std::string(const void* addr, u64 value)> value;
   std::function<std::string(vaddr_t va)> address;
+  std::function<variable_place(const void* addr)> place;
+  std::function<reading(const void* addr, u64 value)> read;
+  std::function<std::vector<landmark>()> landmarks;
 };
 
 } // namespace racewalk::explore

@@ -10,4 +10,7 @@ namespace racewalk::report {
 /// One line, with its newline. `trace` is null unless there is a counterexample.
 std::string json_line(const result& r);
 
+/// The counterexample alone, which must be there, with the property that it breaks. ASCII only.
+std::string trace_json(const result& r);
+
 } // namespace racewalk::report

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "report/escape.h"
 #include "report/race_table.h"
 
 namespace racewalk::report {
@@ -114,7 +115,7 @@ race_file read_race_file(const std::string& text) {
 }
 
 std::string race_file_name(const result& r) {
-  return fmt::format("{}-{}-{}.race", r.scenario, r.variant, r.arch);
+  return file_name_part(fmt::format("{}-{}-{}.race", r.scenario, r.variant, r.arch));
 }
 
 } // namespace racewalk::report

@@ -4,80 +4,32 @@
 
 #include <fmt/format.h>
 
+#include "report/verdict_grid.h"
+
 namespace racewalk::report {
 namespace {
 
 constexpr std::string_view gap = "  ";
 constexpr std::string_view not_run = "-";
 
-struct cell {
-  std::string text = std::string(not_run);
-  paint look = paint::dim;
-};
-
-struct row {
-  std::string scenario;
-  std::string label;
-  std::vector<cell> cells; // one an architecture
-  std::uint64_t executions = 0;
-  double seconds = 0;
-};
-
-struct column {
-  std::string arch;
-  std::string model;
-};
-
-cell cell_of(const result& r) {
-  cell c;
-  switch (r.verdict) {
-  case verdict::safe:
-    c = {"safe", paint::green};
-    break;
-  case verdict::violation:
-    c = {"VIOLATION", paint::plain};
-    break;
-  case verdict::inconclusive:
-    return {"inconclusive", paint::yellow};
-  }
-  if (!r.as_expected())
-    c = {c.text + " !", paint::red};
-  else if (r.expected == expectation::unknown)
-    c.text += " ?";
-  return c;
+paint paint_of(const result& r) {
+  if (!r.as_expected()) return paint::red;
+  if (r.verdict == verdict::inconclusive) return paint::yellow;
+  return r.verdict == verdict::safe && r.expected != expectation::unknown ? paint::green : paint::plain;
 }
 
-std::vector<column> columns_of(const std::vector<result>& results) {
-  std::vector<column> columns;
-  for (const result& r : results)
-    if (std::none_of(columns.begin(), columns.end(), [&](const column& c) { return c.arch == r.arch; }))
-      columns.push_back({r.arch, r.model});
-  return columns;
+std::string words_of(const result* r) { return r ? cell_words(*r) : std::string(not_run); }
+
+std::string label_of(const verdict_grid::row& r) {
+  return fmt::format("{:<3} {}", r.first->variant_id, r.first->variant);
 }
 
-std::vector<row> rows_of(const std::vector<result>& results, const std::vector<column>& columns) {
-  std::vector<row> rows;
-  const result* previous = nullptr;
-  for (const result& r : results) {
-    if (!previous || previous->scenario != r.scenario || previous->variant != r.variant)
-      rows.push_back({r.scenario, fmt::format("{:<3} {}", r.variant_id, r.variant),
-                      std::vector<cell>(columns.size()), 0, 0});
-    previous = &r;
-    const auto at =
-        std::find_if(columns.begin(), columns.end(), [&](const column& c) { return c.arch == r.arch; });
-    rows.back().cells[static_cast<std::size_t>(at - columns.begin())] = cell_of(r);
-    rows.back().executions += r.executions;
-    rows.back().seconds += r.seconds;
-  }
-  return rows;
-}
-
-std::vector<std::size_t> widths_of(const std::vector<column>& columns, const std::vector<row>& rows) {
+std::vector<std::size_t> widths_of(const verdict_grid& grid) {
   std::vector<std::size_t> widths;
-  for (std::size_t i = 0; i < columns.size(); i++) {
-    std::size_t width = std::max(columns[i].arch.size(), columns[i].model.size() + 2);
-    for (const row& r : rows)
-      width = std::max(width, r.cells[i].text.size());
+  for (std::size_t i = 0; i < grid.columns.size(); i++) {
+    std::size_t width = std::max(grid.columns[i].arch.size(), grid.columns[i].model.size() + 2);
+    for (const verdict_grid::row& r : grid.rows)
+      width = std::max(width, words_of(r.cells[i]).size());
     widths.push_back(width);
   }
   return widths;
@@ -107,34 +59,29 @@ std::string reasons(const std::vector<result>& results) {
 
 std::string verdict_table(const std::vector<result>& results,
                           const std::map<std::string, std::string>& titles, colour c) {
-  const std::vector<column> columns = columns_of(results);
-  const std::vector<row> rows = rows_of(results, columns);
-  const std::vector<std::size_t> widths = widths_of(columns, rows);
+  const verdict_grid grid = grid_of(results);
+  const std::vector<std::size_t> widths = widths_of(grid);
 
   std::size_t label_width = 0;
-  for (const row& r : rows)
-    label_width = std::max(label_width, r.label.size() + 2);
+  for (const verdict_grid::row& r : grid.rows)
+    label_width = std::max(label_width, label_of(r).size() + 2);
 
   std::string archs(label_width, ' ');
   std::string models(label_width, ' ');
-  for (std::size_t i = 0; i < columns.size(); i++) {
-    archs += std::string(gap) + padded(columns[i].arch, widths[i]);
-    models += std::string(gap) + padded("(" + columns[i].model + ")", widths[i]);
+  for (std::size_t i = 0; i < grid.columns.size(); i++) {
+    archs += std::string(gap) + padded(grid.columns[i].arch, widths[i]);
+    models += std::string(gap) + padded("(" + grid.columns[i].model + ")", widths[i]);
   }
   archs += fmt::format("{}{:>12}{}{:>8}", gap, "executions", gap, "time");
 
   std::string out = painted(archs, paint::bold, c) + '\n' + trimmed(models);
-  std::string scenario;
-  std::size_t first_of_row = 0;
-  for (const row& r : rows) {
-    if (r.scenario != scenario)
-      out += '\n' + painted(title_of(results[first_of_row], titles), paint::bold, c) + '\n';
-    scenario = r.scenario;
-    std::string line = "  " + padded(r.label, label_width - 2);
-    for (std::size_t i = 0; i < columns.size(); i++) {
-      line += std::string(gap) + painted(r.cells[i].text, r.cells[i].look, c);
-      line += std::string(widths[i] - r.cells[i].text.size(), ' ');
-      if (r.cells[i].text != not_run) first_of_row++;
+  for (const verdict_grid::row& r : grid.rows) {
+    if (r.begins_scenario) out += '\n' + painted(title_of(*r.first, titles), paint::bold, c) + '\n';
+    std::string line = "  " + padded(label_of(r), label_width - 2);
+    for (std::size_t i = 0; i < grid.columns.size(); i++) {
+      const std::string words = words_of(r.cells[i]);
+      line += std::string(gap) + painted(words, r.cells[i] ? paint_of(*r.cells[i]) : paint::dim, c);
+      line += std::string(widths[i] - words.size(), ' ');
     }
     out += line + fmt::format("{}{:>12}{}{:>8}\n", gap, grouped(r.executions), gap, duration(r.seconds));
   }

@@ -2,6 +2,7 @@
 #include "scenario/decide.h"
 
 #include "explore/guard.h"
+#include "explore/linear.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -42,7 +43,7 @@ decision run_with(const scenario& s, const variant& v, const arch_desc& arch, ex
   decision d{run(e), static_cast<unsigned>(world->program.threads.size()), {}, {}};
   if (!d.outcome.failures.empty()) {
     const explore::failure& lost = d.outcome.failures.front();
-    d.steps = explore::steps_of(lost, e.places(), chosen.model, world->names);
+    d.story = explore::story_of(lost, e.places(), chosen.model, world->names);
     d.schedule = explore::schedule_of(lost);
   }
   return d;

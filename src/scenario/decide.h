@@ -1,7 +1,7 @@
 // Decides scenarios: runs them under the explorer with their settings in force.
 #pragma once
 
-#include "explore/linear.h"
+#include "explore/story.h"
 #include "racewalk/scenario.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -16,7 +16,7 @@ settings settings_for(const variant& v, const arch_desc& arch, explore::memory_m
 struct decision {
   explore::outcome outcome;
   unsigned cpus = 0;                     ///< that took part: the first of the scenario's threads
-  std::vector<explore::step> steps;      ///< of the counterexample
+  explore::story story;                  ///< of the counterexample
   std::vector<explore::choice> schedule; ///< of the counterexample
 };
 

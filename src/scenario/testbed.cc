@@ -1,6 +1,7 @@
 #include "racewalk/testbed.h"
 
 #include "arch/describe.h"
+#include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/rmap.h"
 
@@ -42,6 +43,9 @@ testbed::testbed(unsigned cpus)
   };
   names.value = [this](const void* a, u64 v) { return value_of(a, v); };
   names.address = [](vaddr_t va) { return hex(va); };
+  names.place = [this](const void* a) { return place_of(a); };
+  names.read = [this](const void* a, u64 v) { return reading_of(a, v); };
+  names.landmarks = [this] { return landmarks(); };
 }
 
 testbed::~testbed() = default;
@@ -115,7 +119,8 @@ void testbed::name_tables(mm_struct& mm) {
 std::string testbed::page_label(pfn_t pfn) const {
   if (const auto named = pages_.find(pfn); named != pages_.end()) return named->second;
   if (const auto t = tables_.find(pfn); t != tables_.end())
-    return "table" + t->second.mm + "@" + hex(t->second.start);
+    return t->second.level == geometry().root_level() ? "root" + t->second.mm
+                                                      : "table" + t->second.mm + "@" + hex(t->second.start);
   return "page" + std::to_string(pfn);
 }
 
@@ -195,6 +200,62 @@ std::string testbed::value_of(const void* addr, u64 value) const {
     return "&" + v->second;
   // counts are 32 bits wide, and what looks like a negative one is
   return std::to_string(value >> 32 ? static_cast<s64>(value) : static_cast<s32>(value));
+}
+
+// ---- the picture -----------------------------------------------------------------------------------------
+
+explore::variable_place testbed::place_of(const void* addr) const {
+  using enum explore::variable_kind;
+  const std::string name = name_of(addr);
+  const auto* at = static_cast<const std::byte*>(addr);
+  const auto* frames = machine.frames();
+  if (at >= frames && at < frames + (machine.nr_pages() << PAGE_SHIFT)) {
+    const pfn_t pfn = static_cast<u64>(at - frames) >> PAGE_SHIFT;
+    const std::string label = page_label(pfn);
+    if (tables_.contains(pfn)) return {entry, label, name};
+    return {memory, label, name.substr(name.rfind('.') + 1)};
+  }
+  const std::size_t dot = name.find('.');
+  if (dot == std::string::npos) return {other, {}, name};
+  const std::string object = name.substr(0, dot);
+  const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
+  const bool is_page = at >= pages && at < pages + machine.nr_pages() * sizeof(struct page);
+  return {is_page                     ? page
+          : object.starts_with("cpu") ? cpu
+          : object.starts_with("mm")  ? mm
+                                      : other,
+          object, name.substr(dot + 1)};
+}
+
+explore::reading testbed::reading_of(const void* addr, u64 value) const {
+  explore::reading r{value_of(addr, value), {}, {}};
+  const explore::variable_place place = place_of(addr);
+  if (place.kind == explore::variable_kind::entry) {
+    const u64 offset = static_cast<u64>(static_cast<const std::byte*>(addr) - machine.frames());
+    const level_t level = geometry().level(tables_.at(offset >> PAGE_SHIFT).level);
+    if (arch().none(value) || !arch().present(value, level)) return r;
+    r.target = page_label(arch().leaf(value, level) ? arch().pfn(value, level) : arch().table_pfn(value));
+  } else if (place.field == "refcount" && static_cast<s32>(value) >= GUP_PIN_COUNTING_BIAS) {
+    const s64 pins = static_cast<s32>(value) / GUP_PIN_COUNTING_BIAS;
+    r.detail = std::to_string(pins) + (pins == 1 ? " pin + " : " pins + ") +
+               std::to_string(static_cast<s32>(value) % GUP_PIN_COUNTING_BIAS);
+  }
+  return r;
+}
+
+/// Every entry of every table, and of each page that has a name what its struct page counts.
+std::vector<explore::landmark> testbed::landmarks() const {
+  std::vector<explore::landmark> all;
+  for (const auto& t : tables_)
+    for (unsigned i = 0; i < geometry().entries(); i++)
+      all.push_back({pfn_words(t.first) + i, sizeof(word_t)});
+  for (const auto& named : pages_) {
+    const page& p = machine.pages()[named.first];
+    all.push_back({&p.flags, sizeof p.flags});
+    all.push_back({&p._refcount, sizeof p._refcount});
+    all.push_back({&p._mapcount, sizeof p._mapcount});
+  }
+  return all;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/resource.h>
 
 #include "process.h"
 
@@ -37,6 +38,18 @@ class Command : public testing::Test {
   }
 
   std::filesystem::path file(const std::string& name) const { return directory_ / name; }
+  std::string text_of(const std::string& name) const {
+    std::ostringstream text;
+    text << std::ifstream(file(name)).rdbuf();
+    return text.str();
+  }
+  words names_in(const std::string& name) const {
+    words names;
+    for (const auto& entry : std::filesystem::directory_iterator(file(name)))
+      names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
 
  private:
   std::filesystem::path directory_ = std::filesystem::temp_directory_path() /
@@ -85,8 +98,7 @@ TEST_F(Command, RefusesBoundsThatBoundNothing) {
 }
 
 TEST_F(Command, AcceptsNoOptionThatItWouldIgnore) {
-  expect_refused({"check", "--format", "ktap"}, "unknown format 'ktap'");
-  expect_refused({"check", "--report", "dir"}, "unknown option '--report'");
+  expect_refused({"check", "--format", "tap"}, "unknown format 'tap'; nearest: 'ktap'");
   expect_refused({"check", "--seed", "3"}, "--seed is the seed of --random");
   expect_refused({"check", "--random", "9", "--max-executions", "9"}, "--max-executions is for the search");
   expect_refused({"check", "--random", "9", "--no-reduction", "all"}, "--no-reduction is for the search");
@@ -141,6 +153,70 @@ TEST_F(Command, PrintsTheRaceTableAboveTheVerdicts) {
   EXPECT_EQ(o.out.find('\033'), std::string::npos) << "colours in a pipe";
 }
 
+TEST_F(Command, PrintsFormatsForCi) {
+  const outcome ktap = run({"check", "munmap_table_free", "odd_ends:wrong", "--format", "ktap"});
+  EXPECT_EQ(ktap.status, 1);
+  EXPECT_TRUE(ktap.out.starts_with("KTAP version 1\n1..2\n  KTAP version 1\n")) << ktap.out;
+  EXPECT_TRUE(ktap.out.ends_with("\nnot ok 2 odd_ends\n")) << ktap.out;
+  const outcome junit = run({"check", "munmap_table_free", "--format", "junit"});
+  EXPECT_EQ(junit.status, 0) << junit.err;
+  EXPECT_TRUE(junit.out.starts_with("<?xml")) << junit.out;
+  EXPECT_TRUE(junit.out.ends_with("</testsuites>\n")) << junit.out;
+}
+
+TEST_F(Command, WritesAPageForEachViolationAndAnIndex) {
+  std::filesystem::create_directory(file("pages"));
+  std::ofstream(file("pages/notes.html")) << "mine";
+  std::ofstream(file("pages/index.html")) << "an old index";
+  for (int again = 0; again < 2; again++) {
+    const outcome o = run({"check", "munmap_table_free", "--report", "pages"});
+    EXPECT_EQ(o.status, 0) << o.err;
+    EXPECT_NE(o.out.find("pages: pages/index.html\n"), std::string::npos) << o.out;
+    EXPECT_EQ(
+        names_in("pages"),
+        (words{"index.html", "munmap_table_free-no_rcu-arm64.dot", "munmap_table_free-no_rcu-arm64.html",
+               "munmap_table_free-no_rcu-x86-64.dot", "munmap_table_free-no_rcu-x86-64.html", "notes.html"}));
+  }
+  EXPECT_EQ(text_of("pages/notes.html"), "mine");
+  EXPECT_NE(text_of("pages/index.html").find("href=\"munmap_table_free-no_rcu-arm64.html\""),
+            std::string::npos);
+}
+
+TEST_F(Command, KeepsFormatsForScriptsFreeOfOtherWords) {
+  const outcome o = run({"check", "S1.4:b", "--format", "json", "--report", "pages"});
+  EXPECT_EQ(json_lines(o.out).size(), 2U) << o.out;
+  EXPECT_TRUE(std::filesystem::exists(file("pages/index.html")));
+}
+
+TEST_F(Command, RefusesAReportThatCannotBeWrittenBeforeItDecidesAnything) {
+  std::ofstream(file("plain")) << "a file";
+  expect_refused({"check", "--report", "plain"},
+                 "cannot write plain: it is not a directory; name a directory");
+  EXPECT_EQ(text_of("plain"), "a file");
+  expect_refused({"check", "--report", "no/where"},
+                 "cannot write no/where: No such file or directory; make its parent directory first");
+  EXPECT_FALSE(std::filesystem::exists(file("no")));
+  expect_refused({"check", "--report", "/proc/here"}, "cannot write /proc/here: ");
+  expect_refused({"check", "--report", ""}, "--report: no directory named");
+  expect_refused({"check", "--report"}, "--report");
+}
+
+TEST_F(Command, LeavesNothingHalfWrittenOnAFullDisk) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto old_action = std::signal(SIGXFSZ, SIG_IGN); // a write then fails, as it does on a full disk
+  const rlimit small{16'000, before.rlim_max};           // less than a page, more than is printed
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  process p = start({"check", "S1.4:b", "--arch", "arm64", "--format", "ktap", "--report", "pages"});
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, old_action);
+  const outcome o = p.wait();
+  EXPECT_EQ(o.status, 2) << o.err;
+  EXPECT_NE(o.err.find("racewalk: cannot write pages/"), std::string::npos) << o.err;
+  EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << o.err;
+  EXPECT_FALSE(std::filesystem::exists(file("pages"))) << "the directory was made for nothing";
+}
+
 TEST_F(Command, SaysWhenAVerdictIsNotTheExpectedOne) {
   const outcome o = run({"check", "odd_ends:wrong"});
   EXPECT_EQ(o.status, 1);
@@ -181,7 +257,7 @@ TEST_F(Command, OrdersJsonLinesWhateverTheThreads) {
     EXPECT_EQ(o.out, first);
   }
   const std::vector<nlohmann::json> lines = json_lines(first);
-  ASSERT_EQ(lines.size(), 7U);
+  ASSERT_EQ(lines.size(), 9U);
   EXPECT_EQ(lines[0]["arch"], "x86-64");
   EXPECT_EQ(lines[1]["arch"], "arm64");
 }
@@ -210,7 +286,7 @@ TEST_F(Command, ListsScenarios) {
   EXPECT_EQ(text.status, 0);
   EXPECT_NE(text.out.find("S1.4  munmap_table_free"), std::string::npos) << text.out;
   const std::vector<nlohmann::json> lines = json_lines(run({"list", "--json"}).out);
-  ASSERT_EQ(lines.size(), 2U);
+  ASSERT_EQ(lines.size(), 3U);
   EXPECT_EQ(lines[0]["variants"].size(), 2U);
 }
 

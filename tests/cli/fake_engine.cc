@@ -29,7 +29,14 @@ std::vector<scenario_info> scenarios() {
            {{"endless", "a", "never ends"},
             {"wrong", "b", "safe where a violation is expected"},
             {"greedy", "c", "takes all memory"}},
-           {"x86-64"}}};
+           {"x86-64"}},
+          {"odd_text",
+           "S9.10",
+           report::odd_text,
+           "nobody",
+           {"CPU0", "CPU1"},
+           {{"lost", "a", "loses"}, {"wrong", "b", "loses where it should not"}},
+           {"arm64"}}};
 }
 
 std::vector<std::string> architectures() { return {"x86-64", "arm64"}; }
@@ -39,6 +46,12 @@ std::string default_model(const std::string& arch) { return arch == "x86-64" ? "
 report::result check(const check_request& request, const progress_fn& report_progress,
                      const std::atomic<bool>& stop) {
   report::result r = request.variant == "no_rcu" ? report::sample_violation() : report::sample_safe();
+  if (request.scenario == "odd_text") {
+    r = report::sample_odd();
+    if (request.variant == "wrong") r.expected = report::expectation::safe;
+    r.variant = request.variant + r.variant;
+    return r;
+  }
   if (request.random) {
     r = report::result{};
     r.executions = request.random->executions;

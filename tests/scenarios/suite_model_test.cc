@@ -39,7 +39,7 @@ void check_verdict(const scenario& s, const variant& v, const arch_desc& arch, e
     EXPECT_EQ(d.outcome.verdict == explore::verdict::violation, expected == expect::violation);
   }
   if (d.outcome.verdict != explore::verdict::violation) return;
-  EXPECT_FALSE(d.steps.empty());
+  EXPECT_FALSE(d.story.steps.empty());
   explore::search_options options;
   options.model = m;
   const decision again = replay(s, v, arch, options, d.schedule);
@@ -122,9 +122,9 @@ TEST(suite, the_same_search_finds_the_same_every_time) {
   const decision a = decide_with(s, v, arm64, explore::memory_model::weak);
   const decision b = decide_with(s, v, arm64, explore::memory_model::weak);
   EXPECT_EQ(a.outcome.executions, b.outcome.executions);
-  ASSERT_EQ(a.steps.size(), b.steps.size());
-  for (std::size_t i = 0; i < a.steps.size(); i++)
-    EXPECT_EQ(a.steps[i].text, b.steps[i].text);
+  ASSERT_EQ(a.story.steps.size(), b.story.steps.size());
+  for (std::size_t i = 0; i < a.story.steps.size(); i++)
+    EXPECT_EQ(a.story.steps[i].text, b.story.steps[i].text);
 }
 
 /// A safeguard of the library: with it a scenario is safe, without it the scenario is lost.

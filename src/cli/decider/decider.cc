@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cli/engine.h"
+#include "explore/linear.h"
 #include "scenario/decide.h"
 #include "scenarios/catalogue.h"
 
@@ -65,7 +66,7 @@ std::vector<std::string> columns_of(const scenario& s, const decision& d, unsign
     columns.push_back("CPU" + std::to_string(i) + " " + s.threads[i]);
     of_thread[i] = i;
   }
-  for (const explore::step& step : d.steps)
+  for (const explore::step& step : d.story.steps)
     if (step.thread >= d.cpus && of_thread[step.thread] == ~0U) {
       of_thread[step.thread] = static_cast<unsigned>(columns.size());
       columns.push_back("RCU callbacks of CPU" + std::to_string(step.thread - d.cpus));
@@ -105,12 +106,57 @@ explore::choice choice_of(const std::string& text) {
   return c;
 }
 
+report::trace_value value_of(const explore::reading& r) { return {r.text, r.target, r.detail}; }
+
+report::place_kind kind_of(explore::variable_kind k) {
+  switch (k) {
+  case explore::variable_kind::entry:
+    return report::place_kind::entry;
+  case explore::variable_kind::page:
+    return report::place_kind::page;
+  case explore::variable_kind::memory:
+    return report::place_kind::memory;
+  case explore::variable_kind::lock:
+    return report::place_kind::lock;
+  case explore::variable_kind::cpu:
+    return report::place_kind::cpu;
+  case explore::variable_kind::mm:
+    return report::place_kind::mm;
+  case explore::variable_kind::other:
+    break;
+  }
+  return report::place_kind::other;
+}
+
+report::effect_kind kind_of(explore::effect_kind k) {
+  switch (k) {
+  case explore::effect_kind::reads:
+    return report::effect_kind::reads;
+  case explore::effect_kind::writes:
+    return report::effect_kind::writes;
+  case explore::effect_kind::caches:
+    return report::effect_kind::caches;
+  case explore::effect_kind::drops:
+    return report::effect_kind::drops;
+  case explore::effect_kind::enters:
+    return report::effect_kind::enters;
+  case explore::effect_kind::leaves:
+    return report::effect_kind::leaves;
+  case explore::effect_kind::frees:
+    break;
+  }
+  return report::effect_kind::frees;
+}
+
 report::race_trace trace_of(const scenario& s, const decision& d) {
   report::race_trace trace;
   unsigned column[explore::MAX_THREADS];
   std::fill(std::begin(column), std::end(column), ~0U);
   trace.columns = columns_of(s, d, column);
-  for (const explore::step& step : d.steps) {
+  for (const explore::variable& v : d.story.variables)
+    trace.variables.push_back(
+        {v.name, kind_of(v.place.kind), v.place.object, v.place.field, value_of(v.initial), v.followed});
+  for (const explore::step& step : d.story.steps) {
     report::trace_step row;
     row.number = static_cast<unsigned>(trace.steps.size() + 1);
     row.column = column[step.thread];
@@ -122,6 +168,9 @@ report::race_trace trace_of(const scenario& s, const decision& d) {
     row.mark = step.loses   ? report::step_mark::violating
                : step.stale ? report::step_mark::stale
                             : report::step_mark::none;
+    for (const explore::effect& e : step.effects)
+      row.effects.push_back(
+          {kind_of(e.kind), e.variable, value_of(e.value), e.source, e.missed, column[e.thread], e.name});
     trace.steps.push_back(std::move(row));
   }
   const explore::failure& lost = d.outcome.failures.front();
