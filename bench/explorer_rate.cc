@@ -84,7 +84,7 @@ void measure(const std::string& what, const explore::protocols::protocol& p, exp
   for (bool reduced : {false, true}) {
     explore::search_options options;
     options.model = m;
-    options.symmetry = options.unordered_locks = reduced;
+    options.symmetry = options.unordered_locks = options.commuting = reduced;
     options.max_executions = 2'000'000;
     options.hardware.monotone_translations = true;
     const std::clock_t begin = std::clock();
@@ -116,7 +116,7 @@ void measure_split() {
   auto timed = [&](unsigned extra, u64* executions) {
     explore::search_options options;
     options.model = explore::memory_model::weak;
-    options.symmetry = false;
+    options.symmetry = options.commuting = false;
     options.more_workers = [&] { return std::exchange(extra, 0U); };
     const auto begin = std::chrono::steady_clock::now();
     *executions = explore::explorer(p->code, options).run().executions;

@@ -53,6 +53,7 @@ struct check_request {
   std::optional<std::uint64_t> max_executions; ///< then inconclusive
   bool symmetry = true;                        ///< of executions in which twins swap names visit one
   bool unordered_locks = true;                 ///< do not order sections whose order nobody can tell
+  bool commuting = true;                       ///< do not order additions whose result nobody reads
   std::optional<sampling> random;              ///< then never safe
   std::function<unsigned()> spare_cpus;        ///< takes the CPUs that have nothing else to do
 };

@@ -123,9 +123,11 @@ void parser::add_check() {
   check_->add_option("--seed", check_options_.seed, "of --random (default: 1)")
       ->check(any_number, "S")
       ->type_name("S");
-  check_->add_option("--no-reduction", without_reductions_,
-                     "visit what need not be visited, too: symmetry (identical CPUs that swap names), locks "
-                     "(orders of sections that nobody can tell), separated by commas, or all");
+  check_->add_option(
+      "--no-reduction", without_reductions_,
+      "visit what need not be visited, too: symmetry (identical CPUs that swap names), locks "
+      "(orders of sections that nobody can tell), counters (orders of additions), separated by "
+      "commas, or all");
   check_->add_option("--format", format_, "text (the default); json, one object a line; ktap; junit");
   check_
       ->add_option("--report", check_options_.report, "write a page for each violation, and an index, to DIR")
@@ -206,9 +208,11 @@ command_line parser::parse(int argc, const char* const* argv) {
     throw usage_error("--report: no directory named");
   if (!without_reductions_.empty())
     for (const std::string& reduction : comma_separated(without_reductions_)) {
-      require_choice("reduction", reduction, {"symmetry", "locks", "all"});
-      if (reduction != "locks") check_options_.symmetry = false;
-      if (reduction != "symmetry") check_options_.unordered_locks = false;
+      require_choice("reduction", reduction, {"symmetry", "locks", "counters", "all"});
+      const bool all = reduction == "all";
+      if (all || reduction == "symmetry") check_options_.symmetry = false;
+      if (all || reduction == "locks") check_options_.unordered_locks = false;
+      if (all || reduction == "counters") check_options_.commuting = false;
     }
   if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
   if (max_executions_) check_options_.max_executions = max_executions_;

@@ -28,6 +28,7 @@ struct check_options {
   std::string report;          ///< directory for pages; empty: none
   bool symmetry = true;        ///< reductions of the search
   bool unordered_locks = true; ///< ...
+  bool commuting = true;       ///< ...
 };
 
 struct replay_options {

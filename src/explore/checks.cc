@@ -17,6 +17,7 @@ bool inside(const event& free, const void* addr) {
 void explorer::fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss,
                     eid after) {
   execution_over_ = true;
+  if (visit_in_full()) return; // a counterexample is told with every step in its place
   const u64 done = result_.executions + result_.blocked;
   if (result_.failures.empty()) shrink_until_ = done + options_.shrink_executions;
   failure f{g(), invariant, std::move(text), where, thread_id, loss, after};

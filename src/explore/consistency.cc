@@ -162,7 +162,7 @@ bool coherent(const graph& g) {
     return e.is_write() ? position[id] : e.rf == INIT ? 0 : position[e.rf];
   };
   auto bound = [](const event& e) {
-    return (e.is_read() || e.is_write()) && !e.counts_sections && !floats(e);
+    return (e.is_read() || e.is_write()) && !e.counts_sections && !floats(e) && !e.adds && !e.sums;
   };
   for (unsigned t = 0; t < MAX_THREADS; t++)
     for (unsigned i = 0; i < g.thread_size(t); i++) {
@@ -198,7 +198,7 @@ bool monotone(const graph& g) {
 /// Fences of the machine in tso: nothing passes them.
 bool full_fence(const event& e) {
   return e.kind == event_kind::fence || e.kind == event_kind::quiesce || e.kind == event_kind::invalidate ||
-         e.counts_sections || e.rmw;
+         e.counts_sections || e.rmw || e.adds;
 }
 
 /// What a later event of the thread comes after directly, for sc and tso.
@@ -225,6 +225,18 @@ struct program_order_front {
   }
 };
 
+/// What a read of a counter is ordered with: calls f(a, b) for the last additions that it sees and the first
+/// that it does not.
+template <class F> void for_each_counted(const graph& g, eid r, const event_set& skip, F f) {
+  const event& e = g[r];
+  for (unsigned t = 0; t < MAX_THREADS; t++) {
+    const unsigned seen = e.u.seen.upto[t];
+    if (seen > 0 && !skip.test(g.at(t, seen - 1))) f(g.at(t, seen - 1), r);
+    if (const eid unseen = g.next_addition(e.loc, t, seen); unseen != NONE && !skip.test(unseen))
+      f(r, unseen);
+  }
+}
+
 /// The order of sc or tso, as few edges: calls f(a, b) for each. Leaves out the events of `skip`.
 template <class F> void for_each_edge(memory_model m, const graph& g, const event_set& skip, F f) {
   for (unsigned t = 0; t < MAX_THREADS; t++) {
@@ -245,7 +257,11 @@ template <class F> void for_each_edge(memory_model m, const graph& g, const even
     if (skip.test(id)) continue;
     const event& e = g[id];
     if (e.rf < NONE && !skip.test(e.rf) && (m == memory_model::sc || g[e.rf].thread != e.thread)) f(e.rf, id);
-    if (e.is_write())
+    if (e.sums) {
+      for_each_counted(g, id, skip, f);
+      continue;
+    }
+    if (e.is_write() && !e.adds)
       if (eid w = next_write(g, e.loc, id, skip); w != NONE) f(id, w);
     if (e.is_read() && !e.counts_sections && !floats(e))
       if (eid w = next_write(g, e.loc, e.rf, skip); w != NONE) f(id, w);
@@ -372,6 +388,8 @@ template <unsigned W> struct lkmm {
     for (eid id = 0; id < g.size(); id++) {
       const event& e = g[id];
       if (e.rf < NONE && g[e.rf].thread != e.thread) rfe.add(e.rf, id);
+      if (e.sums) counted(id);
+      if (e.adds || e.sums) continue;
       if (!e.is_write() && !(e.is_read() && !e.counts_sections && !floats(e))) continue;
       for (eid w = e.is_write() ? e.co_next : g.co_after(e.loc, e.rf); w != NONE; w = g[w].co_next) {
         if (w == id) continue;
@@ -380,6 +398,23 @@ template <unsigned W> struct lkmm {
     }
     for_each_unseen(g, {},
                     [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); });
+  }
+
+  /// A read of a counter: after each addition that it sees, before each other one; so those are before these.
+  void counted(eid r) {
+    const event& e = g[r];
+    auto overwritten = [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); };
+    for (eid w = 0; w < g.size(); w++) {
+      if (!g[w].adds || g[w].loc != e.loc) continue;
+      if (g[w].po >= e.u.seen.upto[g[w].thread]) {
+        overwritten(r, w);
+        continue;
+      }
+      if (g[w].thread != e.thread) rfe.add(w, r);
+      for (eid later = 0; later < g.size(); later++)
+        if (g[later].adds && g[later].loc == e.loc && g[later].po >= e.u.seen.upto[g[later].thread])
+          overwritten(w, later);
+    }
   }
 
   /// prop, hb and pb.

@@ -1,5 +1,7 @@
 #include "explore/explorer.h"
 
+#include <algorithm>
+
 namespace racewalk::explore {
 
 namespace {
@@ -8,13 +10,15 @@ constexpr std::size_t BAD_TEXT = 200; // bytes; what a signal handler says of a 
 
 explorer::explorer(const program& p, search_options options)
     : program_(p), options_(std::move(options)), n_cpus_(static_cast<unsigned>(p.threads.size())),
-      n_threads_(n_cpus_), unordered_locks_(options_.unordered_locks) {
+      n_threads_(n_cpus_), unordered_locks_(options_.unordered_locks), commuting_(options_.commuting) {
   for (unsigned i = 0; i < MAX_THREADS; i++) {
     threads_[i].id = i;
     threads_[i].owner = this;
     threads_[i].bad_text.reserve(BAD_TEXT);
     twins_[i] = static_cast<std::int8_t>(options_.symmetry && i < p.twins.size() ? p.twins[i] : -1);
   }
+  if (options_.random) unordered_locks_ = commuting_ = false; // they save nothing there
+  symmetry_ = std::any_of(twins_.begin(), twins_.end(), [](int twin) { return twin >= 0; });
 }
 
 explorer::~explorer() = default;
@@ -36,9 +40,10 @@ outcome explorer::run() {
 
 void explorer::restart_search() {
   restart_wanted_ = false;
+  execution_over_ = false;
   frames_.clear();
   frames_.push_back({std::make_unique<graph>(), {}});
-  g().set_twins(twins_);
+  if (symmetry_) g().set_twins(twins_);
   for (thread& t : threads_)
     start_over(t);
   owed_ = NONE;
@@ -110,7 +115,7 @@ bool explorer::take(item& it) {
     check_access(w);
     return true;
   }
-  settle(it.e, it.choice);
+  if (!it.e.sums) settle(it.e, it.choice);
   const eid r = g().append(it.e);
   if (!it.judged && !judged(g())) return false;
   check_access(r);
@@ -122,20 +127,26 @@ bool explorer::take(item& it) {
 bool explorer::judged(graph& in) {
   const judgement j = judge(options_.model, in, options_.hardware);
   in.set_sc(j == judgement::consistent_in_sc);
-  if (j == judgement::consistent && options_.model == memory_model::weak && unordered_locks_ &&
-      places_.any_unordered_lock()) {
-    // An order of a lock's sections, whichever, orders what is around them, too. In sc that forbids nothing
-    // by itself, here it may.
-    unordered_locks_ = false;
-    restart_wanted_ = true;
-  }
+  // An order of a lock's sections, whichever, orders what is around them, too; so does one of additions; and
+  // twins have the names which coherence order gives them. In sc and tso that forbids nothing by itself, here
+  // it may.
+  if (j == judgement::consistent && options_.model == memory_model::weak) (void)visit_in_full();
   return j != judgement::inconsistent;
+}
+
+/// From now on without the reductions; if they were in use the search begins again: true.
+bool explorer::visit_in_full() {
+  const bool in_use = symmetry_ || (unordered_locks_ && places_.any_unordered_lock()) ||
+                      (commuting_ && places_.any_counter());
+  symmetry_ = unordered_locks_ = commuting_ = false;
+  restart_wanted_ |= in_use;
+  return in_use;
 }
 
 /// Can an extension say whether `e` may be added with this or that choice? In the weak model a graph that is
 /// not sequentially consistent is judged as a whole.
 bool explorer::judged_by_extension(const graph& in, const event& e) const {
-  return e.kind != event_kind::translation && !e.counts_sections && !e.section_end &&
+  return e.kind != event_kind::translation && !e.counts_sections && !e.section_end && !e.sums &&
          (options_.model != memory_model::weak || in.sc());
 }
 
@@ -288,6 +299,10 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
 
 void explorer::add_read(thread& t) {
   event e = t.pending;
+  if (e.sums) {
+    add_sum(e);
+    return;
+  }
   const eid newest = g().co_last(e.loc);
   push_other_sources(e, g().size(), newest);
   settle(e, newest);
@@ -333,6 +348,11 @@ void explorer::add_write(thread& t) {
     g().place(w, source);
     push_revisits(w);
     if (!newest && !judged_half(w)) execution_over_ = true;
+    check_access(w);
+    return;
+  }
+  if (e.adds) {
+    push_revisits(w);
     check_access(w);
     return;
   }

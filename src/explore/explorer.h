@@ -44,6 +44,7 @@ struct search_options {
   u64 max_executions = 0;         ///< 0: no bound
   u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
   bool symmetry = true;           ///< of executions in which identical threads swap names one is visited
+  bool commuting = true;          ///< additions whose result nobody reads have no order
   bool unordered_locks = true;    ///< a lock under which nothing happens that others see has no order
   std::optional<sampling> random; ///< draw so many executions instead of visiting all
   std::function<void(const progress&)> report;
@@ -184,6 +185,7 @@ class explorer final : public engine {
   void add_write(thread& t);
   bool add_write_half(eid read);
   bool judged(graph& in);
+  bool visit_in_full();
   /// What is known of a choice before it is made.
   enum class outlook : u8 { impossible, possible, open };
   outlook outlook_of(const std::optional<extension>& past, eid next) const;
@@ -191,6 +193,12 @@ class explorer final : public engine {
   bool judged_by_extension(const graph& in, const event& e) const;
   void try_conflicting(const event& read, eid source, bool judged_already);
   void push_other_sources(const event& e, unsigned length, eid except);
+  u64 sum(const graph& in, u16 loc, const clock& seen) const;
+  bool sees_all(eid r, eid w, const event_set& keep) const;
+  bool keep_sources(eid r, eid w, event_set* keep) const;
+  template <class F> void for_each_sum(const graph& in, const event& e, const clock& least, F f);
+  void add_sum(event e);
+  void push_other_sums(const event& e);
   void nothing_runs();
   bool waits_for_sections_only(const thread& t) const;
   void complete();
@@ -222,8 +230,9 @@ class explorer final : public engine {
 
   // backward revisits (revisit.cc)
   void push_revisits(eid w);
+  void push_sum_revisits(std::unique_ptr<graph> h, eid r);
   bool removable(eid r, eid w, event_set* keep) const;
-  bool maximal(eid e, eid w) const;
+  bool maximal(eid e, eid w, const event_set& keep) const;
   bool plausible(const graph& in, const event& e, unsigned po, eid source) const;
   bool in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const;
 
@@ -252,6 +261,8 @@ class explorer final : public engine {
   [[noreturn]] void learned();
   [[noreturn]] void order_held_locks();
   bool may_be_unordered(u16 loc) const { return unordered_locks_ && places_.unordered_lock(loc); }
+  bool counts(u16 loc) const { return commuting_ && places_[loc].shared && places_.counter(loc); }
+  void note_change(u16 loc, bool adds);
   bool takes_unordered(u16 loc, const rmw_op& op);
   bool releases_unordered(u16 loc);
   void private_rmw_fence(const access& a, bool done);
@@ -285,7 +296,9 @@ class explorer final : public engine {
   u64 samples_cut_ = 0;              ///< by the bound on events
   u64 learning_samples_ = 0;
   graph::twins twins_;
+  bool symmetry_ = false;
   bool unordered_locks_;
+  bool commuting_;
   u64 ask_for_workers_at_ = 0;
   worker_link* link_ = nullptr; ///< in a process that the search was split over
   struct payload {

@@ -22,8 +22,10 @@ namespace {
 /// Have two threads that did the same before still done the same after these events? A write ends that: one
 /// of the two comes first.
 bool same_step(const event& a, const event& b) {
+  if (a.adds) return b.adds && a.loc == b.loc && a.value == b.value; // no order between the two
   if (a.kind != b.kind || a.is_write() || (a.rmw && a.succeeds)) return false;
   if (a.kind == event_kind::section_begin) return a.dom == b.dom; // each CPU counts its own
+  if (a.sums && a.u.seen.upto != b.u.seen.upto) return false;
   return a.loc == b.loc && a.rf == b.rf && (a.kind == event_kind::fence || a.is_read());
 }
 } // namespace
@@ -42,6 +44,7 @@ void graph::compute_past(eid e) {
   };
   if (x.po > 0) after(po_[x.thread][x.po - 1u]);
   if (x.rf < NONE) after(x.rf);
+  if (x.sums) for_each_source(x, after);
   if (const eid twin = counterpart(x.thread, x.po); twin != NONE) {
     const event& c = ev_[twin];
     x.prefix.join(c.prefix);
@@ -64,10 +67,12 @@ void graph::compute_known(eid e) {
   const bool full_fence =
       x.kind == event_kind::quiesce || x.counts_sections || full_rmw ||
       (x.kind == event_kind::fence && (x.fence == fence_kind::mb || x.fence == fence_kind::atomic));
-  if (x.is_read() && x.rf < NONE) {
-    const clock& got = ev_[x.rf].released;
-    (x.ord == order::acquire || x.counts_sections || full_rmw ? x.known : x.unfenced).join(got);
-  }
+  auto got = [&](eid source) {
+    (x.ord == order::acquire || x.counts_sections || full_rmw ? x.known : x.unfenced)
+        .join(ev_[source].released);
+  };
+  if (x.is_read() && x.rf < NONE) got(x.rf);
+  if (x.sums) for_each_source(x, got);
   auto fence_writes = [&] { // what this thread did, and knows, is passed on by its later writes
     x.fenced.join(x.known);
     if (x.po > 0) x.fenced.include(x.thread, x.po - 1u);
@@ -130,8 +135,44 @@ void graph::displace(eid w) {
 
 void graph::set_source(eid r, eid w) {
   ev_[r].rf = w;
-  if (w < NONE && w > r) ev_[w].read_by_older = true;
+  note_older_readers();
   compute_past(r);
+}
+
+void graph::set_seen(eid r, const clock& seen) {
+  ev_[r].u.seen = seen;
+  note_older_readers();
+  compute_past(r);
+}
+
+void graph::note_older_readers() {
+  for (event& e : ev_)
+    e.read_by_older = false;
+  for (eid e = 0; e < ev_.size(); e++)
+    mark_sources(e);
+}
+
+/// Notes the sources of `r` that were added after it.
+void graph::mark_sources(eid r) {
+  const event& x = ev_[r];
+  if (x.rf < NONE && x.rf > r) ev_[x.rf].read_by_older = true;
+  if (!x.sums) return;
+  for (eid w = static_cast<eid>(r + 1); w < ev_.size(); w++)
+    if (ev_[w].adds && ev_[w].loc == x.loc && ev_[w].po < x.u.seen.upto[ev_[w].thread])
+      ev_[w].read_by_older = true;
+}
+
+eid graph::next_addition(u16 loc, unsigned thread, unsigned po) const {
+  for (; po < thread_size(thread); po++)
+    if (const event& e = ev_[at(thread, po)]; e.adds && e.loc == loc) return at(thread, po);
+  return NONE;
+}
+
+clock graph::additions(u16 loc) const {
+  clock all;
+  for (const event& e : ev_)
+    if (e.adds && e.loc == loc) all.include(e.thread, e.po);
+  return all;
 }
 
 void graph::cut(unsigned n) {
@@ -177,8 +218,7 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
     event x = ev_[e];
     x.rf = name(x.rf);
     x.dep = name(x.dep);
-    x.read_by_older = false;
-    if (x.is_write()) { // skip what is gone in the coherence list
+    if (x.is_write() && !x.adds) { // skip what is gone in the coherence list
       while (x.co_prev < INIT && x.co_prev != NONE && name(x.co_prev) == NONE)
         x.co_prev = ev_[x.co_prev].co_prev;
       while (x.co_next != NONE && name(x.co_next) == NONE)
@@ -191,15 +231,14 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
     g.po_[x.thread].push_back((*renamed)[e]);
     g.ev_.push_back(x);
   }
-  for (eid e = 0; e < n; e++)
-    if (const eid w = g.ev_[e].rf; w < NONE && w > e) g.ev_[w].read_by_older = true;
 }
 
 u64 fingerprint_of(const graph& g) {
   u64 sum = 0;
   for (eid e = 0; e < g.size(); e++) {
     auto named = [&](eid x) -> u64 { return x >= NONE ? x : u64{g[x].thread} << 16 | g[x].po; };
-    u64 h = (named(e) << 40) ^ (named(g[e].rf) << 20) ^ (g[e].is_write() ? named(g[e].co_prev) : 0);
+    u64 h = (g[e].sums ? g[e].value << 8 : 0) ^ (named(e) << 40) ^ (named(g[e].rf) << 20) ^
+            (g[e].is_write() ? named(g[e].co_prev) : 0);
     h = (h ^ (h >> 31)) * 0x9e3779b97f4a7c15;
     sum += h ^ (h >> 29);
   }

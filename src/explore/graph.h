@@ -8,6 +8,8 @@
 //  - the writes of a location form one list in coherence order, from co_first to co_last; the initial value
 //  stands
 //    before them and is not an event (INIT).
+//  - a counter to which threads only add has no coherence order: a read of it has a set of sources, of each
+//    thread the additions up to some point.
 //  - precedes(a, e) holds for the events before e in (po u rf)+, which is acyclic. Since that is closed under
 //  program
 //    order, each event keeps it as a number of events per thread.
@@ -81,10 +83,12 @@ struct event {
   bool succeeds =
       false; ///< rmw read: the operation succeeds on the value read, so its write half must come next
   bool is_plain = false;
-  bool lock = false;            ///< on a lock's word
-  bool await = false;           ///< a read that blocks its thread while the value does not meet `until`
-  bool blocked = false;         ///< such a read with such a value
-  bool section_end = false;     ///< a write: ends a section of `dom`
+  bool lock = false;        ///< on a lock's word
+  bool adds = false;        ///< a write: an addition to a counter, which has no order with others
+  bool sums = false;        ///< a read of a counter: of each thread's additions it sees those up to u.seen
+  bool await = false;       ///< a read that blocks its thread while the value does not meet `until`
+  bool blocked = false;     ///< such a read with such a value
+  bool section_end = false; ///< a write: ends a section of `dom`
   bool counts_sections = false; ///< a read by a quiesce event
   bool coherent = true;         ///< false: a cached translation, not bound by coherence
   bool read_by_older = false;   ///< a write: it is the source of a read that was added before it
@@ -109,9 +113,11 @@ struct event {
   clock fenced;         ///< what the thread's later writes pass on
   clock released;       ///< writes: what they pass on
   union detail {
-    rmw_op op{};          ///< rmw
+    detail() : op{} {}
+    rmw_op op;            ///< rmw
     wait_condition until; ///< await, not rmw
     translation tr;       ///< translation
+    clock seen;           ///< sums
     tlb_range range;      ///< quiesce, its reads, invalidate; if has_range
     struct {
       const void* object;
@@ -151,6 +157,15 @@ class graph {
   bool needs(eid a, eid e) const { return ev_[a].po < ev_[e].prefix.upto[ev_[a].thread]; }
   /// Does the thread of `e` know of `a` after `e`, by fences, acquires and releases?
   bool known(eid a, eid e) const { return ev_[a].po < ev_[e].known.upto[ev_[a].thread]; }
+  /// Calls f for the last addition of each thread that the read `e` of a counter sees.
+  template <class F> void for_each_source(const event& e, F f) const {
+    for (unsigned t = 0; t < MAX_THREADS; t++)
+      if (e.u.seen.upto[t] > 0) f(at(t, e.u.seen.upto[t] - 1u));
+  }
+  /// The first addition of `thread` to the counter at or after `po`, or NONE.
+  eid next_addition(u16 loc, unsigned thread, unsigned po) const;
+  /// All additions to the counter.
+  clock additions(u16 loc) const;
   /// Is `a` before `b` in coherence order? Both are writes of one location; INIT is before all.
   bool co_before(eid a, eid b) const;
 
@@ -163,14 +178,16 @@ class graph {
   void place(eid w, eid prev);
   /// Takes the write `w` out of coherence order.
   void displace(eid w);
-  /// Gives the read `r` the source `w`, and its past.
+  /// Gives the read `r` the source `w`, and its past. (The last step of a revisit.)
   void set_source(eid r, eid w);
+  /// Lets the read `r` of a counter see these additions.
+  void set_seen(eid r, const clock& seen);
   /// Removes the events from `n` on.
   void cut(unsigned n);
   /// Becomes the graph that has these events, in insertion order.
   void restore(std::vector<event> events);
   /// Makes *to a copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or
-  /// NONE.
+  /// NONE. What it says of older readers is true only after one of them has a new source.
   void restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const;
 
  private:
@@ -180,6 +197,8 @@ class graph {
     return none;
   }
   void reserve_location(u16 loc);
+  void note_older_readers();
+  void mark_sources(eid r);
   void compute_past(eid e);
   void compute_known(eid e);
 

@@ -62,6 +62,19 @@ bool locations::any_unordered_lock() const {
   return false;
 }
 
+bool locations::any_counter() const {
+  for (u16 l = 0; l < all_.size(); l++)
+    if (all_[l].shared && counter(l)) return true;
+  return false;
+}
+
+bool locations::note_change(u16 id, bool adds) {
+  location& l = all_[id];
+  const bool before = counter(id);
+  (adds ? l.added : l.written) = true;
+  return l.shared && counter(id) != before;
+}
+
 bool locations::note_use(u16 id, unsigned thread, bool writes) {
   location& l = all_[id];
   if (l.shared) return false;
@@ -122,6 +135,10 @@ bool locations::learn(packet* from) {
     const u16 id = at(theirs.addr, theirs.size);
     location& l = all_[id];
     changes |= theirs.ordered && !l.ordered;
+    const bool counted = counter(id);
+    l.added |= theirs.added;
+    l.written |= theirs.written;
+    changes |= l.shared && counter(id) != counted;
     l.ordered |= theirs.ordered;
     l.lock |= theirs.lock;
     l.plain |= theirs.plain;

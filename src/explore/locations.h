@@ -24,6 +24,8 @@ struct location {
   bool lock = false;    ///< somebody waited to take it
   bool ordered = false; ///< a lock: it matters who takes it first
   bool plain = false;   ///< somebody uses it as a plain variable
+  bool added = false;   ///< somebody adds to it without looking at the result
+  bool written = false; ///< somebody writes to it or waits for it in another way
   u32 readers = 0;      ///< threads
   u32 writers = 0;
   u32 freers = 0; ///< threads that free the object it is in
@@ -52,6 +54,11 @@ class locations {
   /// Makes no difference who takes this lock first, as far as is known?
   bool unordered_lock(u16 l) const { return all_[l].lock && !all_[l].ordered && !all_[l].shared; }
   bool any_unordered_lock() const;
+  /// Do threads only add to it? Then additions have no order.
+  bool counter(u16 l) const { return all_[l].added && !all_[l].written && !all_[l].plain; }
+  bool any_counter() const;
+  /// Notes how it is changed; true if it is an event's business and now known otherwise than before.
+  bool note_change(u16 l, bool adds);
   /// Makes it shared; true if it was not.
   bool share(u16 l);
   /// Notes that `thread` frees these bytes; true if that makes a location shared that was not.

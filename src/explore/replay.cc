@@ -48,6 +48,7 @@ std::string explorer::follow(const choice& c) {
 }
 
 outcome explorer::replay(const std::vector<choice>& schedule) {
+  symmetry_ = unordered_locks_ = commuting_ = false; // as the recording was made
   // Which variables are shared is learned by a search; the recording was made with that knowledge.
   const u64 bound = std::exchange(options_.max_executions, LEARNING_EXECUTIONS);
   if (!options_.random || options_.random->executions) run();

@@ -6,33 +6,30 @@
 
 namespace racewalk::explore {
 
-/// Was `e` added with the newest choice, seen from the graph in which `w` comes directly after what it needs?
-bool explorer::maximal(eid e, eid w) const {
+/// Was `e` added with the newest choice, seen from the graph that keeps `keep`, where `w` comes directly
+/// after what it needs?
+bool explorer::maximal(eid e, eid w, const event_set& keep) const {
   const event& x = g()[e];
   if (!x.is_read() && !x.is_write()) return true;
-  auto kept = [&](eid y) { return y <= e || g().needs(y, w); };
-  eid v = x.rf;
-  if (x.is_write()) {
-    v = e;
-    if (x.read_by_older) return false; // it owes its place to a revisit
-  }
-  for (eid later = g().co_after(x.loc, v); later != NONE; later = g()[later].co_next)
-    if (later != w && kept(later)) return false;
+  if (x.is_write() && x.read_by_older) return false; // it owes its place to a revisit
+  if (x.adds) return true;
+  if (x.sums) return sees_all(e, w, keep);
+  for (eid later = g().co_after(x.loc, x.is_write() ? e : x.rf); later != NONE; later = g()[later].co_next)
+    if (later != w && (later <= e || keep.test(later))) return false;
   return true;
 }
 
-/// May the revisit of `r` by `w` be made? Then *keep is what stays.
+/// May the revisit of `r` by `w` be made? Then *keep is what stays: what was there before `r`, what `w`
+/// needs, and what else `r` sees already.
 bool explorer::removable(eid r, eid w, event_set* keep) const {
-  if (!maximal(r, w)) return false;
   for (eid e = 0; e <= r; e++)
     keep->set(e);
-  for (eid e = static_cast<eid>(r + 1); e < w; e++) {
-    if (g().needs(e, w))
-      keep->set(e);
-    else if (!maximal(e, w))
-      return false;
-  }
+  for (eid e = static_cast<eid>(r + 1); e < w; e++)
+    if (g().needs(e, w)) keep->set(e);
+  if (g()[r].sums && !keep_sources(r, w, keep)) return false;
   keep->set(w);
+  for (eid e = r; e < w; e++)
+    if ((e == r || !keep->test(e)) && !maximal(e, w, *keep)) return false;
   return true;
 }
 
@@ -80,6 +77,10 @@ void explorer::push_revisits(eid w) {
     g().restrict_to(keep, h.get(), &renamed_);
     const eid new_w = renamed_[w];
     const eid new_r = renamed_[r];
+    if (x.sums) {
+      push_sum_revisits(std::move(h), new_r);
+      continue;
+    }
     settle((*h)[new_r], new_w, (*h)[new_w].value);
     h->set_source(new_r, new_w);
     const event& source = (*h)[new_w];

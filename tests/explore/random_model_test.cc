@@ -24,7 +24,7 @@ visited visit(const program& p, memory_model m, std::optional<sampling> random) 
   visited v;
   search_options o;
   o.model = m;
-  o.symmetry = o.unordered_locks = false;
+  o.symmetry = o.unordered_locks = o.commuting = false;
   o.random = random;
   o.on_execution = [&](const graph& g) { v.executions.insert(fingerprint_of(g)); };
   explorer e(p, o);

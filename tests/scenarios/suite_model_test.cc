@@ -62,7 +62,7 @@ TEST(suite, reductions_change_no_verdict) {
       for (const arch_desc* arch : {&x86_64, &arm64}) {
         explore::search_options all;
         all.model = default_model(*arch);
-        all.symmetry = all.unordered_locks = false;
+        all.symmetry = all.unordered_locks = all.commuting = false;
         const decision full = decide(s, v, *arch, all);
         const decision reduced = decide_with(s, v, *arch, all.model);
         EXPECT_EQ(full.outcome.verdict, reduced.outcome.verdict)

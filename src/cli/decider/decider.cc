@@ -244,6 +244,7 @@ report::result check(const check_request& request, const progress_fn& report_pro
   options.max_executions = request.max_executions.value_or(0);
   options.symmetry = request.symmetry;
   options.unordered_locks = request.unordered_locks;
+  options.commuting = request.commuting;
   if (request.random) options.random = explore::sampling{request.random->executions, request.random->seed};
   options.stop = &stop;
   options.more_workers = request.spare_cpus;

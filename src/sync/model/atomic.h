@@ -211,10 +211,10 @@ auto atomic_fetch_and(R&& r, detail::value_of<R> n, order o = order::full, site 
   return detail::fetch(r, rmw_kind::bit_and, n, o, s);
 }
 template <class R> void atomic_add(R&& r, detail::value_of<R> n, site s = RW_HERE) {
-  detail::fetch(r, rmw_kind::add, n, order::relaxed, s);
+  detail::do_rmw(r, {rmw_kind::add, detail::to_bits(n), 0, true}, order::relaxed, s);
 }
 template <class R> void atomic_sub(R&& r, detail::value_of<R> n, site s = RW_HERE) {
-  detail::fetch(r, rmw_kind::add, static_cast<detail::value_of<R>>(-n), order::relaxed, s);
+  atomic_add(r, static_cast<detail::value_of<R>>(-n), s);
 }
 template <class R> void atomic_inc(R&& r, site s = RW_HERE) { atomic_add(r, 1, s); }
 template <class R> void atomic_dec(R&& r, site s = RW_HERE) { atomic_sub(r, 1, s); }

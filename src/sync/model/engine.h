@@ -59,6 +59,7 @@ struct rmw_op {
   rmw_kind kind;
   u64 a;
   u64 b = 0;
+  bool blind = false; ///< nobody looks at the result
 };
 
 struct rmw_result {
