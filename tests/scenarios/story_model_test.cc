@@ -1,5 +1,5 @@
 // What a counterexample's steps are said to do to the state agrees with what they are said to read: for every
-// scenario that loses on some architecture.
+// scenario that loses on one of two architectures.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -90,7 +90,8 @@ TEST(Story, EffectsAgreeWithWhatIsRead) {
   unsigned stories = 0, reads = 0, writes = 0, translations = 0, sections = 0;
   for (const scenario& s : all_scenarios())
     for (const variant& v : s.variants)
-      for (const arch_desc* arch : all_archs) {
+      for (const arch_desc* arch :
+           {find_arch("x86-64"), find_arch("arm64")}) { // IPI and tso, broadcast and weak
         SCOPED_TRACE(s.name + ":" + v.name + " on " + arch->name);
         explore::search_options options;
         options.model = default_model(*arch);
@@ -102,7 +103,7 @@ TEST(Story, EffectsAgreeWithWhatIsRead) {
         stories++;
         reads += r.reads, writes += r.writes, translations += r.translations, sections += r.sections;
       }
-  EXPECT_GT(stories, 100U);
+  EXPECT_GT(stories, 50U);
   EXPECT_GT(reads, stories);
   EXPECT_GT(writes, stories);
   EXPECT_GT(translations, 0U);
