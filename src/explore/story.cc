@@ -100,8 +100,8 @@ class cast {
  public:
   cast(const locations& places, const naming& names) : places_(places), names_(names) {
     std::map<const void*, u16> known;
-    for (u16 l = 0; l < places.size(); l++)
-      known[places[l].addr] = l;
+    for (unsigned l = 0; l < places.size(); l++)
+      known[places[static_cast<u16>(l)].addr] = static_cast<u16>(l);
     if (!names.landmarks) return;
     for (const landmark& m : names.landmarks()) {
       if (const auto at = known.find(m.addr); at != known.end()) {
