@@ -19,10 +19,7 @@ class testbed : public scenario_world {
 
   /// Adds the body of the next CPU. `twin`: a CPU with a lower number that does the same, in a scenario that
   /// does not tell the two apart.
-  void cpu(std::function<void()> body, int twin = -1) {
-    program.threads.push_back(std::move(body));
-    program.twins.push_back(twin);
-  }
+  void cpu(std::function<void()> body, int twin = -1);
   /// The property of the final state: runs on each complete execution, reads what it likes, and says by
   /// VM_BUG_ON() what is lost.
   void finally(std::function<void()> property) { program.finally = std::move(property); }

@@ -35,7 +35,7 @@ report::colour colour_of_stdout() { return isatty(STDOUT_FILENO) ? report::colou
 std::map<std::string, std::string> titles() {
   std::map<std::string, std::string> titles;
   for (const scenario_info& s : scenarios())
-    titles[s.name] = s.summary;
+    if (!s.summary.empty()) titles[s.name] = s.summary;
   return titles;
 }
 
@@ -113,10 +113,11 @@ int exit_status_of(const std::vector<result>& results) {
 } // namespace
 
 int run_check(const check_options& options) {
+  watch_interrupts();
+  add_files(options.names);
   const std::vector<job> jobs = select_jobs(options);
   const bool by_name = !options.names.empty();
   const std::optional<report::report_directory> pages = pages_for(options.report);
-  watch_interrupts();
 
   const auto start = std::chrono::steady_clock::now();
   const std::vector<result> results = run_jobs(jobs, {options.jobs, options.timeout}, [&](const result& r) {

@@ -30,10 +30,14 @@ struct scenario_info {
   std::vector<std::string> threads; ///< `CPU0 gup`, `CPU1 munmap`
   std::vector<variant_info> variants;
   std::vector<std::string> archs; ///< those it can run on
+  std::string file;               ///< the user's file that it is in; empty: it is one of the library's
 };
 
 /// In the order in which the verdict table lists them.
 std::vector<scenario_info> scenarios();
+/// Compiles a user's file; the scenarios that it declares are then among scenarios(). Before any check().
+/// Throws usage_error where the file is at fault, after what the compiler said on stderr.
+void add_file(const std::string& path);
 /// Every architecture, in the order of the table's columns.
 std::vector<std::string> architectures();
 /// The memory model of an architecture: sc, tso or weak.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "cli/usage.h"
 
 namespace {
@@ -32,6 +33,9 @@ int main(int argc, char** argv) {
   } catch (const usage_error& e) {
     fmt::print(stderr, "racewalk: {}\n", e.what());
     return EXIT_WRONG_USAGE;
+  } catch (const interruption& e) {
+    fmt::print(stderr, "racewalk: {}\n", e.what());
+    return EXIT_INCONCLUSIVE;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "racewalk: out of memory\n");
     return EXIT_INCONCLUSIVE;

@@ -1,5 +1,6 @@
 // `racewalk replay`: runs a saved counterexample again. Succeeds if it is lost again in the same way.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -8,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/engine.h"
+#include "cli/interrupt.h"
 #include "cli/usage.h"
 #include "report/race_file.h"
 #include "report/race_table.h"
@@ -31,6 +33,17 @@ report::race_file read(const std::string& name) {
   }
 }
 
+/// Where the user's file is that the counterexample was recorded from: where it was then, or beside the
+/// recording.
+std::string source_of(const report::race_file& file, const std::string& recording) {
+  const std::filesystem::path source = file.file;
+  const std::filesystem::path beside = std::filesystem::path(recording).parent_path() / source.filename();
+  for (const std::filesystem::path& at : {source, beside})
+    if (std::filesystem::exists(at)) return at.string();
+  throw usage_error(
+      fmt::format("{} was recorded from {}, which is neither there nor beside it", recording, file.file));
+}
+
 /// A file may be whole and still name something that this build does not have.
 void require_known(const report::race_file& file) {
   std::vector<std::string> names;
@@ -50,7 +63,9 @@ void require_known(const report::race_file& file) {
 } // namespace
 
 int run_replay(const replay_options& options) {
+  watch_interrupts();
   const report::race_file file = read(options.file);
+  if (!file.file.empty()) add_file(source_of(file, options.file));
   require_known(file);
   const report::result r = replay(file);
   if (r.trace)

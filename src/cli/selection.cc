@@ -1,9 +1,11 @@
 #include "cli/selection.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
+#include "cli/compile.h"
 #include "cli/usage.h"
 
 namespace racewalk::cli {
@@ -16,12 +18,14 @@ struct wanted {
 };
 
 wanted split(const std::string& name) {
-  const std::size_t colon = name.find(':');
+  const std::size_t colon = name.rfind(':');
   return {name.substr(0, colon), colon == std::string::npos ? "" : name.substr(colon + 1)};
 }
 
-/// A scenario is called by its name or by its number in the catalogue.
-bool matches(const scenario_info& s, const wanted& w) { return w.scenario == s.name || w.scenario == s.id; }
+/// A scenario is called by its name, by its number in the catalogue, or by the user's file that it is in.
+bool matches(const scenario_info& s, const wanted& w) {
+  return w.scenario == s.name || (w.scenario == (s.file.empty() ? s.id : s.file));
+}
 bool matches(const variant_info& v, const wanted& w) {
   return w.variant.empty() || w.variant == v.name || w.variant == v.id;
 }
@@ -81,6 +85,13 @@ job make_job(const scenario_info& s, const variant_info& v, const std::string& a
 }
 
 } // namespace
+
+void add_files(const std::vector<std::string>& names) {
+  std::set<std::string> added;
+  for (const std::string& name : names)
+    if (const std::string file = split(name).scenario; names_a_file(file) && added.insert(file).second)
+      add_file(file);
+}
 
 std::vector<job> select_jobs(const check_options& options) {
   const std::vector<scenario_info> all = scenarios();

@@ -14,6 +14,9 @@ struct job {
   report::result blank;
 };
 
+/// Adds the users' files among the names to what there is. Throws as add_file().
+void add_files(const std::vector<std::string>& names);
+
 /// The runs that `options` asks for, in the order of the verdict table. Throws usage_error for a scenario,
 /// variant, architecture or model that is not there.
 std::vector<job> select_jobs(const check_options& options);

@@ -20,7 +20,7 @@ std::string filled_page(std::string_view page, const words& values) {
 }
 
 std::string_view class_of(const result& r) {
-  if (!r.as_expected()) return "unexpected";
+  if (r.surprises()) return "unexpected";
   if (r.verdict == verdict::inconclusive) return "inconclusive";
   if (r.verdict == verdict::violation) return "violation";
   return r.expected == expectation::unknown ? "open" : "safe";

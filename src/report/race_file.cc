@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view magic = "racewalk-race";
 constexpr unsigned format_version = 1;
 constexpr std::string_view checksum_key = "checksum ";
+constexpr std::string_view file_key = "file ";
 constexpr std::string_view schedule_key = "schedule ";
 
 /// FNV-1a: enough to notice an edit; it is not meant to stop a forger.
@@ -78,8 +79,10 @@ std::size_t number_after(std::string_view line, std::string_view key) {
 
 std::string write_race_file(const result& r) {
   std::string out = first_line();
-  out += fmt::format("scenario {}\nvariant {}\narch {}\nmodel {}\nproperty {}\n\n", r.scenario, r.variant,
-                     r.arch, r.model, r.property);
+  out += fmt::format("scenario {}\n", r.scenario);
+  if (!r.file.empty()) out += fmt::format("{}{}\n", file_key, r.file);
+  out +=
+      fmt::format("variant {}\narch {}\nmodel {}\nproperty {}\n\n", r.variant, r.arch, r.model, r.property);
   std::string table = race_table(r, {});
   std::string_view rest = table;
   while (!rest.empty())
@@ -97,6 +100,7 @@ race_file read_race_file(const std::string& text) {
 
   race_file file;
   file.scenario = take_field(body, "scenario");
+  if (body.starts_with(file_key)) file.file = next_line(body).substr(file_key.size());
   file.variant = take_field(body, "variant");
   file.arch = take_field(body, "arch");
   file.model = take_field(body, "model");

@@ -16,6 +16,7 @@ namespace racewalk::report {
 
 struct race_file {
   std::string scenario;
+  std::string file; ///< the user's file that it is in; empty: it is one of the library's
   std::string variant;
   std::string arch;
   std::string model;

@@ -93,7 +93,8 @@ std::string race_table(const result& r, const table_style& style) {
   const std::size_t columns = trace.columns.size();
   const std::size_t width = column_width(columns, style.width);
 
-  std::string out = painted(fmt::format("{} {}:{}", r.id, r.scenario, r.variant), paint::bold, style.colour) +
+  std::string out = painted(fmt::format("{}{}{}:{}", r.id, r.id.empty() ? "" : " ", r.scenario, r.variant),
+                            paint::bold, style.colour) +
                     fmt::format("  on {} ({})  ", r.arch, r.model) +
                     painted(r.property, paint::red, style.colour) + "\n\n";
 

@@ -105,9 +105,12 @@ struct result {
   std::string property; ///< the invariant that was broken: `INV-UAF`; empty otherwise
   std::string reason;   ///< inconclusive: which bound was hit; violation: the explorer's words
   std::optional<race_trace> trace;
+  std::string file; ///< the user's file that the scenario is in; empty: it is one of the library's
 
   /// False if the verdict contradicts the expected one. An inconclusive verdict contradicts nothing.
   [[nodiscard]] bool as_expected() const;
+  /// Somebody argued otherwise.
+  [[nodiscard]] bool surprises() const { return expected != expectation::none && !as_expected(); }
 };
 
 const char* to_string(verdict v);

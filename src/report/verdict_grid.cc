@@ -31,7 +31,7 @@ verdict_grid grid_of(const std::vector<result>& results) {
 std::string cell_words(const result& r) {
   if (r.verdict == verdict::inconclusive) return "inconclusive";
   const std::string word = r.verdict == verdict::safe ? "safe" : "VIOLATION";
-  if (!r.as_expected()) return word + " !";
+  if (r.surprises()) return word + " !";
   return r.expected == expectation::unknown ? word + " ?" : word;
 }
 

@@ -13,7 +13,7 @@ constexpr std::string_view gap = "  ";
 constexpr std::string_view not_run = "-";
 
 paint paint_of(const result& r) {
-  if (!r.as_expected()) return paint::red;
+  if (r.surprises()) return paint::red;
   if (r.verdict == verdict::inconclusive) return paint::yellow;
   return r.verdict == verdict::safe && r.expected != expectation::unknown ? paint::green : paint::plain;
 }
@@ -42,8 +42,8 @@ std::string trimmed(std::string line) {
 
 std::string title_of(const result& r, const std::map<std::string, std::string>& titles) {
   const auto title = titles.find(r.scenario);
-  return fmt::format("{:<5} {}{}{}", r.id, r.scenario, title == titles.end() ? "" : ": ",
-                     title == titles.end() ? "" : title->second);
+  return fmt::format("{}{}{}{}", r.id.empty() ? "" : fmt::format("{:<5} ", r.id), r.scenario,
+                     title == titles.end() ? "" : ": ", title == titles.end() ? "" : title->second);
 }
 
 /// The bounds that were hit, under the table: a cell has no room for them.
@@ -103,7 +103,7 @@ std::string verdict_summary(const std::vector<result>& results, double seconds) 
     safe += r.verdict == verdict::safe;
     violations += r.verdict == verdict::violation;
     inconclusive += r.verdict == verdict::inconclusive;
-    unexpected += !r.as_expected();
+    unexpected += r.surprises();
   }
   std::string out = fmt::format("{} verdicts: {} safe, {} violation{}, {} inconclusive; ", results.size(),
                                 safe, violations, violations == 1 ? "" : "s", inconclusive);

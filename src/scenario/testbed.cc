@@ -50,6 +50,12 @@ testbed::testbed(unsigned cpus)
 
 testbed::~testbed() = default;
 
+void testbed::cpu(std::function<void()> body, int twin) {
+  require(program.threads.size() < machine.nr_cpus(), "there are more bodies than CPUs");
+  program.threads.push_back(std::move(body));
+  program.twins.push_back(twin);
+}
+
 mm_struct& testbed::new_mm() {
   mm_struct& mm = mms_.emplace_back();
   mm.context.ctx_id = mms_.size();
@@ -195,7 +201,7 @@ std::string testbed::value_of(const void* addr, u64 value) const {
         return mms_.size() == 1 ? "mm" : &mm == &mms_.front() ? "mmA" : "mmB";
     return value ? "mm" : "none";
   }
-  if (name == "message") return value ? "sent" : "none";
+  if (carries_messages(addr)) return value ? "sent" : "none";
   if (const auto v = variables_.find(std::bit_cast<const void*>(value)); v != variables_.end())
     return "&" + v->second;
   // counts are 32 bits wide, and what looks like a negative one is

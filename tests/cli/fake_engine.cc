@@ -10,6 +10,7 @@
 #include "../report/sample.h"
 #include "cli/commands.h"
 #include "cli/engine.h"
+#include "cli/usage.h"
 
 namespace racewalk::cli {
 
@@ -38,6 +39,8 @@ std::vector<scenario_info> scenarios() {
            {{"lost", "a", "loses"}, {"wrong", "b", "loses where it should not"}},
            {"arm64"}}};
 }
+
+void add_file(const std::string& path) { throw usage_error("no compiler behind " + path); }
 
 std::vector<std::string> architectures() { return {"x86-64", "arm64"}; }
 

@@ -1,11 +1,15 @@
 // The command's view of the explorer (cli/engine.h), over the scenarios.
 #include <algorithm>
 #include <chrono>
+#include <list>
 #include <new>
+#include <set>
 #include <sstream>
 #include <string_view>
 
-#include "cli/engine.h"
+#include "cli/decider/decide_here.h"
+#include "cli/decider/user_file.h"
+#include "cli/usage.h"
 #include "explore/linear.h"
 #include "scenario/decide.h"
 #include "scenarios/catalogue.h"
@@ -14,11 +18,18 @@ namespace racewalk::cli {
 
 namespace {
 
-const scenario& find_scenario(const std::string& name) {
-  const auto& all = all_scenarios();
-  const auto found = std::find_if(all.begin(), all.end(), [&](const scenario& s) { return s.name == name; });
-  if (found == all.end()) throw std::invalid_argument("no scenario is called " + name);
-  return *found;
+/// Those that were named on the command line; filled before any check().
+std::list<user_file>& user_files() {
+  static std::list<user_file> files;
+  return files;
+}
+
+/// The file that the scenario is in, or null.
+const user_file* file_of(const std::string& scenario) {
+  for (const user_file& file : user_files())
+    for (const scenario_info& s : file.scenarios())
+      if (s.name == scenario) return &file;
+  return nullptr;
 }
 
 const variant& find_variant(const scenario& s, const std::string& name) {
@@ -59,11 +70,17 @@ report::verdict verdict_of(explore::verdict v) {
   return report::verdict::inconclusive;
 }
 
+/// `CPU1 munmap`
+std::string cpu_column(const scenario& s, std::size_t cpu) {
+  std::string column = "CPU" + std::to_string(cpu);
+  return cpu < s.threads.size() ? column + " " + s.threads[cpu] : column;
+}
+
 /// Columns: the CPUs that took part, and those that run RCU callbacks if any step is theirs.
 std::vector<std::string> columns_of(const scenario& s, const decision& d, unsigned* of_thread) {
   std::vector<std::string> columns;
   for (unsigned i = 0; i < d.cpus; i++) {
-    columns.push_back("CPU" + std::to_string(i) + " " + s.threads[i]);
+    columns.push_back(cpu_column(s, i));
     of_thread[i] = i;
   }
   for (const explore::step& step : d.story.steps)
@@ -195,7 +212,7 @@ report::result result_of(const scenario& s, const variant& v, const arch_desc& a
   r.arch = arch.name;
   r.model = explore::to_string(model);
   r.verdict = verdict_of(d.outcome.verdict);
-  r.expected = expectation_of(v.expected(settings_for(v, arch, model)));
+  if (v.expected) r.expected = expectation_of(v.expected(settings_for(v, arch, model)));
   r.executions = d.outcome.executions;
   r.blocked = d.outcome.blocked;
   r.seconds = seconds;
@@ -210,17 +227,39 @@ report::result result_of(const scenario& s, const variant& v, const arch_desc& a
 
 } // namespace
 
+scenario_info info_of(const scenario& s) {
+  scenario_info info{s.name, s.id, s.summary, s.source, {}, {}, architectures(), ""};
+  for (std::size_t i = 0; i < s.threads.size(); i++)
+    info.threads.push_back(cpu_column(s, i));
+  for (const variant& v : s.variants)
+    info.variants.push_back({v.name, v.id, v.summary});
+  return info;
+}
+
+const scenario& find_scenario(const std::vector<scenario>& all, const std::string& name) {
+  const auto found = std::find_if(all.begin(), all.end(), [&](const scenario& s) { return s.name == name; });
+  if (found == all.end()) throw std::invalid_argument("no scenario is called " + name);
+  return *found;
+}
+
 std::vector<scenario_info> scenarios() {
   std::vector<scenario_info> infos;
-  for (const scenario& s : all_scenarios()) {
-    scenario_info info{s.name, s.id, s.summary, s.source, {}, {}, architectures()};
-    for (std::size_t i = 0; i < s.threads.size(); i++)
-      info.threads.push_back("CPU" + std::to_string(i) + " " + s.threads[i]);
-    for (const variant& v : s.variants)
-      info.variants.push_back({v.name, v.id, v.summary});
-    infos.push_back(std::move(info));
-  }
+  for (const scenario& s : all_scenarios())
+    infos.push_back(info_of(s));
+  for (const user_file& file : user_files())
+    infos.insert(infos.end(), file.scenarios().begin(), file.scenarios().end());
   return infos;
+}
+
+void add_file(const std::string& path) {
+  user_file file(path);
+  std::set<std::string> taken;
+  for (const scenario_info& s : scenarios())
+    taken.insert(s.name);
+  for (const scenario_info& s : file.scenarios())
+    if (!taken.insert(s.name).second)
+      throw usage_error(path + " declares a scenario called " + s.name + ", and there is one already");
+  user_files().push_back(std::move(file));
 }
 
 std::vector<std::string> architectures() {
@@ -234,9 +273,8 @@ std::string default_model(const std::string& arch) {
   return explore::to_string(racewalk::default_model(*find_arch(arch)));
 }
 
-report::result check(const check_request& request, const progress_fn& report_progress,
-                     const std::atomic<bool>& stop) {
-  const scenario& s = find_scenario(request.scenario);
+report::result check_here(const scenario& s, const check_request& request, const progress_fn& report_progress,
+                          const std::atomic<bool>& stop, std::uint64_t rerun_executions) {
   const variant& v = find_variant(s, request.variant);
   const arch_desc& arch = *find_arch(request.arch);
   explore::search_options options;
@@ -246,6 +284,7 @@ report::result check(const check_request& request, const progress_fn& report_pro
   options.unordered_locks = request.unordered_locks;
   options.commuting = request.commuting;
   if (request.random) options.random = explore::sampling{request.random->executions, request.random->seed};
+  options.rerun_executions = rerun_executions;
   options.stop = &stop;
   options.more_workers = request.spare_cpus;
   if (report_progress)
@@ -264,8 +303,7 @@ report::result check(const check_request& request, const progress_fn& report_pro
   return result_of(s, v, arch, model, d, elapsed.count());
 }
 
-report::result replay(const report::race_file& recorded) {
-  const scenario& s = find_scenario(recorded.scenario);
+report::result replay_here(const scenario& s, const report::race_file& recorded) {
   const variant& v = find_variant(s, recorded.variant);
   const arch_desc* arch = find_arch(recorded.arch);
   if (!arch) throw std::invalid_argument("no architecture is called " + recorded.arch);
@@ -280,6 +318,17 @@ report::result replay(const report::race_file& recorded) {
   const auto model = options.model;
   const decision d = replay(s, v, *arch, std::move(options), schedule);
   return result_of(s, v, *arch, model, d, 0);
+}
+
+report::result check(const check_request& request, const progress_fn& report_progress,
+                     const std::atomic<bool>& stop) {
+  if (const user_file* file = file_of(request.scenario)) return file->check(request, report_progress, stop);
+  return check_here(find_scenario(all_scenarios(), request.scenario), request, report_progress, stop, 0);
+}
+
+report::result replay(const report::race_file& recorded) {
+  if (const user_file* file = file_of(recorded.scenario)) return file->replay(recorded);
+  return replay_here(find_scenario(all_scenarios(), recorded.scenario), recorded);
 }
 
 } // namespace racewalk::cli
