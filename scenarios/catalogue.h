@@ -8,6 +8,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 scenario access_vs_munmap();         // S0.1
 scenario gup_fast_vs_pmd_split();    // S1.1
 scenario gup_fast_vs_collapse();     // S1.2
+scenario slot_walk_vs_reuse();       // S1.3
 scenario gup_fast_vs_munmap();       // S1.4
 scenario serialize_before_mask();    // S1.5
 scenario overapproximated_mask();    // S1.6
@@ -28,7 +29,8 @@ scenario pin_stable_wait();          // S5.9
 
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();
-scenario dontneed_vs_change_pmd(); // H14
+scenario lazy_walk_vs_table_free(); // H17
+scenario dontneed_vs_change_pmd();  // H14
 
 // What the expected verdict of a variant can depend on.
 inline expect always_safe(const settings&) { return expect::safe; }

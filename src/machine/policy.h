@@ -17,6 +17,8 @@ struct machine_policy_t {
   bool switch_mm_barrier = true;
   /// Full barrier between the change of the page table and reading the mask (M8, S1.5).
   bool flush_mask_barrier = true;
+  /// A CPU flushes a part only if nothing else is missing: one generation behind, and the newest (M8, H17d).
+  bool flush_generations_exact = true;
   /// Interrupts are off while a CPU goes from one mm to another, or back from lazy mode (S1.6, 38cf307c1f20).
   bool switch_mm_irqs_off = true;
   lazy_mask_clear_t lazy_mask_clear = lazy_mask_clear_t::by_target; ///< S1.6, 38cf307c1f20

@@ -75,7 +75,8 @@ void flush_tlb_func(unsigned id, const void* arg) {
   const s64 local_gen = READ_ONCE(cpu.loaded_tlb_gen);
   if (local_gen == mm_gen) return; // an earlier request has done this one's work
   // A part is enough only if nothing else is missing: exactly one generation behind, and this one the newest.
-  const bool partial = !info.whole() && info.new_tlb_gen == local_gen + 1 && info.new_tlb_gen == mm_gen;
+  const bool nothing_else = info.new_tlb_gen == local_gen + 1 && info.new_tlb_gen == mm_gen;
+  const bool partial = !info.whole() && (nothing_else || !machine_policy().flush_generations_exact);
   cpu.flush_local(partial ? info.range() : range_of(*info.mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true));
   WRITE_ONCE(cpu.loaded_tlb_gen, mm_gen);
 }

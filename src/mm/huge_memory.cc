@@ -79,6 +79,7 @@ bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
     const pmd_t seen = pmdp_get(pmdp);
     if (!is_huge_or_migration(seen)) return !pmd_is_table(seen);
     const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
+    serialize_against_pte_lookup(tlb.mm);              // before a fault can put a table here (S1.3)
     pagetable_free(pgtable_trans_huge_withdraw(pmdp)); // nobody is in it: see there
     if (pmd_trans_huge(pmd)) { // else the folio's move has taken its reference already
       tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());

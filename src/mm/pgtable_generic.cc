@@ -25,7 +25,7 @@ pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp) {
   const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
   // The exchange, a full barrier, and what the caller reads next: pairs with the reference that a lockless
   // walk takes before it reads the entry again (gup_fast_pte_range).
-  flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), PAGE_SHIFT, true);
+  flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), PAGE_SHIFT, policy().collapse_flush_freed_tables);
   serialize_against_pte_lookup(mm);
   return pmd;
 }

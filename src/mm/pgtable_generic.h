@@ -13,8 +13,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Keeps a table for the huge entry that is about to be put in. Caller holds the pml.
 void pgtable_trans_huge_deposit(const pmdp_t& pmdp, page* table);
-/// Takes back a table that was kept for a huge entry. Its entries are whatever they are. Caller holds the
-/// pml.
+/// Takes back a table that was kept for a huge entry, as it was deposited: with all its entries none. Caller
+/// holds the pml.
 [[nodiscard]] page* pgtable_trans_huge_withdraw(const pmdp_t& pmdp);
 
 /// Unhooks the table of [addr, addr + pmd_size()) and removes every translation through it, those of walk

@@ -97,6 +97,10 @@ struct policy_t {
   bool gup_refuses_invalid = true; ///< an invalidated leaf leads nowhere, even if its bits grant it (S4.7)
   gup_section_t gup_section = gup_section_t::irq_off; ///< M2 step 2, M44, S1.4
 
+  // ---- look-ups that end at an entry: M7, S1.3 ----
+  bool slot_walk_reloads = false;   ///< read the slot again instead of using what was read on the way
+  bool slot_walk_tests_leaf = true; ///< look whether it is a leaf before using it as one
+
   // ---- tracking of lockless walks: mail 1, M7 ----
   walk_tracking_t walk_tracking = walk_tracking_t::none;    ///< S1.9
   bool walker_count_inc_barrier = true;                     ///< MB between count++ and the walk (S1.9)
@@ -121,7 +125,8 @@ struct policy_t {
   bool zap_trusts_none = true; ///< an entry that reads as none without the pml is passed by (H14)
 
   // ---- collapse: M22 ----
-  bool collapse_sync_ipi = true; ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)
+  bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)
+  bool collapse_sync_ipi = true;           ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)
 
   // ---- pins: M34, M36, mail 5 ----
   pin_scheme_t pin_scheme = pin_scheme_t::upstream;          ///< S5.1, S5.6, S5.7
