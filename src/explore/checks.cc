@@ -1,5 +1,7 @@
 // What is checked in every execution without the scenario asking: memory that is used after it was freed,
 // data races on plain variables, and threads that wait for each other for ever.
+#include <algorithm>
+
 #include "explore/explorer.h"
 #include "explore/linear.h"
 
@@ -116,15 +118,70 @@ void explorer::report_deadlock() {
     const thread& t = threads_[i];
     const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
     if (idle) continue;
-    const event& e = t.st == status::stuck ? g()[g().last(i)] : t.pending;
+    const bool spins = t.st == status::stuck && t.spins;
+    const event& e = t.st == status::stuck && !spins ? g()[g().last(i)] : t.pending;
+    where = spins ? t.spins_at : e.where;
     who += who.empty() ? "" : "; ";
-    who += "thread " + std::to_string(i) +
-           (e.counts_sections ? " waits for a section to end" : " waits for a value") + " in " +
-           function_name(e.where);
-    where = e.where;
+    who += thread_name(i, n_cpus_) +
+           (spins               ? " goes round without end, on what does not change any more,"
+            : e.counts_sections ? " waits for a section to end"
+                                : " waits for a value") +
+           " in " + place_name(where);
     last = i;
   }
   fail("INV-LIVE", "nothing can go on: " + who, where, last);
+}
+
+// ---- the order of locks, over all executions
+// ---------------------------------------------------------------
+
+void explorer::takes_lock(const void* lock, bool waits, site where) {
+  thread& t = *running_;
+  const lock_order::taken taken{lock, where};
+  if (waits) {
+    for (const lock_order::taken& held : t.locks)
+      note_lock_edge({held, taken, t.id}, g());
+    if (t.state.irq_depth && !t.state.in_handler)
+      note_lock_edge({{&irqs_off_[t.id], t.state.irqs_off_at, static_cast<int>(t.id)}, taken, t.id}, g());
+  }
+  if ((t.state.in_handler && waits) || t.state.irq_depth == 0)
+    note_lock_use({taken, t.state.in_handler, t.id}, g());
+  t.locks.push_back(taken);
+}
+
+void explorer::waits_for_interrupts(cpumask_bits mask, site where) {
+  const thread& t = *running_;
+  for (unsigned cpu = 0; cpu < n_cpus_; cpu++)
+    if (mask >> cpu & 1)
+      for (const lock_order::taken& held : t.locks)
+        note_lock_edge({held, {&irqs_off_[cpu], where, static_cast<int>(cpu)}, t.id}, g());
+}
+
+void explorer::drops_lock(const void* lock) {
+  auto& locks = running_->locks;
+  const auto held = std::find_if(locks.rbegin(), locks.rend(), [&](const auto& l) { return l.lock == lock; });
+  if (held != locks.rend()) locks.erase(held.base() - 1);
+}
+
+void explorer::note_lock_edge(const lock_order::edge& e, const graph& in) {
+  if (const lock_order::edge* closing = lock_order_.note(e.first, e.second, e.thread, in))
+    remember_lock_failure(in, lock_order_.cycle_of(*closing, n_cpus_), e.second.where, e.thread);
+}
+
+void explorer::note_lock_use(const lock_order::use& u, const graph& in) {
+  if (std::string text = lock_order_.note_use(u.lock, u.in_handler, u.thread, in); !text.empty())
+    remember_lock_failure(in, std::move(text), u.lock.where, u.thread);
+}
+
+/// Remembers the shortest execution. It is no loss in itself, so the search goes on: an execution that does
+/// deadlock says more.
+void explorer::remember_lock_failure(const graph& in, std::string text, site where, unsigned id) {
+  if (!lock_failure_ || in.size() < lock_failure_->execution.size())
+    lock_failure_ = failure{in, "INV-LOCKDEP", std::move(text), where, id};
+}
+
+void explorer::report_lock_order() {
+  if (result_.failures.empty() && lock_failure_) result_.failures.push_back(std::move(*lock_failure_));
 }
 
 } // namespace racewalk::explore

@@ -31,6 +31,7 @@ outcome explorer::run() {
       options_.random ? sample() : search();
     } while (restart_wanted_);
   }
+  report_lock_order();
   if (!result_.failures.empty())
     result_.verdict = verdict::violation;
   else
@@ -48,6 +49,8 @@ void explorer::restart_search() {
     start_over(t);
   owed_ = NONE;
   shrink_until_ = 0;
+  lock_failure_.reset();
+  lock_order_.forget_executions();
   ask_for_workers_at_ = options_.split_after;
   result_ = {};
 }
@@ -180,7 +183,7 @@ void explorer::run_forward() {
       return;
     }
     if (g().size() + 4 > MAX_EVENTS) {
-      result_.reason = "an execution has more than " + std::to_string(MAX_EVENTS) + " events";
+      result_.reason = too_long();
       return;
     }
     add(*t);
@@ -189,6 +192,7 @@ void explorer::run_forward() {
 
 /// Runs the thread until it wants to add a step, or is blocked.
 void explorer::advance(thread& t) {
+  wake_if_news(t);
   while (t.st == status::fresh || t.st == status::ready)
     resume(t);
   if (t.st == status::failed) {
@@ -400,7 +404,9 @@ void explorer::nothing_runs() {
     const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
     if (idle) continue;
     done = false;
-    if (t.st == status::stuck) {
+    if (t.st == status::stuck && t.spins) {
+      stale |= has_news(t);
+    } else if (t.st == status::stuck) {
       const event& e = g()[g().last(i)];
       stale |= e.rf != g().co_last(e.loc);
     }

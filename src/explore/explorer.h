@@ -27,6 +27,7 @@
 #include "explore/crew.h"
 #include "explore/fibre.h"
 #include "explore/locations.h"
+#include "explore/lock_order.h"
 #include "explore/program.h"
 #include "explore/random.h"
 
@@ -123,6 +124,10 @@ class explorer final : public engine {
   void quiesce(domain d, cpumask_bits mask, const tlb_range* range, site where) override;
   u64 translation_read(const access& a, const translation& t) override;
   void invalidate(const tlb_range& range, site where) override;
+  void takes_lock(const void* lock, bool waits, site where) override;
+  void drops_lock(const void* lock) override;
+  void waits_for_interrupts(cpumask_bits mask, site where) override;
+  void relax(site where) override;
   void free_object(const void* p, std::size_t bytes, site where) override;
   [[noreturn]] void violation(const char* invariant, const char* text, site where) override;
   dep_t last_read() override;
@@ -148,7 +153,15 @@ class explorer final : public engine {
     event pending;     ///< parked: the event it wants to add
     u16 last_read = 0; ///< 1 + po of its last read
     private_values values;
-    std::vector<u16> held; ///< unordered locks
+    std::vector<u16> held;                ///< unordered locks
+    std::vector<lock_order::taken> locks; ///< all that it holds
+    struct {
+      unsigned begin = 0; ///< po of its first step
+      bool reads = false; ///< anything, an event or not
+      bool writes = false;
+    } round;            ///< of a loop: since the last cpu_relax()
+    bool spins = false; ///< stuck because its round only read
+    site spins_at;
     const char* bad_invariant = nullptr;
     std::string bad_text; ///< may be set in a signal handler, so there is room for it
     site bad_where;
@@ -243,6 +256,17 @@ class explorer final : public engine {
   void fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss = NONE,
             eid after = NONE);
   void report_deadlock();
+  void note_lock_edge(const lock_order::edge& e, const graph& in);
+  void note_lock_use(const lock_order::use& u, const graph& in);
+  void remember_lock_failure(const graph& in, std::string text, site where, unsigned id);
+  void report_lock_order();
+
+  // loops (loops.cc)
+  bool has_news(const thread& t) const;
+  void wait_for_news(site where);
+  void wake_if_news(thread& t);
+  [[noreturn]] void loop_without_end(site where);
+  std::string too_long() const;
 
   // the fibres (steps.cc)
   void resume(thread& t);
@@ -292,8 +316,11 @@ class explorer final : public engine {
   eid owed_ = NONE;             ///< a read whose write half must come next
   outcome result_;
   u64 shrink_until_ = 0;
-  std::unordered_set<u64> distinct_; ///< fingerprints of the samples
-  u64 samples_cut_ = 0;              ///< by the bound on events
+  lock_order lock_order_;
+  std::array<char, MAX_CPUS> irqs_off_{}; ///< their addresses stand for the CPUs' having interrupts off
+  std::optional<failure> lock_failure_;   ///< reported if nothing worse is found
+  std::unordered_set<u64> distinct_;      ///< fingerprints of the samples
+  u64 samples_cut_ = 0;                   ///< by the bound on events
   u64 learning_samples_ = 0;
   graph::twins twins_;
   bool symmetry_ = false;

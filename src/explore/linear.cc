@@ -9,6 +9,16 @@ std::string function_name(const site& where) {
   return name == "operator()" ? "scenario" : name.substr(0, name.find('<'));
 }
 
+std::string place_name(const site& where) {
+  const std::string file = where.file;
+  return function_name(where) + "() " + file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line);
+}
+
+std::string thread_name(unsigned thread, unsigned cpus) {
+  return thread < cpus ? "CPU" + std::to_string(thread)
+                       : "RCU callbacks of CPU" + std::to_string(thread - cpus);
+}
+
 namespace {
 
 using successors = std::vector<std::vector<eid>>;

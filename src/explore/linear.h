@@ -10,6 +10,10 @@ namespace racewalk::explore {
 
 /// The name of the function that `where` is in; `scenario` for the body of a CPU.
 std::string function_name(const site& where);
+/// `folio_lock() page_lock.h:17`
+std::string place_name(const site& where);
+/// `CPU1`, or `RCU callbacks of CPU1`
+std::string thread_name(unsigned thread, unsigned cpus);
 
 /// All events, in an order that keeps program order and reads-from and, where the execution has one, a single
 /// order of all accesses; with `first` before `second`, if they are given and it can be.

@@ -21,12 +21,13 @@ struct location {
   u8 size = 0;
   u64 initial = 0;
   bool shared = false;
-  bool lock = false;    ///< somebody waited to take it
-  bool ordered = false; ///< a lock: it matters who takes it first
-  bool plain = false;   ///< somebody uses it as a plain variable
-  bool added = false;   ///< somebody adds to it without looking at the result
-  bool written = false; ///< somebody writes to it or waits for it in another way
-  u32 readers = 0;      ///< threads
+  bool lock = false;      ///< somebody waited to take it
+  bool ordered = false;   ///< a lock: it matters who takes it first
+  bool looped_on = false; ///< while nobody else used it
+  bool plain = false;     ///< somebody uses it as a plain variable
+  bool added = false;     ///< somebody adds to it without looking at the result
+  bool written = false;   ///< somebody writes to it or waits for it in another way
+  u32 readers = 0;        ///< threads
   u32 writers = 0;
   u32 freers = 0; ///< threads that free the object it is in
 };

@@ -11,6 +11,7 @@ constexpr u64 LEARNING_EXECUTIONS = 20'000;
 /// Makes the recorded step of its thread; a reason if the thread does not get there.
 std::string explorer::follow(const choice& c) {
   thread& t = threads_[c.thread];
+  wake_if_news(t);
   while (t.st == status::fresh || t.st == status::ready)
     resume(t);
   if (restart_wanted_) return {};
@@ -66,6 +67,7 @@ outcome explorer::replay(const std::vector<choice>& schedule) {
     if (result_.reason.empty() && !execution_over_ && !restart_wanted_) run_forward();
   } while (restart_wanted_);
   replaying_ = false;
+  report_lock_order();
   if (!result_.failures.empty() &&
       !consistent(options_.model, result_.failures.front().execution, options_.hardware)) {
     result_.failures.clear();

@@ -167,6 +167,20 @@ packet explorer::report() const {
   p.put(unordered_locks_);
   p.put(commuting_);
   places_.tell(&p);
+  p.put(lock_order_.edges().size());
+  for (const lock_order::edge& e : lock_order_.edges()) {
+    p.put(e.first);
+    p.put(e.second);
+    p.put(e.thread);
+    put_graph(&p, e.seen_in ? *e.seen_in : graph());
+  }
+  p.put(lock_order_.uses().size());
+  for (const lock_order::use& u : lock_order_.uses()) {
+    p.put(u.lock);
+    p.put(u.in_handler);
+    p.put(u.thread);
+    put_graph(&p, u.seen_in ? *u.seen_in : graph());
+  }
   p.put(!result_.failures.empty());
   if (result_.failures.empty()) return p;
   const failure& f = result_.failures.front();
@@ -194,6 +208,18 @@ void explorer::add_report(packet r) {
   unordered_locks_ &= r.get<bool>();
   commuting_ &= r.get<bool>();
   restart_wanted_ |= places_.learn(&r);
+  for (auto n = r.get<std::size_t>(); n > 0; n--) {
+    const auto first = r.get<lock_order::taken>();
+    const auto second = r.get<lock_order::taken>();
+    const auto by = r.get<unsigned>();
+    note_lock_edge({first, second, by}, *get_graph(&r));
+  }
+  for (auto n = r.get<std::size_t>(); n > 0; n--) {
+    const auto lock = r.get<lock_order::taken>();
+    const auto in_handler = r.get<bool>();
+    const auto by = r.get<unsigned>();
+    note_lock_use({lock, in_handler, by}, *get_graph(&r));
+  }
   if (!r.get<bool>()) return;
   failure f;
   f.execution = *get_graph(&r);

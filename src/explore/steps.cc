@@ -15,6 +15,7 @@ struct final_violation {};
 
 /// Accesses to variables that nobody else uses, between two steps. A loop that waits on one never ends.
 constexpr unsigned MAX_QUIET_ACCESSES = 1U << 22;
+constexpr unsigned KNOWN_LOOP_ACCESSES = 1U << 14; ///< where one was found before
 } // namespace
 
 // ---- fibres ----------------------------------------------------------------------------------------------
@@ -68,6 +69,9 @@ void explorer::start_over(thread& t) {
   t.state.cpu = t.id;
   t.values.clear();
   t.held.clear();
+  t.locks.clear();
+  t.round = {};
+  t.spins = false;
 }
 
 void explorer::resume(thread& t) {
@@ -173,8 +177,10 @@ bool explorer::is_private(u16 loc, const access& a, bool writes) {
   }
   places_[loc].plain |= a.is_plain;
   if (places_[loc].shared) return false;
-  if (++quiet_accesses_ > MAX_QUIET_ACCESSES)
-    violation("INV-LIVE", "a loop without end, on a variable that nobody else uses", a.where);
+  if (++quiet_accesses_ > (places_[loc].looped_on ? KNOWN_LOOP_ACCESSES : MAX_QUIET_ACCESSES)) {
+    places_[loc].looped_on = true;
+    loop_without_end(a.where);
+  }
   bool changes = places_.note_use(loc, running_->id, writes);
   // What an acquire or a release orders, it orders on a private variable too. (So it does in sc and tso,
   // where program order says the same.)
@@ -240,6 +246,7 @@ u64 explorer::final_value(u16 loc) const {
 u64 explorer::read(const access& a) {
   const u16 loc = places_.at(a.addr, a.size);
   if (final_state_) return final_value(loc);
+  running_->round.reads = true;
   if (is_private(loc, a, false)) return private_value(loc);
   if (event* e = replayed(event_kind::read, loc, a.where)) return e->value;
   event r = new_event(event_kind::read, a, loc);
@@ -249,6 +256,7 @@ u64 explorer::read(const access& a) {
 
 void explorer::write(const access& a, u64 value) {
   if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
+  running_->round.writes = true;
   const u16 loc = places_.at(a.addr, a.size);
   if (releases_unordered(loc)) return;
   note_change(loc, false);
@@ -264,9 +272,11 @@ void explorer::write(const access& a, u64 value) {
 
 rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   if (final_state_) violation("SCENARIO", "the property of the final state writes to shared memory", a.where);
+  running_->round.reads = true;
   const u16 loc = places_.at(a.addr, a.size);
   u64 now = 0;
   if (releases_unordered(loc)) {
+    running_->round.writes = true;
     private_rmw_fence(a, true);
     return {0, true};
   }
@@ -275,11 +285,13 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   if (is_private(loc, a, true)) {
     const u64 old = private_value(loc);
     const bool done = apply(op, a.size, old, &now);
+    running_->round.writes |= done;
     if (done) running_->values.set(loc, now);
     private_rmw_fence(a, done);
     return {old, done};
   }
   if (adds && counts(loc)) {
+    running_->round.writes = true;
     event w = new_event(event_kind::write, a, loc);
     w.adds = true;
     w.value = op.a;
@@ -296,6 +308,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
     old = park(r);
   }
   const bool done = apply(op, a.size, old, &now);
+  running_->round.writes |= done;
   if (done && !replayed_write(loc, now, a.where)) { // a revisit made the read: its write half comes now
     event w = new_event(event_kind::write, a, loc);
     w.rmw = true;
@@ -306,6 +319,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
 }
 
 u64 explorer::await(const access& a, const wait_condition& until) {
+  running_->round.reads = true;
   const u16 loc = places_.at(a.addr, a.size);
   note_change(loc, false);
   event e = new_event(event_kind::read, a, loc);
@@ -323,6 +337,7 @@ u64 explorer::await(const access& a, const wait_condition& until) {
 }
 
 rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
+  running_->round.writes = true;
   const u16 loc = places_.at(a.addr, a.size);
   if (takes_unordered(loc, op)) {
     private_rmw_fence(a, true);
@@ -399,6 +414,7 @@ void explorer::section_end(domain d, site where) {
 
 void explorer::quiesce(domain d, cpumask_bits mask, const tlb_range* range, site where) {
   thread& t = *running_;
+  t.round.writes = true;
   bool changes = false;
   cpumask_bits sectioned = 0;
   for (unsigned cpu = 0; cpu < n_cpus_; cpu++) {
@@ -441,6 +457,7 @@ void explorer::callbacks_wanted(site where) {
 // ---- the MMU, memory, reports ----------------------------------------------------------------------------
 
 u64 explorer::translation_read(const access& a, const translation& t) {
+  running_->round.reads = true;
   const u16 loc = places_.at(a.addr, a.size);
   note_change(loc, false);
   if (is_private(loc, a, false)) return private_value(loc);
@@ -451,6 +468,7 @@ u64 explorer::translation_read(const access& a, const translation& t) {
 }
 
 void explorer::invalidate(const tlb_range& range, site where) {
+  running_->round.writes = true;
   event e = new_event(event_kind::invalidate, where);
   e.u.range = range;
   e.has_range = true;
@@ -458,6 +476,7 @@ void explorer::invalidate(const tlb_range& range, site where) {
 }
 
 void explorer::free_object(const void* p, std::size_t bytes, site where) {
+  running_->round.writes = true;
   if (places_.note_free(p, bytes, running_->id)) learned();
   event e = new_event(event_kind::free_object, where);
   e.u.freed.object = p;

@@ -31,6 +31,11 @@
 //   rwsem_t:    down_read up_read down_write up_write down_read_trylock down_write_trylock downgrade_write;
 //               guards: read_guard, write_guard
 //   smp_cond_load_acquire(r, mask, v)   spin until (READ_ONCE(r) & mask) == v; returns the value seen
+//   cpu_relax()      in each round of a loop that only reads and goes on until what it reads changes. The
+//   model
+//                    takes that at its word: the thread goes no further before something has changed, so
+//                    `while (!READ_ONCE(x)) cpu_relax();` is a wait, and a hang if nobody ever writes x. A
+//                    loop that gives up after some rounds must not call it.
 //   (acquire) wait_while(r, mask, v)   sleep while (READ_ONCE(r) & mask) == v; returns the value seen
 //   (acquire);
 //                            wake_up_all(r) after the change. Never with interrupts off or a spinlock held.

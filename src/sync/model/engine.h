@@ -115,6 +115,10 @@ struct thread_state {
   unsigned allocations = 0;
   unsigned callbacks_made = 0;
   unsigned ipis_handled = 0;
+  site irqs_off_at{}; ///< where the outermost of each began
+  site rcu_begun_at{};
+  site spin_taken_at{};
+  bool in_handler = false;
   bool idle = false;      ///< its thread has ended and it waits for requests
   bool in_access = false; ///< between a translation and the access that uses it
 };
@@ -146,6 +150,13 @@ class engine {
   virtual void quiesce(domain d, cpumask_bits mask, const tlb_range* range, site where) = 0;
   virtual u64 translation_read(const access& a, const translation& t) = 0;
   virtual void invalidate(const tlb_range& range, site where) = 0;
+  /// This thread is about to take a lock, or (`waits` false) has got one that it did not wait for.
+  virtual void takes_lock(const void* lock, bool waits, site where) = 0;
+  virtual void drops_lock(const void* lock) = 0;
+  /// It is about to wait until each CPU of the mask has had interrupts on.
+  virtual void waits_for_interrupts(cpumask_bits mask, site where) = 0;
+  /// A round of a loop is over that goes on until something changes that it reads.
+  virtual void relax(site where) = 0;
   virtual void free_object(const void* p, std::size_t bytes, site where) = 0;
   [[noreturn]] virtual void violation(const char* invariant, const char* text, site where) = 0;
   /// The id of the last read of the running thread, for dependencies.

@@ -1,6 +1,7 @@
 // The model backend's primitives, over the current engine.
 #include "sync/model/sync.h"
 
+#include <cstdio>
 #include <cstring>
 
 namespace racewalk::inline model {
@@ -35,17 +36,28 @@ template <class R> u64 await(const R& r, const wait_condition& c, site s) {
   return current_engine->await(detail::access_of(r, order::acquire, s), c);
 }
 
+/// What is done here may not be done in what began at `since`.
+[[noreturn]] void forbidden(const char* what, const site& since, site s) {
+  const char* slash = std::strrchr(since.file, '/');
+  char text[240];
+  std::snprintf(text, sizeof text, "%s since %s:%u in %s", what, slash ? slash + 1 : since.file, since.line,
+                since.function);
+  violation("INV-LIVE", text, s);
+}
+
 /// Runs the handler of the request in `slot` as this CPU, and acknowledges.
 void handle_ipi(u64 slot, site s) {
   thread_state& me = current_engine->self();
   const unsigned k = me.ipis_handled++;
   request r;
   std::memcpy(&r, current_engine->interned(slot), sizeof r);
+  me.in_handler = true;
   me.irq_depth++; // a handler runs with interrupts off; nobody can wait for that: no section
   current_engine->fence(fence_kind::mb, s);
   r.fn(me.cpu, r.arg);
   current_engine->fence(fence_kind::mb, s);
   me.irq_depth--;
+  me.in_handler = false;
   smp_store_release(mail.done[me.cpu][k], 1, s); // pairs with the sender's wait in smp_call_function_many()
 }
 
@@ -131,6 +143,7 @@ void local_irq_disable(site s) {
     detail::interruptible_point(s);
     current_engine->section_begin(domain::irq, s);
     if (me.rcu_depth == 0) current_engine->section_begin(domain::rcu, s);
+    me.irqs_off_at = s;
   }
   me.irq_depth++;
 }
@@ -149,9 +162,13 @@ bool irqs_disabled() { return current_engine && current_engine->self().irq_depth
 void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, std::size_t bytes, site s) {
   if (!current_engine) return;
   thread_state& me = current_engine->self();
-  if (me.irq_depth != 0)
-    violation("INV-LIVE", "waits for an IPI with interrupts off: the target may be waiting for this CPU", s);
+  if (me.irq_depth != 0) {
+    if (me.in_handler) violation("INV-LIVE", "waits for an IPI in an interrupt handler", s);
+    forbidden("waits for an IPI, whose target may be waiting for this CPU, with interrupts off",
+              me.irqs_off_at, s);
+  }
   mask &= ~(u64{1} << me.cpu);
+  current_engine->waits_for_interrupts(mask, s);
   if (!fn) {
     detail::interruptible_point(s);
     current_engine->quiesce(domain::irq, mask, nullptr, s);
@@ -210,23 +227,32 @@ void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site s) {
 
 namespace {
 
+/// Before it may have to wait: that it would is what counts.
 void acquire(atomic_t& word, const rmw_op& op, site s) {
   if (!current_engine) {
     detail::do_rmw(word, op, order::acquire, s);
     return;
   }
   detail::interruptible_point(s);
+  current_engine->takes_lock(&word, true, s);
   current_engine->await_rmw(detail::access_of(word, order::acquire, s), op);
 }
 bool try_acquire(atomic_t& word, const rmw_op& op, site s) {
-  return detail::do_rmw(word, op, order::acquire, s).done;
+  if (!detail::do_rmw(word, op, order::acquire, s).done) return false;
+  if (current_engine) current_engine->takes_lock(&word, false, s);
+  return true;
+}
+void drop(const atomic_t& word) {
+  if (current_engine) current_engine->drops_lock(&word);
 }
 constexpr rmw_op take{rmw_kind::compare_exchange, 1, 0};
 constexpr rmw_op take_read{rmw_kind::add_unless_bits, 1, rwsem_t::WRITER};
 constexpr rmw_op take_write{rmw_kind::compare_exchange, rwsem_t::WRITER, 0};
 
-void count_spinlock(int by) {
-  if (current_engine) current_engine->self().spin_depth += static_cast<unsigned>(by);
+void count_spinlock(site s) {
+  if (!current_engine) return;
+  thread_state& me = current_engine->self();
+  if (me.spin_depth++ == 0) me.spin_taken_at = s;
 }
 
 } // namespace
@@ -234,24 +260,30 @@ void count_spinlock(int by) {
 void might_sleep(const char* what, site s) {
   if (!current_engine) return;
   const thread_state& me = current_engine->self();
-  if (me.irq_depth != 0) violation("INV-LIVE", "sleeps with interrupts off", s);
-  if (me.spin_depth != 0) violation("INV-LIVE", "sleeps with a spinlock held", s);
-  if (me.rcu_depth != 0) violation("INV-LIVE", "sleeps in an RCU read-side section", s);
-  (void)what;
+  char text[160];
+  auto say = [&](const char* where) {
+    std::snprintf(text, sizeof text, "%s, which may sleep, %s", what, where);
+    return text;
+  };
+  if (me.in_handler) violation("INV-LIVE", say("in an interrupt handler"), s);
+  if (me.irq_depth != 0) forbidden(say("with interrupts off"), me.irqs_off_at, s);
+  if (me.spin_depth != 0) forbidden(say("with a spinlock held"), me.spin_taken_at, s);
+  if (me.rcu_depth != 0) forbidden(say("in an RCU read-side section"), me.rcu_begun_at, s);
 }
 
 void spin_lock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   acquire(l.word, take, s);
-  count_spinlock(1);
+  count_spinlock(s);
 }
 bool spin_trylock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   if (!try_acquire(l.word, take, s)) return false;
-  count_spinlock(1);
+  count_spinlock(s);
   return true;
 }
 void spin_unlock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   smp_store_release(l.word, 0, s);
-  count_spinlock(-1);
+  drop(l.word);
+  if (current_engine) current_engine->self().spin_depth--;
 }
 
 void mutex_lock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
@@ -259,7 +291,10 @@ void mutex_lock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
   acquire(m.word, take, s);
 }
 bool mutex_trylock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(m.word, take, s); }
-void mutex_unlock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS { smp_store_release(m.word, 0, s); }
+void mutex_unlock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
+  smp_store_release(m.word, 0, s);
+  drop(m.word);
+}
 
 void down_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
@@ -270,6 +305,7 @@ bool down_read_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
 }
 void up_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   atomic_fetch_add(r.word, -1, order::release, s);
+  drop(r.word);
 }
 void down_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
@@ -280,6 +316,7 @@ bool down_write_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
 }
 void up_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s);
+  drop(r.word);
 }
 void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s);
@@ -290,6 +327,7 @@ void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
 void rcu_read_lock(site s) {
   if (!current_engine) return;
   thread_state& me = current_engine->self();
+  if (me.rcu_depth == 0) me.rcu_begun_at = s;
   if (me.rcu_depth++ == 0 && me.irq_depth == 0) current_engine->section_begin(domain::rcu, s);
 }
 void rcu_read_unlock(site s) {

@@ -151,6 +151,12 @@ class SCOPED_CAPABILITY write_guard {
   site where_;
 };
 
+/// To be called in each round of a loop that only reads and goes on until what it reads changes: the thread
+/// goes no further before that. A loop that gives up after some rounds must not call it, or it never does.
+inline void cpu_relax(site s = RW_HERE) {
+  if (current_engine) current_engine->relax(s);
+}
+
 /// INV-LIVE if this thread may not sleep here (interrupts off, a spinlock held, in an RCU section).
 void might_sleep(const char* what, site s = RW_HERE);
 

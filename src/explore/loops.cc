@@ -1,0 +1,76 @@
+// Loops that wait: what cpu_relax() means, and what is said of a loop that does not call it.
+//
+// Going round a loop once more without having written anything, and reading the same again, is no new
+// execution. So a thread that calls cpu_relax() after a round in which it only read goes no further: what it
+// would do after one of its reads returned something else is what it does in the executions in which that
+// read returns it at once. If nothing can go on any more and the round saw the newest values, it never ends.
+// (In a sample, and in the replay of one, there are no other executions: there it goes round again when
+// something that it read has been overwritten.)
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "explore/explorer.h"
+#include "explore/linear.h"
+
+namespace racewalk::explore {
+
+void explorer::relax(site where) {
+  if (final_state_) return;
+  thread& t = *running_;
+  if (t.round.reads && !t.round.writes) wait_for_news(where);
+  t.round = {};
+  t.round.begin = t.pos;
+}
+
+/// Has something been overwritten that the thread read in this round of its loop?
+bool explorer::has_news(const thread& t) const {
+  for (unsigned po = t.round.begin; po < t.pos; po++) {
+    const event& e = g()[g().at(t.id, po)];
+    if (!e.is_read()) continue;
+    if (e.sums ? e.u.seen.upto != g().additions(e.loc).upto : e.rf != g().co_last(e.loc)) return true;
+  }
+  return false;
+}
+
+/// Ends this thread's part of the execution, unless it is a sample's.
+void explorer::wait_for_news(site where) {
+  thread& t = *running_;
+  t.spins_at = where;
+  do {
+    t.st = status::stuck;
+    t.spins = true;
+    t.stack.suspend();
+  } while (!replaying_ || !has_news(t));
+  t.spins = false;
+}
+
+/// The thread goes round and round on variables that nobody else has used so far. Somebody may still do.
+void explorer::loop_without_end(site where) {
+  thread& t = *running_;
+  t.spins = true;
+  t.spins_at = where;
+  t.round.begin = t.pos;
+  suspend_for_good(status::stuck);
+}
+
+void explorer::wake_if_news(thread& t) {
+  if (replaying_ && t.st == status::stuck && t.spins && has_news(t)) t.st = status::ready;
+}
+
+/// What to say of an execution that is longer than any is allowed to be.
+std::string explorer::too_long() const {
+  std::string reason = "an execution has more than " + std::to_string(MAX_EVENTS) + " events";
+  std::map<std::tuple<unsigned, std::string>, unsigned> times;
+  for (eid e = 0; e < g().size(); e++)
+    if (!g()[e].is_write() || !g()[e].rmw) times[{g()[e].thread, place_name(g()[e].where)}]++;
+  const auto most = std::max_element(times.begin(), times.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  constexpr unsigned A_LOOP = 16;
+  if (most == times.end() || most->second < A_LOOP) return reason;
+  const auto& [who, place] = most->first;
+  return thread_name(who, n_cpus_) + " went round in " + place + " " + std::to_string(most->second) +
+         " times: " + reason;
+}
+
+} // namespace racewalk::explore

@@ -1,0 +1,384 @@
+// What never goes on: loops that wait, locks in a circle, and waiting where that is not allowed. The report
+// says which, and where it began.
+#include <gtest/gtest.h>
+
+#include "explore/explorer.h"
+#include "explore/linear.h"
+
+namespace racewalk::explore {
+namespace {
+
+constexpr auto all_models = std::array{memory_model::sc, memory_model::tso, memory_model::weak};
+
+outcome decide(std::vector<std::function<void()>> threads, memory_model m = memory_model::weak,
+               search_options o = {}) {
+  program p;
+  p.threads = std::move(threads);
+  o.model = m;
+  o.shrink_executions = 100;
+  return explorer(p, o).run();
+}
+
+::testing::AssertionResult lost(const outcome& o, const std::string& invariant,
+                                const std::vector<std::string>& words) {
+  if (o.failures.empty()) return ::testing::AssertionFailure() << "nothing is lost; " << o.reason;
+  const failure& f = o.failures.front();
+  if (f.invariant != invariant) return ::testing::AssertionFailure() << f.invariant << ": " << f.text;
+  for (const std::string& word : words)
+    if (f.text.find(word) == std::string::npos)
+      return ::testing::AssertionFailure() << "no '" << word << "' in: " << f.text;
+  return ::testing::AssertionSuccess();
+}
+
+std::string here(unsigned line) { return "liveness_model_test.cc:" + std::to_string(line); }
+
+// ---- loops -----------------------------------------------------------------------------------------------
+
+TEST(loops, a_wait_is_decided_without_going_round) {
+  for (auto m : all_models) {
+    word_t x{0};
+    word_t y{0};
+    const outcome o = decide({[&] {
+                                while (!READ_ONCE(x))
+                                  cpu_relax();
+                                VM_BUG_ON(READ_ONCE(y) == 0, "TEST", "x is seen and y is not");
+                              },
+                              [&] {
+                                WRITE_ONCE(y, 1);
+                                smp_store_release(x, 1);
+                              }},
+                             m);
+    // weak: a plain read of x orders nothing after it
+    EXPECT_EQ(o.verdict, m == memory_model::weak ? verdict::violation : verdict::safe) << o.reason;
+    if (m == memory_model::weak) continue;
+    EXPECT_EQ(o.executions, 1u);
+    EXPECT_EQ(o.blocked, 1u);
+  }
+}
+
+TEST(loops, two_that_wait_for_each_other_in_turn) {
+  for (auto m : all_models) {
+    word_t ping{0};
+    word_t pong{0};
+    const outcome o = decide({[&] {
+                                smp_store_release(ping, 1);
+                                while (!smp_load_acquire(pong))
+                                  cpu_relax();
+                                smp_store_release(ping, 2);
+                              },
+                              [&] {
+                                while (smp_load_acquire(ping) != 1)
+                                  cpu_relax();
+                                smp_store_release(pong, 1);
+                                while (smp_load_acquire(ping) != 2)
+                                  cpu_relax();
+                              }},
+                             m);
+    EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
+  }
+}
+
+TEST(loops, a_lock_made_of_a_failing_cmpxchg) {
+  atomic_t lock{0};
+  plain<int> data;
+  auto body = [&] {
+    while (cmpxchg(lock, 0, 1) != 0)
+      cpu_relax();
+    data.set(data.get() + 1);
+    smp_store_release(lock, 0);
+  };
+  const outcome o = decide({body, body, body});
+  EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
+  EXPECT_EQ(o.executions, 6u);
+}
+
+TEST(loops, one_that_nobody_ends_is_a_hang) {
+  for (bool written : {true, false}) {
+    word_t x{0};
+    const unsigned line = __LINE__ + 3;
+    auto waits = [&] {
+      while (READ_ONCE(x) != 2)
+        cpu_relax();
+    };
+    const outcome o = decide({waits, [&] {
+                                if (written) WRITE_ONCE(x, 1);
+                              }});
+    EXPECT_TRUE(lost(o, "INV-LIVE", {"CPU0 goes round without end", here(line)}));
+  }
+}
+
+TEST(loops, one_that_writes_in_each_round_is_not_taken_for_a_wait) {
+  atomic_t tries{0};
+  const outcome o = decide({[&] {
+                              while (atomic_inc_return(tries) < 3)
+                                cpu_relax();
+                            },
+                            [&] { READ_ONCE(tries); }});
+  EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
+  EXPECT_EQ(o.executions, 4u);
+}
+
+TEST(loops, one_without_cpu_relax_is_named) {
+  word_t x{0};
+  const unsigned line = __LINE__ + 2;
+  const outcome o = decide({[&] {
+                              while (!READ_ONCE(x)) {
+                              }
+                            },
+                            [&] { WRITE_ONCE(x, 1); }});
+  EXPECT_EQ(o.verdict, verdict::inconclusive);
+  EXPECT_TRUE(o.reason.starts_with("CPU0 went round in scenario() " + here(line))) << o.reason;
+}
+
+TEST(loops, a_waiting_loop_takes_interrupts) {
+  word_t x{0};
+  const outcome o = decide({[&] {
+                              while (!READ_ONCE(x))
+                                cpu_relax();
+                            },
+                            [&] {
+                              smp_call_function_many(
+                                  1, [](unsigned, const void*) {}, nullptr, 0);
+                              WRITE_ONCE(x, 1);
+                            }});
+  EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
+}
+
+TEST(loops, a_sample_goes_on_when_there_is_news) {
+  word_t x{0};
+  search_options sampled;
+  sampled.random = sampling{200, 1};
+  const outcome o = decide({[&] {
+                              while (READ_ONCE(x) != 2)
+                                cpu_relax();
+                              violation("TEST", "gets through");
+                            },
+                            [&] {
+                              WRITE_ONCE(x, 1);
+                              WRITE_ONCE(x, 2);
+                            }},
+                           memory_model::sc, sampled);
+  EXPECT_TRUE(lost(o, "TEST", {}));
+}
+
+// ---- the order of locks -----------------------------------------------------------------------------------
+
+class Locks : public testing::Test {
+ protected:
+  spinlock_t a_, b_, c_;
+  plain<int> under_a_, under_b_;
+  word_t go_{0};
+
+  void ab() {
+    spin_lock(a_, site{"x/one.cc", "one", 1});
+    spin_lock(b_, site{"x/one.cc", "one", 2});
+    under_a_.set(under_a_.get() + 1);
+    spin_unlock(b_);
+    spin_unlock(a_);
+  }
+  void ba() {
+    spin_lock(b_, site{"x/other.cc", "other", 3});
+    spin_lock(a_, site{"x/other.cc", "other", 4});
+    under_a_.set(under_a_.get() + 1);
+    spin_unlock(a_);
+    spin_unlock(b_);
+  }
+};
+
+TEST_F(Locks, an_execution_that_deadlocks_says_most) {
+  EXPECT_TRUE(lost(decide({[&] { ab(); }, [&] { ba(); }}), "INV-LIVE", {"CPU0 waits", "CPU1 waits"}));
+}
+
+TEST_F(Locks, a_circle_is_found_where_nothing_deadlocks) {
+  // the other order is only taken when the first is over
+  const std::vector<std::function<void()>> threads = {[&] {
+                                                        ab();
+                                                        smp_store_release(go_, 1);
+                                                      },
+                                                      [&] {
+                                                        if (smp_load_acquire(go_)) ba();
+                                                      }};
+  const outcome o = decide(threads);
+  EXPECT_TRUE(lost(o, "INV-LOCKDEP",
+                   {"CPU0 holds lock", "one() one.cc:1", "one() one.cc:2", "CPU1 holds lock",
+                    "other() other.cc:3", "other() other.cc:4"}));
+  program p;
+  p.threads = threads;
+  const outcome again = explorer(p, {}).replay(schedule_of(o.failures.front()));
+  EXPECT_TRUE(lost(again, "INV-LOCKDEP", {"CPU1 holds lock"})) << again.reason;
+}
+
+TEST_F(Locks, a_circle_of_three) {
+  auto then = [&](spinlock_t& first, spinlock_t& second, u64 turn) {
+    if (smp_load_acquire(go_) != turn) return;
+    spin_lock(first);
+    spin_lock(second);
+    under_a_.set(under_a_.get() + 1);
+    spin_unlock(second);
+    spin_unlock(first);
+    smp_store_release(go_, turn + 1);
+  };
+  const outcome o = decide({[&] { then(a_, b_, 0); }, [&] { then(b_, c_, 1); }, [&] { then(c_, a_, 2); }},
+                           memory_model::sc);
+  EXPECT_TRUE(lost(o, "INV-LOCKDEP", {"CPU0 holds", "CPU1 holds", "CPU2 holds"}));
+}
+
+TEST_F(Locks, the_same_order_everywhere_is_none) {
+  EXPECT_EQ(decide({[&] { ab(); }, [&] { ab(); }}).verdict, verdict::safe);
+}
+
+TEST_F(Locks, trying_waits_for_nothing) {
+  auto tries = [&] {
+    spin_lock(b_);
+    if (spin_trylock(a_)) {
+      under_a_.set(under_a_.get() + 1);
+      spin_unlock(a_);
+    }
+    spin_unlock(b_);
+  };
+  EXPECT_EQ(decide({[&] { ab(); }, tries}).verdict, verdict::safe);
+}
+
+TEST_F(Locks, what_is_waited_for_under_a_lock_that_was_tried_counts) {
+  auto tries = [&] {
+    if (!smp_load_acquire(go_) || !spin_trylock(b_)) return;
+    spin_lock(a_);
+    under_a_.set(under_a_.get() + 1);
+    spin_unlock(a_);
+    spin_unlock(b_);
+  };
+  EXPECT_TRUE(lost(decide({[&] {
+                             ab();
+                             smp_store_release(go_, 1);
+                           },
+                           tries}),
+                   "INV-LOCKDEP", {"CPU1 holds"}));
+}
+
+/// A circle that no process sees whole: the parts of a search that is split are put together.
+TEST_F(Locks, a_circle_is_found_by_a_search_that_is_split) {
+  search_options split;
+  split.split_after = 1;
+  split.more_workers = [n = 1]() mutable { return n-- > 0 ? 1u : 0u; };
+  const outcome o = decide({[&] {
+                              if (READ_ONCE(go_) == 0) ab();
+                            },
+                            [&] {
+                              if (READ_ONCE(go_) == 1) ba();
+                            },
+                            [&] { WRITE_ONCE(go_, 1); }, [&] { WRITE_ONCE(go_, 2); }},
+                           memory_model::sc, split);
+  EXPECT_TRUE(o.verdict == verdict::violation) << o.reason;
+}
+
+TEST_F(Locks, a_lock_of_an_interrupt_handler_is_not_held_with_interrupts_on) {
+  static spinlock_t shared_lock;
+  static plain<int> shared_data;
+  auto handler = [](unsigned, const void*) {
+    spin_lock(shared_lock, site{"x/irq.cc", "handler", 7});
+    shared_data.set(shared_data.get() + 1);
+    spin_unlock(shared_lock);
+  };
+  auto sends = [&] {
+    if (smp_load_acquire(go_)) smp_call_function_many(1, handler, nullptr, 0);
+  };
+  auto takes = [&](bool irqs_off) {
+    if (irqs_off) local_irq_disable();
+    spin_lock(shared_lock, site{"x/task.cc", "task", 8});
+    shared_data.set(shared_data.get() + 1);
+    spin_unlock(shared_lock);
+    if (irqs_off) local_irq_enable();
+    smp_store_release(go_, 1); // nobody sends before this: no execution deadlocks
+  };
+  EXPECT_TRUE(lost(decide({[&] { takes(false); }, sends}), "INV-LOCKDEP",
+                   {"handler() irq.cc:7", "task() task.cc:8"}));
+  EXPECT_EQ(decide({[&] { takes(true); }, sends}).verdict, verdict::safe);
+}
+
+// ---- waiting where that is not allowed --------------------------------------------------------------------
+
+class Waits : public testing::Test {
+ protected:
+  mutex_t mutex_;
+  rwsem_t sem_;
+  spinlock_t lock_;
+  word_t flags_{1};
+  static constexpr unsigned LINE = 42;
+  static constexpr site since() { return {"x/began.cc", "began", LINE}; }
+
+  void expect(const std::function<void()>& body, const std::string& what) {
+    EXPECT_TRUE(
+        lost(decide({body, [&] { WRITE_ONCE(flags_, 0); }}), "INV-LIVE", {what, "began.cc:42 in began"}));
+  }
+  void wait_for_page() { wait_while(flags_, 1, 1); }
+};
+
+TEST_F(Waits, with_interrupts_off) {
+  local_irq_disable(since()); // set-up: nothing
+  auto off = [&](auto wait) {
+    return [=] {
+      local_irq_disable(since());
+      wait();
+      local_irq_enable();
+    };
+  };
+  expect(off([&] { wait_for_page(); }), "waits for another thread, which may sleep, with interrupts off");
+  expect(off([&] { mutex_lock(mutex_); }), "takes a mutex, which may sleep, with interrupts off");
+  expect(off([&] { synchronize_rcu(); }), "waits for a grace period, which may sleep, with interrupts off");
+  expect(off([&] { smp_call_function_many(~u64{0}, nullptr, nullptr, 0); }), "waits for an IPI");
+}
+
+TEST_F(Waits, with_a_spinlock_held) {
+  auto locked = [&](auto wait) {
+    return [=, this] {
+      spin_lock(lock_, since());
+      wait();
+      spin_unlock(lock_);
+    };
+  };
+  expect(locked([&] { wait_for_page(); }), "waits for another thread, which may sleep, with a spinlock held");
+  expect(locked([&] { down_read(sem_); }), "takes a semaphore, which may sleep, with a spinlock held");
+  expect(locked([&] { synchronize_rcu(); }),
+         "waits for a grace period, which may sleep, with a spinlock held");
+}
+
+TEST_F(Waits, in_a_read_side_section) {
+  auto reading = [&](auto wait) {
+    return [=] {
+      rcu_read_lock(since());
+      wait();
+      rcu_read_unlock();
+    };
+  };
+  expect(reading([&] { synchronize_rcu(); }),
+         "waits for a grace period, which may sleep, in an RCU read-side");
+  expect(reading([&] { wait_for_page(); }), "waits for another thread, which may sleep, in an RCU read-side");
+}
+
+TEST_F(Waits, for_a_cpu_that_spins_on_the_lock_of_who_waits) {
+  auto sends = [&] {
+    spin_lock(lock_);
+    smp_call_function_many(2, nullptr, nullptr, 0);
+    spin_unlock(lock_);
+  };
+  auto spins = [&] {
+    local_irq_disable();
+    spin_lock(lock_);
+    spin_unlock(lock_);
+    local_irq_enable();
+  };
+  EXPECT_TRUE(lost(decide({sends, spins}), "INV-LOCKDEP",
+                   {"CPU0 holds lock", "waits for an IPI to CPU1", "CPU1 has interrupts off, since"}));
+  auto others = [&](unsigned target) {
+    return [&, target] {
+      spin_lock(lock_);
+      smp_call_function_many(BIT(target), nullptr, nullptr, 0);
+      spin_unlock(lock_);
+    };
+  };
+  // who is not waited for may spin
+  EXPECT_EQ(decide({others(2), spins, [&] { READ_ONCE(flags_); }}).verdict, verdict::safe);
+}
+
+} // namespace
+} // namespace racewalk::explore
