@@ -27,6 +27,8 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/usage.h"
+#include "mm/migrate.h"
+#include "mm/mmap.h"
 #include "racewalk/address_space.h"
 #include "report/text.h"
 
@@ -90,11 +92,14 @@ struct totals {
   std::uint64_t maps = 0;
   std::uint64_t unmaps = 0;
   std::uint64_t protects = 0;
+  std::uint64_t reshapes = 0; // collapses, splits and moves that succeeded
+  std::uint64_t given_back = 0;
   std::uint64_t refused = 0; // accesses to what was not mapped, or not with that right
   std::uint64_t no_memory = 0;
 
   totals& operator+=(const totals& o) {
     loads += o.loads, stores += o.stores, updates += o.updates, pins += o.pins;
+    reshapes += o.reshapes, given_back += o.given_back;
     maps += o.maps, unmaps += o.unmaps, protects += o.protects, refused += o.refused,
         no_memory += o.no_memory;
     return *this;
@@ -170,6 +175,7 @@ class worker {
   void unmap();
   void replace_part();
   void protect();
+  void reshape();
   void pin();
   void check_pin(held_pin& p);
   void switch_space();
@@ -302,6 +308,29 @@ void worker::protect() {
     done_.no_memory++;
 }
 
+/// Other tables, frames or folios for the same memory, or none, while everybody uses it.
+void worker::reshape() {
+  const auto t = any_word();
+  if (!t) return;
+  mm_struct& mm = here().space.mm();
+  const vaddr_t huge = t->va & ~(huge_bytes - 1);
+  switch (below(8)) {
+  case 0:
+    done_.given_back += vm_madvise(mm, t->va & PAGE_MASK, page_bytes, MADV_DONTNEED) == 0;
+    break;
+  case 1:
+  case 2:
+    done_.reshapes += vm_madvise(mm, huge, huge_bytes, MADV_COLLAPSE) == 0;
+    break;
+  case 3:
+  case 4:
+    done_.reshapes += split_page_at(mm, t->va) == 0;
+    break;
+  default:
+    done_.reshapes += migrate_page_at(mm, t->va) == 0;
+  }
+}
+
 void worker::pin() {
   const auto t = any_word();
   if (!t) return;
@@ -349,8 +378,10 @@ void worker::step() {
     unmap();
   else if (dice < 980)
     replace_part();
-  else if (dice < 998)
+  else if (dice < 990)
     protect();
+  else if (dice < 998)
+    reshape();
   else
     switch_space();
   if (!pins_.empty()) check_pin(pins_[below(pins_.size())]);
@@ -387,6 +418,8 @@ void print(const totals& t) {
   line("mmaps", t.maps);
   line("munmaps", t.unmaps);
   line("mprotects", t.protects);
+  line("collapses, splits and moves", t.reshapes);
+  line("pages given back", t.given_back);
   line("accesses and pins rightly refused", t.refused);
   line("calls that found no memory", t.no_memory);
 }
