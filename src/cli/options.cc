@@ -103,7 +103,7 @@ parser::parser() {
 void parser::add_check() {
   check_options_.jobs = std::max(1U, std::thread::hardware_concurrency());
   check_->add_option("NAME[:VARIANT]", check_options_.names,
-                     "scenarios, by name or by number in the catalogue");
+                     "scenarios, by name or by number in the catalogue, or in a FILE.cc of one's own");
   check_->add_option("--arch", archs_, "architectures, separated by commas, or all (the default)");
   check_->add_option("--model", check_options_.model, "sc, tso or weak (default: the architecture's)");
   check_->add_option("-j", check_options_.jobs, "runs at the same time (default: all CPUs)")

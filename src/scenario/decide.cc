@@ -29,7 +29,11 @@ class settings_scope {
 
 std::unique_ptr<scenario_world> set_up(const scenario& s, const settings& chosen) {
   const explore::guarded_section running(" in the set-up");
-  return s.set_up(chosen);
+  std::unique_ptr<scenario_world> world = s.set_up(chosen);
+  const std::size_t cpus = world->program.threads.size();
+  if (cpus == 0) throw setup_violation("SCENARIO", "no CPU has a body");
+  if (cpus > explore::MAX_THREADS) throw setup_violation("SCENARIO", "more than 16 CPUs have bodies");
+  return world;
 }
 
 template <class Run>

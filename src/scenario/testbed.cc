@@ -9,7 +9,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-constexpr u64 MEMORY = u64{2} << 20;
+/// 2 MiB, and as much again for each eight CPUs: each of them has pages set aside for what it may allocate.
+constexpr u64 memory_of(unsigned cpus) { return (u64{2} << 20) * (1 + cpus / 8); }
 
 void require(bool done, const char* what) {
   if (!done) throw setup_violation("SCENARIO", what);
@@ -35,7 +36,7 @@ std::string hex(u64 v) {
 } // namespace
 
 testbed::testbed(unsigned cpus)
-    : machine(MEMORY, cpus), allocator_(machine, 2 * cpus * EXPLORED_ALLOCATIONS_PER_THREAD) {
+    : machine(memory_of(cpus), cpus), allocator_(machine, 2 * cpus * EXPLORED_ALLOCATIONS_PER_THREAD) {
   names.name = [this](const void* a) { return name_of(a); };
   names.object = [this](const void* frame) {
     return page_label(static_cast<u64>(static_cast<const std::byte*>(frame) - machine.frames()) >>

@@ -148,6 +148,29 @@ TEST_F(UserFile, MayMakeTheCompilerWarn) {
   EXPECT_NE(o.err.find("unused"), std::string::npos) << o.err;
 }
 
+TEST_F(UserFile, HasAsManyCpusAsTheExplorerHasThreads) {
+  const auto with_cpus = [](const std::string& n) {
+    return R"(#include "racewalk/testbed.h"
+using namespace racewalk;
+struct many : testbed {
+  word_t x{0};
+  explicit many(const settings&) : testbed()" +
+           n + R"() {
+    for (unsigned i = 0; i < )" +
+           n + R"(; i++) cpu([this] { READ_ONCE(x); });
+  }
+};
+const declare_scenario mine{{.name = "many", .set_up = make<many>}};
+)";
+  };
+  write("many.cc", with_cpus("16"));
+  EXPECT_EQ(check("many.cc").status, 0);
+  write("many.cc", with_cpus("17"));
+  const outcome o = check("many.cc");
+  EXPECT_EQ(o.status, 3);
+  EXPECT_NE(o.out.find("more than 16 CPUs have bodies"), std::string::npos) << o.out;
+}
+
 /// Something that a user's code does wrong, and what is said about it on each architecture.
 struct wrong {
   const char* name;
@@ -205,7 +228,7 @@ INSTANTIATE_TEST_SUITE_P(
         wrong{"thread", "cpu([this] { std::thread([this] { WRITE_ONCE(data, 2); }).join(); });", 3, "",
               "a thread that the program started"},
         wrong{"exits", "cpu([this] { READ_ONCE(flag); exit(5); });", 3, "", "ended by exit(5)"},
-        wrong{"too_many_cpus", "cpu([] {}); cpu([] {});", 3, "", "more bodies than CPUs"}),
+        wrong{"too_many_bodies", "cpu([] {}); cpu([] {});", 3, "", "more bodies than CPUs"}),
     [](const auto& p) { return std::string(p.param.name); });
 
 TEST_F(UserFile, LeavesNothingBehindWhenInterrupted) {
