@@ -29,6 +29,9 @@ struct mm_context {
   atomic64_t tlb_gen; ///< one more for each flush
   /// Makes the entry grant the access, or says why not. Called without locks, interrupts on.
   fault_result (*fault)(mm_context& mm, vaddr_t addr, fault_flags flags) = nullptr;
+  /// Told by each flush, after the CPUs: whoever else caches translations drops those of [start, end). Called
+  /// under the locks that the flush is called under.
+  void (*flush_secondary_tlbs)(mm_context& mm, vaddr_t start, vaddr_t end) = nullptr;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

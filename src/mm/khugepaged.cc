@@ -107,6 +107,7 @@ void collapse_undo(const collapse_target& c) {
 scan_result collapse_table(collapse_target c, const vm_area_struct& vma, folio* huge,
                            const collapse_control& how) {
   {
+    mmu_notifier_invalidation notify(c.mm, mmu_notifier_event::clear, c.start, c.start + pmd_size());
     spin_guard pml(pmd_lockptr(c.pmdp));
     c.table = pmdp_collapse_flush(c.mm, c.start, c.pmdp);
   }

@@ -55,6 +55,7 @@ bool dontneed_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr
     mapped = mapped && vma->vm_start <= start;
     const vaddr_t from = std::max(start, vma->vm_start);
     const vaddr_t to = std::min(end, vma->vm_end);
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, from, to);
     mmu_gather tlb(mm);
     tlb_gather_mmu(tlb);
     unmap_page_range(tlb, from, to, vma);

@@ -279,7 +279,10 @@ void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
 void unmap_region(mm_struct& mm, const unmap_range& range) {
   mmu_gather tlb(mm);
   tlb_gather_mmu(tlb);
-  unmap_page_range(tlb, range.start, range.end);
+  {
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::unmap, range.start, range.end);
+    unmap_page_range(tlb, range.start, range.end);
+  }
   free_pgtables(tlb, range);
   tlb_finish_mmu(tlb);
 }

@@ -69,6 +69,7 @@ void try_to_migrate(folio* folio, split_entry split) {
   const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
   mmap_region& region = *mm.existing_region(start);
   read_guard anon_vma(region.anon_vma_lock); // the tables stay
+  mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, start, start + nr * PAGE_SIZE);
   for (u64 i = 0; i < nr; ++i) {
     const vaddr_t addr = start + i * PAGE_SIZE;
     const vm_area_struct* vma = region.areas.find_vma(addr);

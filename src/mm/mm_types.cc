@@ -41,6 +41,9 @@ void mmap_region::vm_area_free(vm_area_struct& vma) {
 }
 
 mm_struct::mm_struct() : context(*this), regions_(new std::atomic<mmap_region*>[geometry().entries()]) {
+  context.flush_secondary_tlbs = [](mm_context& mm, vaddr_t start, vaddr_t end) {
+    mmu_notifier_arch_invalidate_secondary_tlbs(mm_of(mm), start, end);
+  };
   for (unsigned i = 0; i < geometry().entries(); ++i)
     regions_[i].store(nullptr, std::memory_order_relaxed);
 }
@@ -64,6 +67,26 @@ mmap_region* mm_struct::region(vaddr_t addr) {
   auto* r = new (std::nothrow) mmap_region(start, start + size);
   regions_[geometry().index(addr, geometry().root_level())].store(r, std::memory_order_release);
   return r;
+}
+
+void mm_struct::take_all_locks() NO_THREAD_SAFETY_ANALYSIS {
+  creation_lock_.lock();
+  for (unsigned i = 0; i < geometry().entries(); ++i) {
+    mmap_region* r = regions_[i].load(std::memory_order_relaxed);
+    if (r == nullptr) continue;
+    down_write(r->mmap_lock);
+    down_write(r->anon_vma_lock);
+  }
+}
+
+void mm_struct::drop_all_locks() NO_THREAD_SAFETY_ANALYSIS {
+  for (unsigned i = 0; i < geometry().entries(); ++i) {
+    mmap_region* r = regions_[i].load(std::memory_order_relaxed);
+    if (r == nullptr) continue;
+    up_write(r->anon_vma_lock);
+    up_write(r->mmap_lock);
+  }
+  creation_lock_.unlock();
 }
 
 void add_mm_counter(mm_struct& mm, mm_counter which, s64 n, site s) {

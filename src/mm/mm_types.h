@@ -19,6 +19,7 @@
 
 #include "arch/pgtable.h"
 #include "machine/mm_context.h"
+#include "mm/mmu_notifier.h"
 #include "mm/policy.h"
 #include "mm/vma_tree.h"
 #include "sync/sync.h"
@@ -109,12 +110,17 @@ struct mm_struct {
   spinlock_t page_table_lock;    ///< guards entries above the PMD level
   atomic_t lockless_walkers{0};  ///< walks in flight, under walk_tracking_t::count (mail 1)
   atomic_t tlb_flush_pending{0}; ///< gathers that have changed entries and not flushed yet (M10)
+  mmu_notifier_subscriptions notifier_subscriptions;
   std::array<mm_rss_stat, MAX_CPUS> rss_stat;
 
   /// The region that holds `addr`; created on first use. Null when memory is short.
   mmap_region* region(vaddr_t addr);
   /// The region that holds `addr`, if anything was ever mapped there.
   mmap_region* existing_region(vaddr_t addr) const;
+  /// Holds every region's mmap_lock and anon_vma_lock for writing, and keeps new regions out: nobody changes
+  /// mappings. Caller holds none of them.
+  void take_all_locks() NO_THREAD_SAFETY_ANALYSIS;
+  void drop_all_locks() NO_THREAD_SAFETY_ANALYSIS;
 
  private:
   std::unique_ptr<std::atomic<mmap_region*>[]> regions_;

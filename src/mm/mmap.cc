@@ -407,6 +407,7 @@ template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F
       const bool rights_change = ((flags ^ vma.vm_flags) & VM_ACCESS_FLAGS) != 0;
       vma.vm_flags = flags;
       if (!rights_change) return;
+      mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start, vma.vm_end);
       mmu_gather tlb(mm);
       tlb_gather_mmu(tlb);
       change_protection(tlb, vma.vm_start, vma.vm_end, vm_get_page_prot(flags));
@@ -457,6 +458,7 @@ void exit_mmap(mm_struct& mm) {
   for (unsigned cpu = 0; cpu < machine().nr_cpus(); ++cpu)
     VM_BUG_ON(machine().cpu(cpu).current_mm() == &mm.context, "INV-TLB",
               "a CPU still runs in an mm that goes away");
+  mmu_notifier_release(mm);
   const u64 size = geometry().size(geometry().root_level());
   for (vaddr_t start = 0; start < geometry().address_limit(); start += size) {
     mmap_region* region = mm.existing_region(start);

@@ -103,6 +103,8 @@ bool folio_mkclean(folio* folio) {
   const vaddr_t start = folio->page.index.get();
   const u64 pages = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
   read_guard anon_vma(mm->existing_region(start)->anon_vma_lock); // the tables stay
+  mmu_notifier_invalidation notify(*mm, mmu_notifier_event::protection_page, start,
+                                   start + pages * PAGE_SIZE);
   bool cleaned = false;
   for (u64 i = 0; i < pages; ++i) {
     const vaddr_t addr = start + i * PAGE_SIZE;
