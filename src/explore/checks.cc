@@ -67,6 +67,7 @@ void explorer::check_access(eid id) {
   for (eid f = 0; f < g().size(); f++) {
     if (g()[f].kind != event_kind::free_object || !inside(g()[f], places_[a.loc].addr)) continue;
     if (performed_before(options_.model, g(), f).has(id)) continue;
+    if (!happens()) return;
     result_.executions++;
     fail("INV-UAF", "the memory it uses has been freed", a.where, a.thread, id, f);
     return;
@@ -79,6 +80,7 @@ void explorer::check_free(eid id) {
   for (eid a = 0; a < id; a++) {
     const event& e = g()[a];
     if (e.kind == event_kind::free_object && e.u.freed.object == f.u.freed.object) {
+      if (!happens()) return;
       result_.executions++;
       fail("INV-UAF", "the memory is freed twice", f.where, f.thread, id, a);
       return;
@@ -87,6 +89,7 @@ void explorer::check_free(eid id) {
         !inside(f, places_[e.loc].addr))
       continue;
     if (before.has(a)) continue;
+    if (!happens()) return;
     result_.executions++;
     fail("INV-UAF", "the memory it uses has been freed", e.where, e.thread, a, id);
     return;
@@ -103,6 +106,7 @@ void explorer::check_race(eid id) {
         !(x.is_read() || x.is_write()) || !(x.is_write() || e.is_write()))
       continue;
     if (before.has(o) || performed_before(options_.model, g(), o).has(id)) continue;
+    if (!happens()) return;
     result_.executions++;
     fail("DATA-RACE", "two threads use the same plain variable, one writes it, and nothing orders them",
          e.where, e.thread, id, o);
@@ -111,6 +115,7 @@ void explorer::check_race(eid id) {
 }
 
 void explorer::report_deadlock() {
+  if (!happens()) return;
   std::string who;
   site where = RW_HERE;
   unsigned last = 0;

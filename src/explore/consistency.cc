@@ -111,7 +111,13 @@ eid next_write(const graph& g, u16 loc, eid w, const event_set& skip) {
 
 /// Calls f(a, b) for each pair that invalidations and quiescence order by what was read: like from-reads, the
 /// first has not seen what the second does. Leaves out the events of `skip`.
-template <class F> void for_each_unseen(const graph& g, const event_set& skip, F f) {
+template <class F> void for_each_unseen(const graph& g, const event_set& skip, bool may_end, F f) {
+  // What is in an open section is ordered by the wait only if the section does not end.
+  auto open = [&](unsigned thread, unsigned po, domain dom) {
+    for (; may_end && po < g.thread_size(thread); po++)
+      if (const event& e = g[g.at(thread, po)]; e.section_end && e.dom == dom) return false;
+    return may_end;
+  };
   for (eid r = 0; r < g.size(); r++) {
     const event& e = g[r];
     if (floats(e)) {
@@ -126,11 +132,13 @@ template <class F> void for_each_unseen(const graph& g, const event_set& skip, F
     if (!e.counts_sections || skip.test(r)) continue;
     const eid start = g.at(e.thread, e.quiesce_po);
     const unsigned from = e.rf == INIT ? 0u : g[e.rf].po + 1u;
-    if (eid b = next_section(g, e.counted, from, e.dom); b != NONE && !skip.test(b)) f(start, b);
+    if (eid b = next_section(g, e.counted, from, e.dom);
+        b != NONE && !skip.test(b) && !open(e.counted, g[b].po, e.dom))
+      f(start, b);
     if (!e.has_range) continue;
     for (unsigned po = from; po < g.thread_size(e.counted); po++) {
       const event& t = g[g.at(e.counted, po)];
-      if (!floats(t) || !covers(e.u.range, t.u.tr)) continue;
+      if (!floats(t) || !covers(e.u.range, t.u.tr) || open(e.counted, po, e.dom)) continue;
       if (eid newer = next_write(g, t.loc, t.rf, skip); newer != NONE) f(start, newer);
     }
   }
@@ -238,7 +246,8 @@ template <class F> void for_each_counted(const graph& g, eid r, const event_set&
 }
 
 /// The order of sc or tso, as few edges: calls f(a, b) for each. Leaves out the events of `skip`.
-template <class F> void for_each_edge(memory_model m, const graph& g, const event_set& skip, F f) {
+template <class F>
+void for_each_edge(memory_model m, const graph& g, const event_set& skip, bool may_end, F f) {
   for (unsigned t = 0; t < MAX_THREADS; t++) {
     program_order_front front;
     for (unsigned i = 0; i < g.thread_size(t); i++) {
@@ -266,12 +275,12 @@ template <class F> void for_each_edge(memory_model m, const graph& g, const even
     if (e.is_read() && !e.counts_sections && !floats(e))
       if (eid w = next_write(g, e.loc, e.rf, skip); w != NONE) f(id, w);
   }
-  for_each_unseen(g, skip, f);
+  for_each_unseen(g, skip, may_end, f);
 }
 
-template <unsigned W> relation<W> simple_order(memory_model m, const graph& g) {
+template <unsigned W> relation<W> simple_order(memory_model m, const graph& g, bool may_end) {
   relation<W> order(g.size());
-  for_each_edge(m, g, {}, [&](eid a, eid b) { order.add(a, b); });
+  for_each_edge(m, g, {}, may_end, [&](eid a, eid b) { order.add(a, b); });
   return order;
 }
 
@@ -279,11 +288,13 @@ template <unsigned W> relation<W> simple_order(memory_model m, const graph& g) {
 template <unsigned W> struct lkmm {
   using rel = relation<W>;
   const graph& g;
+  const bool sections_may_end;
   rel strong_fence, weak_fence, rfe, overwrite_ext, ppo, cumul_fence, prop, hb, pb;
 
-  explicit lkmm(const graph& graph_)
-      : g(graph_), strong_fence(g.size()), weak_fence(g.size()), rfe(g.size()), overwrite_ext(g.size()),
-        ppo(g.size()), cumul_fence(g.size()), prop(g.size()), hb(g.size()), pb(g.size()) {
+  lkmm(const graph& graph_, bool may_end)
+      : g(graph_), sections_may_end(may_end), strong_fence(g.size()), weak_fence(g.size()), rfe(g.size()),
+        overwrite_ext(g.size()), ppo(g.size()), cumul_fence(g.size()), prop(g.size()), hb(g.size()),
+        pb(g.size()) {
     for (unsigned t = 0; t < MAX_THREADS; t++)
       thread_relations(t);
     communication();
@@ -396,7 +407,7 @@ template <unsigned W> struct lkmm {
         (g[w].thread == e.thread ? ppo : overwrite_ext).add(id, w);
       }
     }
-    for_each_unseen(g, {},
+    for_each_unseen(g, {}, sections_may_end,
                     [&](eid a, eid b) { (g[a].thread == g[b].thread ? ppo : overwrite_ext).add(a, b); });
   }
 
@@ -467,10 +478,12 @@ template <unsigned W> judgement judge_in(memory_model m, const graph& g, const m
   if (!atomic(g)) return judgement::inconsistent;
   if (options.monotone_translations && !monotone(g)) return judgement::inconsistent;
   // A model allows what sc allows, and sc is quickly asked.
-  if (simple_order<W>(memory_model::sc, g).acyclic()) return judgement::consistent_in_sc;
+  if (simple_order<W>(memory_model::sc, g, options.sections_may_end).acyclic())
+    return judgement::consistent_in_sc;
   if (m == memory_model::sc) return judgement::inconsistent;
-  if (m == memory_model::tso) return verdict(simple_order<W>(memory_model::tso, g).acyclic() && coherent(g));
-  lkmm<W> model(g);
+  if (m == memory_model::tso)
+    return verdict(simple_order<W>(memory_model::tso, g, options.sections_may_end).acyclic() && coherent(g));
+  lkmm<W> model(g, options.sections_may_end);
   if (!model.direct().acyclic() || !coherent(g)) return judgement::inconsistent;
   model.propagation();
   return verdict(model.consistent());
@@ -483,7 +496,7 @@ event_set past_of(memory_model m, const graph& g, const std::array<extension::pr
   for (const extension::probe& p : probes)
     if (p.po < g.thread_size(p.thread)) added.set(g.at(p.thread, p.po));
   relation<W> predecessors(g.size());
-  for_each_edge(m, g, added, [&](eid a, eid b) { predecessors.add(b, a); });
+  for_each_edge(m, g, added, true, [&](eid a, eid b) { predecessors.add(b, a); });
   u64 found[W] = {};
   u64 fresh[W] = {};
   for (const extension::probe& p : probes) {
@@ -532,12 +545,12 @@ template <unsigned W> event_set reaching(const relation<W>& order, eid last) {
 }
 
 template <unsigned W> event_set directly_before(memory_model m, const graph& g, eid last) {
-  if (m == memory_model::weak) return reaching(lkmm<W>(g).direct(), last);
-  return reaching(simple_order<W>(m, g), last);
+  if (m == memory_model::weak) return reaching(lkmm<W>(g, false).direct(), last);
+  return reaching(simple_order<W>(m, g, false), last);
 }
 
 template <unsigned W> event_set all_before(const graph& g, eid last) {
-  lkmm<W> model(g);
+  lkmm<W> model(g, false);
   model.propagation();
   relation<W> order = model.hb;
   order |= model.pb;

@@ -27,6 +27,9 @@ namespace racewalk::explore {
 
 /// What some hardware promises and other does not.
 struct model_options {
+  /// A section that has not ended yet may turn out to have begun before a wait that did not see it. The
+  /// search has to go through such graphs: it is the end of the section that revisits the wait.
+  bool sections_may_end = false;
   bool monotone_translations = false; ///< a CPU does not go back to an older entry between invalidations
 };
 

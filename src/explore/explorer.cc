@@ -17,6 +17,7 @@ explorer::explorer(const program& p, search_options options)
     threads_[i].bad_text.reserve(BAD_TEXT);
     twins_[i] = static_cast<std::int8_t>(options_.symmetry && i < p.twins.size() ? p.twins[i] : -1);
   }
+  options_.hardware.sections_may_end = true;
   if (options_.random) unordered_locks_ = commuting_ = false; // they save nothing there
   symmetry_ = std::any_of(twins_.begin(), twins_.end(), [](int twin) { return twin >= 0; });
 }
@@ -103,6 +104,9 @@ bool explorer::take(item& it) {
       start_over(threads_[i]);
     if (g()[it.read].rmw && g()[it.read].succeeds) owed_ = it.read;
     check_access(it.read);
+    if (g()[it.read].counts_sections) // what did not happen while the section was open may happen now
+      for (eid e = 0; e < g().size() && !execution_over_; e++)
+        if (g()[e].is_read() || g()[e].is_write()) check_access(e);
     return true;
   }
   g().cut(it.length);
@@ -135,6 +139,20 @@ bool explorer::judged(graph& in) {
   // it may.
   if (j == judgement::consistent && options_.model == memory_model::weak) (void)visit_in_full();
   return j != judgement::inconsistent;
+}
+
+/// Is the graph consistent as it is, if no open section ends any more?
+bool explorer::happens() const {
+  model_options as_it_is = options_.hardware;
+  as_it_is.sections_may_end = false;
+  return consistent(options_.model, g(), as_it_is);
+}
+
+/// Is there a wait for sections of this kind on this CPU that the end of one comes too late for?
+bool explorer::wait_did_not_see(const event& end) const {
+  for (eid r = 0; r < g().size(); r++)
+    if (g()[r].counts_sections && g()[r].counted == end.thread && g()[r].dom == end.dom) return true;
+  return false;
 }
 
 /// From now on without the reductions; if they were in use the search begins again: true.
@@ -196,6 +214,8 @@ void explorer::advance(thread& t) {
   while (t.st == status::fresh || t.st == status::ready)
     resume(t);
   if (t.st == status::failed) {
+    execution_over_ = true;
+    if (!happens()) return;
     result_.executions++;
     fail(t.bad_invariant, t.bad_text, t.bad_where, t.id);
   }
@@ -383,6 +403,11 @@ void explorer::add_write(thread& t) {
       frames_.back().items.push_back(std::move(it));
     }
     push_revisits(w);
+  }
+  // Now the section has not ended before a wait that did not see it: it must have begun after it.
+  if (e.section_end && wait_did_not_see(e) && !judged(g())) {
+    execution_over_ = true;
+    return;
   }
   check_access(w);
 }

@@ -198,6 +198,8 @@ class explorer final : public engine {
   void add_write(thread& t);
   bool add_write_half(eid read);
   bool judged(graph& in);
+  bool happens() const;
+  bool wait_did_not_see(const event& end) const;
   bool visit_in_full();
   /// What is known of a choice before it is made.
   enum class outlook : u8 { impossible, possible, open };

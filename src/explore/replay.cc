@@ -68,8 +68,7 @@ outcome explorer::replay(const std::vector<choice>& schedule) {
   } while (restart_wanted_);
   replaying_ = false;
   report_lock_order();
-  if (!result_.failures.empty() &&
-      !consistent(options_.model, result_.failures.front().execution, options_.hardware)) {
+  if (!result_.failures.empty() && !consistent(options_.model, result_.failures.front().execution)) {
     result_.failures.clear();
     result_.reason = "the memory model does not allow what was recorded";
   }

@@ -302,5 +302,70 @@ TEST(lkmm, quiescence) {
   EXPECT_EQ(quiescence(nothing, nothing, gp), observation::sometimes);
 }
 
+/// An access whose section ends before a broadcast does may have been made wholly before what the broadcast
+/// is for: here the CPU sets the dirty bit of an entry that the other then takes out, flushes, and puts back
+/// as it had read it.
+TEST(quiescence, a_section_that_ends_in_time_may_have_begun_before_the_change) {
+  constexpr u64 CLEAN = 1;
+  constexpr u64 DIRTY = 3;
+  constexpr u64 INVALID = 4;
+  word_t pte{CLEAN};
+  bool stored = false;
+  program p;
+  p.threads.push_back([&] {
+    const u64 old = READ_ONCE(pte);
+    WRITE_ONCE(pte, INVALID);
+    smp_mb();
+    tlb_broadcast(2, {1, 0, 4096, 1});
+    WRITE_ONCE(pte, old);
+  });
+  p.threads.push_back([&] {
+    const u64 entry = translation_read(pte, {1, 0, 0, [](u64 e) { return (e & 1) != 0; }}).value;
+    u64 expected = entry;
+    stored = (entry & 1) != 0 && try_cmpxchg(pte, expected, DIRTY, order::relaxed);
+    user_access_end();
+  });
+  p.finally = [&] { VM_BUG_ON(stored && READ_ONCE(pte) == CLEAN, "INV-DIRTY", "the dirty bit is lost"); };
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
+    search_options o;
+    o.model = m;
+    EXPECT_EQ(explorer(p, o).run().verdict, verdict::violation) << to_string(m);
+  }
+}
+
+/// The same with a grace period: what the reader saw before the removal was not freed under it.
+TEST(quiescence, a_reader_that_ends_in_time_may_have_come_first) {
+  word_t published{1};
+  word_t object{7};
+  u64 seen = 0;
+  u64 counted = 0;
+  program p;
+  p.threads.push_back([&] {
+    WRITE_ONCE(published, 0);
+    synchronize_rcu();
+    counted = READ_ONCE(object);
+    WRITE_ONCE(object, 0);
+  });
+  p.threads.push_back([&] {
+    seen = 0;
+    rcu_guard reader;
+    if (READ_ONCE(published)) seen = static_cast<u64>(atomic_fetch_add(object, 1, order::relaxed));
+  });
+  bool came_first = false;
+  bool too_late = false;
+  p.finally = [&] {
+    came_first |= seen == 7 && counted == 8;
+    too_late |= seen == 7 && counted == 7;
+  };
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
+    came_first = too_late = false;
+    search_options o;
+    o.model = m;
+    EXPECT_EQ(explorer(p, o).run().verdict, verdict::safe);
+    EXPECT_TRUE(came_first) << to_string(m);
+    EXPECT_FALSE(too_late) << to_string(m);
+  }
+}
+
 } // namespace
 } // namespace racewalk::explore
