@@ -84,6 +84,7 @@ class parser {
   std::string format_ = "text";
   std::string without_reductions_;
   std::uint64_t max_executions_ = 0;
+  unsigned departures_ = 0;
   std::uint64_t random_ = 0;
   double timeout_ = 0;
 };
@@ -116,6 +117,11 @@ void parser::add_check() {
       ->check(positive_seconds, "S")
       ->type_name("S");
   check_
+      ->add_option("--departures", departures_,
+                   "visit what takes at most N choices other than the newest (older values, other orders)")
+      ->check(any_number, "N")
+      ->type_name("N");
+  check_
       ->add_option("--random", random_,
                    "draw so many executions instead of visiting all: a violation or inconclusive")
       ->check(at_least_one, "N")
@@ -139,7 +145,7 @@ void parser::refuse_contradictions() const {
   if (!random_ && check_->count("--seed") > 0)
     throw usage_error("--seed is the seed of --random, which is not given");
   if (!random_) return;
-  for (const char* other : {"--max-executions", "--no-reduction"})
+  for (const char* other : {"--max-executions", "--departures", "--no-reduction"})
     if (check_->count(other) > 0)
       throw usage_error(
           fmt::format("{} is for the search that visits all executions, not for --random", other));
@@ -215,6 +221,7 @@ command_line parser::parse(int argc, const char* const* argv) {
       if (all || reduction == "counters") check_options_.commuting = false;
     }
   if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
+  if (check_->count("--departures") > 0) check_options_.departures = departures_;
   if (max_executions_) check_options_.max_executions = max_executions_;
   if (timeout_ > 0) check_options_.timeout = timeout_;
   if (random_) check_options_.random = random_;

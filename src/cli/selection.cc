@@ -74,6 +74,7 @@ job make_job(const scenario_info& s, const variant_info& v, const std::string& a
   j.request.symmetry = options.symmetry;
   j.request.unordered_locks = options.unordered_locks;
   j.request.commuting = options.commuting;
+  j.request.departures = options.departures;
   if (options.random) j.request.random = sampling{*options.random, options.seed};
   j.blank.id = s.id;
   j.blank.scenario = s.name;

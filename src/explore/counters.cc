@@ -110,7 +110,7 @@ void explorer::push_other_sums(const event& e) {
     const bool possible = judged(g());
     it.e.sc = g().sc();
     g().cut(length);
-    if (possible) frames_.back().items.push_back(std::move(it));
+    if (possible) remember(std::move(it));
   });
 }
 
@@ -133,7 +133,7 @@ void explorer::push_sum_revisits(std::unique_ptr<graph> h, eid r) {
     it.kind = item::what::revisit;
     it.read = r;
     it.revisited = std::move(revisited);
-    frames_.back().items.push_back(std::move(it));
+    remember(std::move(it));
   });
   pool_.put(std::move(h));
 }

@@ -33,6 +33,11 @@ outcome explorer::run() {
     } while (restart_wanted_);
   }
   report_lock_order();
+  if (departures_cut_ > 0 && result_.reason.empty())
+    result_.reason = "the bound of " + std::to_string(*options_.departures) +
+                     " departures from the newest choice: " + std::to_string(result_.executions) +
+                     " executions are all that take no more, " + std::to_string(departures_cut_) +
+                     " choices were not followed";
   if (!result_.failures.empty())
     result_.verdict = verdict::violation;
   else
@@ -44,7 +49,7 @@ void explorer::restart_search() {
   restart_wanted_ = false;
   execution_over_ = false;
   frames_.clear();
-  frames_.push_back({std::make_unique<graph>(), {}});
+  frames_.push_back({std::make_unique<graph>(), {}, 0});
   if (symmetry_) g().set_twins(twins_);
   for (thread& t : threads_)
     start_over(t);
@@ -53,6 +58,7 @@ void explorer::restart_search() {
   lock_failure_.reset();
   lock_order_.forget_executions();
   ask_for_workers_at_ = options_.split_after;
+  departures_cut_ = 0;
   result_ = {};
 }
 
@@ -99,7 +105,7 @@ bool explorer::take(item& it) {
   execution_over_ = false;
   owed_ = NONE;
   if (it.kind == item::what::revisit) {
-    frames_.push_back({std::move(it.revisited), {}});
+    frames_.push_back({std::move(it.revisited), {}, it.departures});
     for (unsigned i = 0; i < n_threads_; i++)
       start_over(threads_[i]);
     if (g()[it.read].rmw && g()[it.read].succeeds) owed_ = it.read;
@@ -109,6 +115,7 @@ bool explorer::take(item& it) {
         if (g()[e].is_read() || g()[e].is_write()) check_access(e);
     return true;
   }
+  frames_.back().departures = it.departures;
   g().cut(it.length);
   for (unsigned i = 0; i < n_threads_; i++)
     if (threads_[i].pos > g().thread_size(i) || threads_[i].st == status::stuck ||
@@ -128,6 +135,17 @@ bool explorer::take(item& it) {
   check_access(r);
   if (execution_over_ || !it.e.rmw || !it.e.succeeds) return true;
   return add_write_half(r);
+}
+
+/// Keeps a choice for later, unless it would be one departure too many.
+void explorer::remember(item it) {
+  it.departures = frames_.back().departures + 1;
+  if (!options_.departures || it.departures <= *options_.departures) {
+    frames_.back().items.push_back(std::move(it));
+    return;
+  }
+  departures_cut_++;
+  if (it.revisited) pool_.put(std::move(it.revisited));
 }
 
 /// Judges a whole graph.
@@ -317,7 +335,7 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
     it.length = length;
     it.e = other;
     it.choice = w;
-    frames_.back().items.push_back(std::move(it));
+    remember(std::move(it));
   }
 }
 
@@ -400,7 +418,7 @@ void explorer::add_write(thread& t) {
       it.e = e;
       it.e.sc = it.judged;
       it.choice = p;
-      frames_.back().items.push_back(std::move(it));
+      remember(std::move(it));
     }
     push_revisits(w);
   }
@@ -466,7 +484,7 @@ void explorer::nothing_runs() {
       if (b.kind == event_kind::section_begin && b.dom == e.dom) begin = g().at(e.counted, po);
     }
     if (begin != NONE && performed_before(options_.model, g(), begin).has(start)) may_be_deadlock = false;
-    if (!replaying_) frames_.back().items.push_back(std::move(it));
+    if (!replaying_) remember(std::move(it));
   }
   if (may_be_deadlock) report_deadlock();
 }

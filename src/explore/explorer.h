@@ -44,6 +44,9 @@ struct search_options {
   model_options hardware;
   u64 max_executions = 0;         ///< 0: no bound
   u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
+  /// How many choices that are not the newest (an older source, an earlier place, a revisit) there may be on
+  /// the way to an execution. None: no bound. 0: one execution, in which one thread after the other runs.
+  std::optional<unsigned> departures;
   bool symmetry = true;           ///< of executions in which identical threads swap names one is visited
   bool commuting = true;          ///< additions whose result nobody reads have no order
   bool unordered_locks = true;    ///< a lock under which nothing happens that others see has no order
@@ -174,13 +177,15 @@ class explorer final : public engine {
     unsigned length = 0;
     event e;
     eid choice = NONE;
-    bool judged = false; ///< known to be consistent
+    bool judged = false;     ///< known to be consistent
+    unsigned departures = 0; ///< on the way to it, this one included
     std::unique_ptr<graph> revisited;
     eid read = NONE;
   };
   struct frame {
     std::unique_ptr<graph> g;
     std::vector<item> items;
+    unsigned departures = 0; ///< on the way to the graph as it is now
   };
 
   // the search (explorer.cc)
@@ -197,6 +202,7 @@ class explorer final : public engine {
   void add_read(thread& t);
   void add_write(thread& t);
   bool add_write_half(eid read);
+  void remember(item it);
   bool judged(graph& in);
   bool happens() const;
   bool wait_did_not_see(const event& end) const;
@@ -328,6 +334,7 @@ class explorer final : public engine {
   bool symmetry_ = false;
   bool unordered_locks_;
   bool commuting_;
+  u64 departures_cut_ = 0; ///< choices that were not followed
   u64 ask_for_workers_at_ = 0;
   worker_link* link_ = nullptr; ///< in a process that the search was split over
   struct payload {

@@ -94,7 +94,7 @@ void explorer::push_revisits(eid w) {
       it.kind = item::what::revisit;
       it.read = new_r;
       it.revisited = std::move(revisited);
-      frames_.back().items.push_back(std::move(it));
+      remember(std::move(it));
     };
     std::optional<extension> past;
     if (judged_by_extension(g(), x) && judged_by_extension(g(), source)) {

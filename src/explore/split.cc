@@ -56,6 +56,7 @@ void explorer::give_away() {
   owner->items.erase(owner->items.begin());
   packet p;
   p.put(it.kind);
+  p.put(it.departures);
   if (it.kind == item::what::revisit) {
     put_graph(&p, *it.revisited);
     p.put(it.read);
@@ -85,6 +86,7 @@ bool explorer::accept(packet p) {
   frames_.clear();
   item it;
   it.kind = p.get<item::what>();
+  it.departures = p.get<unsigned>();
   std::unique_ptr<graph> g = get_graph(&p);
   if (it.kind == item::what::revisit) {
     it.revisited = std::move(g);
@@ -100,7 +102,7 @@ bool explorer::accept(packet p) {
     it.judged = p.get<bool>();
     g->cut(last);
   }
-  frames_.push_back({std::move(g), {}});
+  frames_.push_back({std::move(g), {}, 0});
   for (unsigned i = 0; i < n_threads_; i++)
     start_over(threads_[i]);
   restart_wanted_ |= places_.learn(&p);
@@ -121,6 +123,7 @@ void explorer::work(worker_link& link) {
   bool more = link.is_first();
   if (!more) {
     result_ = {};
+    departures_cut_ = 0;
     for (frame& f : frames_)
       f.items.clear();
   }
@@ -160,6 +163,7 @@ packet explorer::report() const {
   p.put(result_.blocked);
   p.put(result_.max_events);
   p.put(result_.fingerprint);
+  p.put(departures_cut_);
   p.put_text(result_.reason);
   p.put(restart_wanted_);
   p.put(n_threads_);
@@ -201,6 +205,7 @@ void explorer::add_report(packet r) {
   result_.blocked += r.get<u64>();
   result_.max_events = std::max(result_.max_events, r.get<unsigned>());
   result_.fingerprint += r.get<u64>();
+  departures_cut_ += r.get<u64>();
   if (std::string reason = r.get_text(); result_.reason.empty()) result_.reason = std::move(reason);
   restart_wanted_ |= r.get<bool>();
   n_threads_ = std::max(n_threads_, r.get<unsigned>());
@@ -259,6 +264,7 @@ bool explorer::split(unsigned workers) {
     options_.report(sum);
   });
   result_ = {};
+  departures_cut_ = 0;
   for (packet& r : all.reports())
     if (!r.bytes().empty()) add_report(std::move(r));
   if (!all.accident().empty()) result_.reason = all.accident();

@@ -102,6 +102,8 @@ TEST_F(Command, AcceptsNoOptionThatItWouldIgnore) {
   expect_refused({"check", "--seed", "3"}, "--seed is the seed of --random");
   expect_refused({"check", "--random", "9", "--max-executions", "9"}, "--max-executions is for the search");
   expect_refused({"check", "--random", "9", "--no-reduction", "all"}, "--no-reduction is for the search");
+  expect_refused({"check", "--random", "9", "--departures", "2"}, "--departures is for the search");
+  expect_refused({"check", "--departures", "few"}, "--departures: 'few'");
   expect_refused({"check", "mine.cc"}, "no compiler behind mine.cc");
 }
 

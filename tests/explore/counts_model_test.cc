@@ -132,6 +132,26 @@ TEST(counts, a_lock_that_is_never_given_back_is_a_deadlock) {
   EXPECT_EQ(o.failures.front().invariant, "INV-LIVE");
 }
 
+/// With N departures at most, more and more is visited, and nothing but what there is; in the end all of it.
+TEST(counts, a_bound_on_departures_says_what_it_cut_off) {
+  word_t x[4];
+  const program p = store_buffering(4, x);
+  u64 before = 0;
+  for (unsigned n = 0; n <= 4; n++) {
+    search_options o;
+    o.departures = n;
+    const outcome r = explore_program(p, memory_model::tso, o);
+    EXPECT_GT(r.executions, before) << n;
+    before = r.executions;
+    EXPECT_EQ(r.verdict, r.executions == 16 ? verdict::safe : verdict::inconclusive);
+    EXPECT_EQ(r.reason.empty(), r.executions == 16) << r.reason;
+    if (n == 0) {
+      EXPECT_EQ(r.executions, 1u);
+    }
+  }
+  EXPECT_EQ(before, 16u);
+}
+
 TEST(counts, lock_twice_each) {
   spinlock_t l;
   plain<int> data;
