@@ -9,6 +9,9 @@ set(CMAKE_COMPILE_WARNING_AS_ERROR ON)
 # (-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON): what must be inlined lives in headers.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 
+# a place in the source is named relative to the project, in reports and in what is installed
+add_compile_options(-fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
+
 # an aggregate says its defaults where it is declared, so leaving a member out is no slip
 add_compile_options(-Wall -Wextra -Wshadow -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
