@@ -53,9 +53,10 @@ class giving_back : public world {
 
 class storing : public world {
  public:
-  storing() {
+  explicit storing(bool flushed) {
     set_pmd_at(0, pmdp_, pmd_mkclean(pmdp_get(pmdp_)));
-    cpu([this] {
+    cpu([this, flushed] {
+      if (flushed) return change();
       mmu_gather tlb(mm_);
       tlb_gather_mmu(tlb);
       (void)change_huge_pmd(tlb, 0, pmdp_, PAGE_SHARED_EXEC); // a right is added: nothing needs a flush yet
@@ -111,13 +112,21 @@ scenario store_vs_invalidate_pmd() {
       .summary = "hardware records a store in a huge entry that is being changed",
       .source = "mail 4; d52605d7cb30",
       .threads = {"change_pmd", "store"},
-      .set_up = [](const settings&) { return std::make_unique<storing>(); },
+      .set_up = [](const settings& s) { return std::make_unique<storing>(s.shape != 0); },
       .variants =
           {
               {"a", "shipped", "one exchange takes the old entry and leaves the invalid one", nullptr,
                always_safe},
               {"b", "read_then_store", "the entry is read, then the invalid one stored",
                [](settings& s) { s.policy.invalidate_by_exchange = false; }, violation_if_hw_dirty},
+              {"a-F", "shipped_flushed", "as a, and the TLBs are flushed", [](settings& s) { s.shape = 1; },
+               always_safe},
+              {"b-F", "read_then_store_flushed", "as b, and the TLBs are flushed: too late",
+               [](settings& s) {
+                 s.shape = 1;
+                 s.policy.invalidate_by_exchange = false;
+               },
+               violation_if_hw_dirty},
           },
   };
 }
