@@ -576,7 +576,7 @@ extension::extension(memory_model m, const graph& g, const std::array<probe, 2>&
 }
 
 performed_before::performed_before(memory_model m, const graph& g, eid last)
-    : model_(m), g_(g), last_(last), all_(m != memory_model::weak) {
+    : g_(g), last_(last), all_(m != memory_model::weak) {
   found_ = with_width(g, [&](auto w) { return directly_before<w>(m, g, last); });
 }
 

@@ -73,7 +73,6 @@ class performed_before {
   bool has(eid e);
 
  private:
-  memory_model model_;
   const graph& g_;
   eid last_;
   event_set found_; ///< what simple reasons show

@@ -126,7 +126,7 @@ TEST(counts, a_lock_that_is_never_given_back_is_a_deadlock) {
   spinlock_t l;
   program p;
   for (unsigned i = 0; i < 2; i++)
-    p.threads.push_back([&] { spin_lock(l); });
+    p.threads.push_back([&]() NO_THREAD_SAFETY_ANALYSIS { spin_lock(l); });
   const outcome o = explore_program(p, memory_model::sc);
   ASSERT_EQ(o.verdict, verdict::violation);
   EXPECT_EQ(o.failures.front().invariant, "INV-LIVE");

@@ -323,7 +323,8 @@ TEST_F(Waits, with_interrupts_off) {
     };
   };
   expect(off([&] { wait_for_page(); }), "waits for another thread, which may sleep, with interrupts off");
-  expect(off([&] { mutex_lock(mutex_); }), "takes a mutex, which may sleep, with interrupts off");
+  expect(off([&]() NO_THREAD_SAFETY_ANALYSIS { mutex_lock(mutex_); }),
+         "takes a mutex, which may sleep, with interrupts off");
   expect(off([&] { synchronize_rcu(); }), "waits for a grace period, which may sleep, with interrupts off");
   expect(off([&] { smp_call_function_many(~u64{0}, nullptr, nullptr, 0); }), "waits for an IPI");
 }
@@ -337,7 +338,8 @@ TEST_F(Waits, with_a_spinlock_held) {
     };
   };
   expect(locked([&] { wait_for_page(); }), "waits for another thread, which may sleep, with a spinlock held");
-  expect(locked([&] { down_read(sem_); }), "takes a semaphore, which may sleep, with a spinlock held");
+  expect(locked([&]() NO_THREAD_SAFETY_ANALYSIS { down_read(sem_); }),
+         "takes a semaphore, which may sleep, with a spinlock held");
   expect(locked([&] { synchronize_rcu(); }),
          "waits for a grace period, which may sleep, with a spinlock held");
 }
