@@ -278,9 +278,9 @@ template <class Take> follow with_mapped_page(gup_request& gup, vaddr_t addr, pa
     *result = mapped.page;
     return take(mapped.page);
   }
-  if (!pmd_is_table(pmd)) return follow::fault;
-  pte_table_guard ptl(pmd);
-  mapped = page_of_pte(ptep_get(pte_offset(pmd, addr)), gup.write);
+  pte_map_lock table(at.pmdp);
+  if (!table) return follow::fault;
+  mapped = page_of_pte(ptep_get(table.at(addr)), gup.write);
   if (!mapped.found) return follow::fault;
   *result = mapped.page;
   return take(mapped.page);

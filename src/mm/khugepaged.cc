@@ -202,11 +202,11 @@ scan_result hpage_collapse_scan_pmd(mm_struct& mm, vaddr_t addr, const collapse_
   const pmd_lookup at = find_pmd(mm, start);
   result = check_pmd_state(at);
   if (result != scan_result::succeed) return result;
-  const pmd_t table = pmdp_get_lockless(at.pmdp);
-  pte_table_guard ptl(table);
+  const pte_map_lock table(at.pmdp);
+  if (!table) return scan_result::pmd_null;
   unsigned none = 0;
   for (unsigned i = 0; i < hpage_pmd_nr() && result == scan_result::succeed; ++i)
-    result = scan_one(ptep_get(pte_offset(table, start + i * PAGE_SIZE)), &none, how);
+    result = scan_one(ptep_get(table.at(start + i * PAGE_SIZE)), &none, how);
   return result;
 }
 

@@ -14,35 +14,35 @@ namespace racewalk::inline RACEWALK_BACKEND {
 namespace {
 
 /// A zeroed page behind an entry that is none.
-fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags) {
+fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   page* page = alloc_page(GFP_ZERO);
   if (page == nullptr) return fault_result::oom;
   folio* folio = page_folio(page);
   pte_t entry = mk_pte(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(entry);
   {
-    pte_table_guard ptl(pmd);
-    const ptep_t ptep = pte_offset(pmd, addr);
-    if (pte_none(ptep_get(ptep))) {
+    pte_map_lock table(pmdp);
+    if (table && pte_none(ptep_get(table.at(addr)))) {
       folio_add_new_anon_rmap(folio, *vma.vm_mm, addr);
       // The page's content and counts come before the entry that leads to it: pairs with the address
       // dependency from the entry to the page in gup_fast_pte_range() and in user accesses.
       smp_wmb();
-      set_pte_at(addr, ptep, entry);
+      set_pte_at(addr, table.at(addr), entry);
       folio = nullptr;
     }
   }
   if (folio != nullptr)
-    folio_put(folio); // another CPU was faster
+    folio_put(folio); // another CPU was faster, or has taken the table away: the access decides anew
   else
     add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
   return fault_result::handled;
 }
 
 /// An entry that is there and did not grant the access: grants it, or finds that it does by now.
-fault_result do_present_pte(vaddr_t addr, pmd_t pmd, pte_t seen, fault_flags flags) {
-  pte_table_guard ptl(pmd);
-  const ptep_t ptep = pte_offset(pmd, addr);
+fault_result do_present_pte(vaddr_t addr, const pmdp_t& pmdp, pte_t seen, fault_flags flags) {
+  pte_map_lock table(pmdp);
+  if (!table) return fault_result::handled;
+  const ptep_t ptep = table.at(addr);
   const pte_t old = ptep_get(ptep);
   if (!pte_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
   pte_t entry = pte_mkyoung(old);
@@ -54,14 +54,20 @@ fault_result do_present_pte(vaddr_t addr, pmd_t pmd, pte_t seen, fault_flags fla
   return fault_result::handled;
 }
 
-fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, pmd_t pmd, fault_flags flags) {
-  const pte_t pte = ptep_get_lockless(pte_offset(pmd, addr));
-  if (pte_none(pte)) return do_anonymous_page(vma, addr, pmd, flags);
+/// The entry as it is now, found without its lock; none if there is no table.
+pte_t pte_get_mapped(const pmdp_t& pmdp, vaddr_t addr) {
+  const pte_map table(pmdp);
+  return table ? ptep_get_lockless(table.at(addr)) : pte_t{};
+}
+
+fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
+  const pte_t pte = pte_get_mapped(pmdp, addr);
+  if (pte_none(pte)) return do_anonymous_page(vma, addr, pmdp, flags);
   if (!pte_present(pte)) {
-    migration_entry_wait(pmd, addr);
+    migration_entry_wait(pmdp, addr);
     return fault_result::handled;
   }
-  return do_present_pte(addr, pmd, pte, flags);
+  return do_present_pte(addr, pmdp, pte, flags);
 }
 
 bool access_permitted(const vm_area_struct& vma, fault_flags flags) {
@@ -88,9 +94,9 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
     pmd_migration_entry_wait(at.pmdp);
     return fault_result::handled;
   }
-  // a huge page may have come from another CPU; a table stays while this area is locked
+  // a huge page may have come from another CPU
   if (pmd_trans_huge(pmd)) return do_present_huge_pmd(at.pmdp, pmd, flags);
-  return handle_pte_fault(vma, addr, pmd, flags);
+  return handle_pte_fault(vma, addr, at.pmdp, flags);
 }
 
 vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr) {
@@ -135,13 +141,14 @@ namespace {
 
 /// Takes out the entries of one table, from `addr` on. Returns where it stopped: before `end` if the batch is
 /// full.
-vaddr_t zap_pte_range(mmu_gather& tlb, pmd_t pmd, vaddr_t addr, vaddr_t end) {
+vaddr_t zap_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end) {
   s64 anon = 0;
   bool full = false;
   {
-    pte_table_guard ptl(pmd);
+    pte_map_lock table(pmdp);
+    if (!table) return end;
     for (; addr < end && !full; addr += PAGE_SIZE) {
-      const ptep_t ptep = pte_offset(pmd, addr);
+      const ptep_t ptep = table.at(addr);
       const pte_t seen = ptep_get(ptep);
       if (pte_none(seen)) continue;
       if (!pte_present(seen)) { // a migration entry: the page's move has taken its reference already
@@ -177,16 +184,11 @@ void zap_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, pudp_t pudp, pud_
   for (vaddr_t next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
     const pmdp_t pmdp = pmd_offset(pudp, pud, addr);
-    pmd_t pmd = pmdp_get_lockless(pmdp);
-    const bool perhaps_huge =
-        pmd_none(pmd) ? !policy().zap_trusts_none : pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd);
-    if (perhaps_huge) {
-      if (zap_huge_pmd_range(tlb, vma, addr, next, pmdp)) continue;
-      pmd = pmdp_get_lockless(pmdp);
+    const pmd_t pmd = pmdp_get_lockless(pmdp);
+    if (pmd_none(pmd) && policy().zap_trusts_none) continue;
+    if (!pmd_is_table(pmd) && zap_huge_pmd_range(tlb, vma, addr, next, pmdp)) continue;
+    while ((addr = zap_pte_range(tlb, pmdp, addr, next)) != next) {
     }
-    if (pmd_is_table(pmd))
-      while ((addr = zap_pte_range(tlb, pmd, addr, next)) != next) {
-      }
   }
 }
 

@@ -17,9 +17,10 @@ namespace racewalk::inline RACEWALK_BACKEND {
 namespace {
 
 /// One entry of a table, if it maps the page.
-void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, pmd_t table, page* page) {
-  pte_table_guard ptl(table);
-  const ptep_t ptep = pte_offset(table, addr);
+void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page) {
+  pte_map_lock table(pmdp);
+  if (!table) return;
+  const ptep_t ptep = table.at(addr);
   if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page)) return;
   const pte_t old = ptep_get_and_clear(addr, ptep);
   flush_tlb_page(mm.context, addr);
@@ -77,8 +78,7 @@ void try_to_migrate(folio* folio, split_entry split) {
     if (vma == nullptr || !vma->contains(addr) || !at.found) continue;
     if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && try_to_migrate_pmd(*vma, start, at.pmdp, folio, split))
       return; // it was mapped by this entry alone
-    if (const pmd_t pmd = pmdp_get_lockless(at.pmdp); pmd_is_table(pmd))
-      try_to_migrate_pte(mm, addr, pmd, folio_page(folio, i));
+    try_to_migrate_pte(mm, addr, at.pmdp, folio_page(folio, i));
   }
 }
 
@@ -98,9 +98,10 @@ void restore_anon_exclusive(page* page, swp_entry_t entry) {
     SetPageAnonExclusive(page);
 }
 
-void remove_migration_pte(const vm_area_struct& vma, vaddr_t addr, pmd_t table, page* from, page* to) {
-  pte_table_guard ptl(table);
-  const ptep_t ptep = pte_offset(table, addr);
+void remove_migration_pte(const vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, page* from, page* to) {
+  pte_map_lock table(pmdp);
+  if (!table) return;
+  const ptep_t ptep = table.at(addr);
   const pte_t seen = ptep_get(ptep);
   if (!is_swap_pte(seen)) return;
   const swp_entry_t entry = pte_to_swp_entry(seen);
@@ -146,8 +147,7 @@ void remove_migration_ptes(mm_struct& mm, vaddr_t start, page* from, page* to, u
     if (is_pmd_migration_entry(pmdp_get_lockless(at.pmdp)) &&
         remove_migration_pmd(*vma, start, at.pmdp, from, to))
       return;
-    if (const pmd_t pmd = pmdp_get_lockless(at.pmdp); pmd_is_table(pmd))
-      remove_migration_pte(*vma, addr, pmd, from + i, to + i);
+    remove_migration_pte(*vma, addr, at.pmdp, from + i, to + i);
   }
 }
 
@@ -161,11 +161,12 @@ void wait_on_locked(folio* folio) { wait_while(folio->page.flags, BIT(PG_locked)
 
 } // namespace
 
-void migration_entry_wait(pmd_t table, vaddr_t addr) {
+void migration_entry_wait(const pmdp_t& pmdp, vaddr_t addr) {
   folio* moving = nullptr;
   {
-    pte_table_guard ptl(table);
-    const pte_t pte = ptep_get(pte_offset(table, addr));
+    pte_map_lock table(pmdp);
+    if (!table) return;
+    const pte_t pte = ptep_get(table.at(addr));
     if (!is_swap_pte(pte) || !is_migration_entry(pte_to_swp_entry(pte))) return;
     moving = page_folio(pfn_to_page(swp_offset_pfn(pte_to_swp_entry(pte))));
   }
@@ -227,9 +228,8 @@ folio* get_mapped_folio(mm_struct& mm, vaddr_t addr) {
     const pmd_t now = pmdp_get(at.pmdp);
     if (pmd_trans_huge(now)) found = page_folio(pfn_to_page(pmd_pfn(now)));
     if (found != nullptr) folio_get(found);
-  } else if (pmd_is_table(pmd)) {
-    pte_table_guard ptl(pmd);
-    const pte_t pte = ptep_get(pte_offset(pmd, addr));
+  } else if (const pte_map_lock table(at.pmdp); table) {
+    const pte_t pte = ptep_get(table.at(addr));
     if (pte_present(pte)) found = page_folio(pfn_to_page(pte_pfn(pte)));
     if (found != nullptr) folio_get(found);
   }

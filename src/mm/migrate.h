@@ -35,8 +35,8 @@ void try_to_migrate(folio* folio, split_entry split);
 void remove_migration_ptes(mm_struct& mm, vaddr_t start, page* from, page* to, u64 nr);
 
 /// Waits until the entry for `addr` in a table is no longer the migration entry that it perhaps is. Caller
-/// holds no lock that the mover needs; the table stays.
-void migration_entry_wait(pmd_t table, vaddr_t addr);
+/// holds no lock that the mover needs.
+void migration_entry_wait(const pmdp_t& pmdp, vaddr_t addr);
 /// The same for a huge page's.
 void pmd_migration_entry_wait(const pmdp_t& pmdp);
 

@@ -7,10 +7,11 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-void change_pte_range(mmu_gather& tlb, pmd_t pmd, vaddr_t addr, vaddr_t end, pgprot_t prot) {
-  pte_table_guard ptl(pmd);
+void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, pgprot_t prot) {
+  pte_map_lock table(pmdp);
+  if (!table) return;
   for (; addr < end; addr += PAGE_SIZE) {
-    const ptep_t ptep = pte_offset(pmd, addr);
+    const ptep_t ptep = table.at(addr);
     if (!pte_present(ptep_get(ptep))) continue;
     // none in between, so that no A or D that hardware sets is lost; lockless walks find no page then, which
     // is all that they may conclude
@@ -28,12 +29,8 @@ void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t pro
     next = pmd_addr_end(addr, end);
     const pmd_lookup at = find_pmd(tlb.mm, addr);
     if (!at.found) continue;
-    pmd_t pmd = pmdp_get_lockless(at.pmdp);
-    if (pmd_trans_huge(pmd)) {
-      if (change_huge_pmd(tlb, addr, at.pmdp, prot)) continue;
-      pmd = pmdp_get_lockless(at.pmdp); // split meanwhile
-    }
-    if (pmd_is_table(pmd)) change_pte_range(tlb, pmd, addr, next, prot);
+    if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && change_huge_pmd(tlb, addr, at.pmdp, prot)) continue;
+    change_pte_range(tlb, at.pmdp, addr, next, prot);
   }
 }
 

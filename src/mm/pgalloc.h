@@ -54,7 +54,8 @@ inline page& pmd_table_page(const pmdp_t& pmdp) {
 }
 inline spinlock_t& pmd_lockptr(const pmdp_t& pmdp) { return pmd_table_page(pmdp).ptl; }
 
-/// A PTE table, locked. INV-TBL if it has been unhooked: an entry stored there would be lost.
+/// A PTE table that the caller has found and kept from being taken away, locked. INV-TBL if it has been: an
+/// entry stored there would be lost.
 class SCOPED_CAPABILITY pte_table_guard {
  public:
   explicit pte_table_guard(pmd_t pmd, site s = RW_HERE) ACQUIRE(lock_) : lock_(pte_lockptr(pmd)), where_(s) {
@@ -68,6 +69,66 @@ class SCOPED_CAPABILITY pte_table_guard {
  private:
   spinlock_t& lock_;
   site where_;
+};
+
+// The pte_offset_map family (M6). A table that maps a file may be taken away by somebody who holds neither
+// the mmap_lock nor the vm_lock (retract_page_tables): then the entry that led to it is cleared under the pml
+// and the ptl, and the table is freed after a grace period. So whoever comes by the PMD entry reads in an RCU
+// section, and whoever changes entries looks at the PMD entry again once the lock is held.
+
+/// pte_offset_map(): the table behind a PMD entry, readable for as long as this lives; it may have been taken
+/// away. False if no table is there.
+class pte_map {
+ public:
+  explicit pte_map(const pmdp_t& pmdp, site s = RW_HERE) : where_(s) {
+    if (policy().pte_map_rcu) rcu_read_lock(where_);
+    pmd_ = pmdp_get_lockless(pmdp, s);
+    if (policy().pte_map_rcu && !*this) rcu_read_unlock(where_);
+  }
+  ~pte_map() {
+    if (policy().pte_map_rcu && *this) rcu_read_unlock(where_);
+  }
+  pte_map(const pte_map&) = delete;
+  pte_map& operator=(const pte_map&) = delete;
+
+  explicit operator bool() const { return pmd_is_table(pmd_); }
+  ptep_t at(vaddr_t addr) const { return pte_offset(pmd_, addr); }
+  pmd_t pmd() const { return pmd_; }
+
+ private:
+  site where_;
+  pmd_t pmd_;
+};
+
+/// pte_offset_map_lock(): the table behind a PMD entry, locked, and in its place for as long as this lives.
+/// False if no table is there: it is for the caller to find out what is.
+class SCOPED_CAPABILITY pte_map_lock {
+ public:
+  explicit pte_map_lock(const pmdp_t& pmdp, site s = RW_HERE) NO_THREAD_SAFETY_ANALYSIS : map_(pmdp, s),
+                                                                                          where_(s) {
+    if (!map_) return;
+    spin_lock(lock(), where_);
+    // What the entry was is what was locked; what it is now decides. Ordered by the lock: who took the table
+    // away has cleared the entry while holding it (retract_page_tables).
+    locked_ = !policy().ptl_rechecks_pmd || pmd_same(pmdp_get(pmdp, s), map_.pmd());
+    if (!locked_) spin_unlock(lock(), where_);
+    VM_BUG_ON(locked_ && !PageTable(pmd_pgtable(map_.pmd()), s), "INV-TBL",
+              "the page table is not reachable any more", s);
+  }
+  ~pte_map_lock() NO_THREAD_SAFETY_ANALYSIS {
+    if (locked_) spin_unlock(lock(), where_);
+  }
+  pte_map_lock(const pte_map_lock&) = delete;
+  pte_map_lock& operator=(const pte_map_lock&) = delete;
+
+  explicit operator bool() const { return locked_; }
+  ptep_t at(vaddr_t addr) const { return map_.at(addr); }
+
+ private:
+  spinlock_t& lock() const { return pte_lockptr(map_.pmd()); }
+  pte_map map_;
+  site where_;
+  bool locked_ = false;
 };
 
 // ---- installing tables -----------------------------------------------------------------------------------

@@ -124,6 +124,10 @@ struct policy_t {
   bool invalidate_by_exchange = true;       ///< take the old entry and put the new one in one step (S4.5)
   bool zap_trusts_none = true; ///< an entry that reads as none without the pml is passed by (H14)
 
+  // ---- tables that may be taken away: M6 ----
+  bool pte_map_rcu = true;      ///< tables are read in an RCU section (S3.2)
+  bool ptl_rechecks_pmd = true; ///< the PMD entry is read again once the ptl is held (S3.1, S3.2)
+
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)
   bool collapse_sync_ipi = true;           ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)

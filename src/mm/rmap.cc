@@ -67,9 +67,10 @@ s32 folio_mapcount(folio* folio) {
 
 namespace {
 
-bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, pmd_t pmd, const page* page) {
-  pte_table_guard ptl(pmd);
-  const ptep_t ptep = pte_offset(pmd, addr);
+bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, const page* page) {
+  pte_map_lock table(pmdp);
+  if (!table) return false;
+  const ptep_t ptep = table.at(addr);
   pte_t pte = ptep_get(ptep);
   if (!pte_present(pte) || pte_pfn(pte) != page_to_pfn(page)) return false;
   if (!pte_dirty(pte) && !pte_write(pte)) return false;
@@ -112,7 +113,7 @@ bool folio_mkclean(folio* folio) {
     if (!at.found) continue;
     const pmd_t pmd = pmdp_get_lockless(at.pmdp);
     if (pmd_trans_huge(pmd)) return pmd_mkclean_one(*mm, start, at.pmdp, folio);
-    if (pmd_is_table(pmd)) cleaned |= pte_mkclean_one(*mm, addr, pmd, folio_page(folio, i));
+    cleaned |= pte_mkclean_one(*mm, addr, at.pmdp, folio_page(folio, i));
   }
   return cleaned;
 }
