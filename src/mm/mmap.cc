@@ -1,6 +1,3 @@
-// What keeps the areas right: an area in a tree covers at least a page, overlaps no other, and is never
-// mergeable with its neighbour for long (an operation that made it so merges it). Areas change under the
-// mmap_lock of their region and their own vm_lock, both for writing.
 #include "mm/mmap.h"
 
 #include <algorithm>
@@ -11,6 +8,7 @@
 #include "mm/madvise.h"
 #include "mm/memory.h"
 #include "mm/mprotect.h"
+#include "mm/vma.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -18,111 +16,6 @@ namespace {
 
 constexpr u64 page_align(u64 bytes) { return (bytes + PAGE_SIZE - 1) & PAGE_MASK; }
 constexpr vaddr_t align_up(vaddr_t addr, u64 size) { return (addr + size - 1) & ~(size - 1); }
-
-// ---- the regions of a range ------------------------------------------------------------------------------
-
-/// The regions that a range touches, locked for writing, lowest first.
-class regions_guard {
- public:
-  regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS : mm_(mm),
-                                                                                       start_(start),
-                                                                                       end_(end) {
-    const u64 size = geometry().size(geometry().root_level());
-    for (vaddr_t addr = start; addr < end && ok_; addr = (addr & ~(size - 1)) + size)
-      ok_ = mm.region(addr) != nullptr;
-    for_each([](mmap_region& region, vaddr_t, vaddr_t)
-                 NO_THREAD_SAFETY_ANALYSIS { down_write(region.mmap_lock); });
-  }
-  ~regions_guard() NO_THREAD_SAFETY_ANALYSIS {
-    for_each([](mmap_region& region, vaddr_t, vaddr_t)
-                 NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
-  }
-  regions_guard(const regions_guard&) = delete;
-  regions_guard& operator=(const regions_guard&) = delete;
-
-  /// False if memory for a region was short; then nothing is locked.
-  [[nodiscard]] bool ok() const { return ok_; }
-
-  /// Calls visit(region, start, end) with the part of the range that lies in each region.
-  template <class F> void for_each(F&& visit) const {
-    if (!ok_) return;
-    for (vaddr_t addr = start_; addr < end_;) {
-      mmap_region& region = *mm_.existing_region(addr);
-      visit(region, addr, std::min(end_, region.end));
-      addr = region.end;
-    }
-  }
-
- private:
-  mm_struct& mm_;
-  const vaddr_t start_;
-  const vaddr_t end_;
-  bool ok_ = true;
-};
-
-// ---- cutting and joining areas ---------------------------------------------------------------------------
-
-/// Calls visit(vma) for the areas of a region that overlap [start, end), in order. visit may erase the area.
-template <class F> void for_each_vma(mmap_region& region, vaddr_t start, vaddr_t end, F&& visit) {
-  while (start < end) {
-    vm_area_struct* vma = region.areas.find_vma(start);
-    if (vma == nullptr || vma->vm_start >= end) return;
-    start = vma->vm_end;
-    visit(*vma);
-  }
-}
-
-void detach(mmap_region& region, vm_area_struct& vma) {
-  region.areas.erase(vma);
-  {
-    write_guard vm_lock(vma.vm_lock);
-    vma.attached = false;
-  }
-  region.vm_area_free(vma);
-}
-
-void attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, vm_flags_t flags) {
-  {
-    write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
-    vma.vm_start = start;
-    vma.vm_end = end;
-    vma.vm_flags = flags;
-    vma.attached = true;
-  }
-  region.areas.insert(vma);
-}
-
-/// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
-/// changed.
-bool split_vma(mmap_region& region, vaddr_t addr) {
-  vm_area_struct* vma = region.areas.find_vma(addr);
-  if (vma == nullptr || vma->vm_start >= addr) return true;
-  if (region.areas.size() >= MAX_MAP_COUNT || !region.areas.preallocate()) return false;
-  vm_area_struct* upper = region.vm_area_alloc(*vma->vm_mm);
-  if (upper == nullptr) return false;
-  const vaddr_t end = vma->vm_end;
-  {
-    write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
-    split_huge_pmd_address(*vma, addr);
-    vma->vm_end = addr;
-  }
-  attach(region, *upper, addr, end, vma->vm_flags);
-  return true;
-}
-
-/// Joins the area that ends at `addr` and the one that begins there, if both are there and alike.
-void merge_vmas(mmap_region& region, vaddr_t addr) {
-  if (addr == region.start || addr == region.end) return;
-  vm_area_struct* prev = region.areas.find_vma(addr - 1);
-  vm_area_struct* next = region.areas.find_vma(addr);
-  if (prev == nullptr || next == nullptr || prev->vm_end != addr || next->vm_start != addr ||
-      prev->vm_flags != next->vm_flags)
-    return;
-  const vaddr_t end = next->vm_end;
-  detach(region, *next);
-  write_guard vm_lock(prev->vm_lock);
-  prev->vm_end = end;
-}
 
 // ---- holes -----------------------------------------------------------------------------------------------
 
@@ -161,16 +54,6 @@ void note_hole(mmap_region& region, vaddr_t addr) {
 }
 
 // ---- unmapping -------------------------------------------------------------------------------------------
-
-/// Cuts what crosses the ends of the range. False when memory is short.
-bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
-  bool cut = true;
-  regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
-    if (from == start) cut = cut && split_vma(region, start);
-    if (to == end && end != region.end) cut = cut && split_vma(region, end);
-  });
-  return cut;
-}
 
 /// Whether the range has pages or tables of its own, which unmap_region() would find. Nobody adds any
 /// meanwhile.
@@ -223,7 +106,7 @@ void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t 
   for_each_vma(region, start, end, [&](vm_area_struct& vma) {
     first = std::min(first, vma.vm_start);
     last = std::max(last, vma.vm_end);
-    detach(region, vma);
+    vma_detach(region, vma);
   });
   if (first >= last) return;
   const vm_area_struct* prev = region.areas.find_vma_prev(first);
@@ -267,7 +150,7 @@ void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t en
     write_guard vm_lock(prev->vm_lock);
     prev->vm_end = end;
   } else {
-    attach(region, *region.vm_area_alloc(mm), start, end, flags);
+    vma_attach(region, *region.vm_area_alloc(mm), start, end, flags);
   }
   merge_vmas(region, end);
 }
@@ -384,18 +267,6 @@ int vm_munmap(mm_struct& mm, vaddr_t start, u64 len) {
 
 namespace {
 
-bool fully_mapped(const regions_guard& regions) {
-  bool mapped = true;
-  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
-    for_each_vma(region, start, end, [&](const vm_area_struct& vma) {
-      mapped = mapped && vma.vm_start <= start;
-      start = vma.vm_end;
-    });
-    mapped = mapped && start >= end;
-  });
-  return mapped;
-}
-
 /// Gives the areas of the range, all of it mapped, the flags new_flags(old); rights in the page table follow.
 template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F&& new_flags) {
   regions_guard regions(mm, start, end);
@@ -413,10 +284,7 @@ template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F
       change_protection(tlb, vma.vm_start, vma.vm_end, vm_get_page_prot(flags));
       tlb_finish_mmu(tlb);
     });
-    // join what has become alike: at the ends and in between
-    for (vaddr_t at = to; at > from; at = region.areas.find_vma(at - 1)->vm_start)
-      merge_vmas(region, at);
-    merge_vmas(region, from);
+    merge_vmas_in(region, from, to);
   });
   return 0;
 }

@@ -19,9 +19,6 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Areas per region, as Linux's vm.max_map_count.
-inline constexpr std::size_t MAX_MAP_COUNT = 65530;
-
 /// Makes the mm usable: it gets its root table. 0 or -ENOMEM.
 [[nodiscard]] int mm_init(mm_struct& mm);
 /// Unmaps everything and frees the root table. No CPU has the mm loaded.

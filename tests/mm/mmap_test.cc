@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "mm/vma.h"
 #include "world.h"
 
 namespace racewalk::test {

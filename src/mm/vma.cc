@@ -1,0 +1,99 @@
+#include "mm/vma.h"
+
+#include "mm/huge_memory.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+regions_guard::regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS
+    : mm_(mm),
+      start_(start),
+      end_(end) {
+  const u64 size = geometry().size(geometry().root_level());
+  for (vaddr_t addr = start; addr < end && ok_; addr = (addr & ~(size - 1)) + size)
+    ok_ = mm.region(addr) != nullptr;
+  for_each([](mmap_region& region, vaddr_t, vaddr_t)
+               NO_THREAD_SAFETY_ANALYSIS { down_write(region.mmap_lock); });
+}
+
+regions_guard::~regions_guard() NO_THREAD_SAFETY_ANALYSIS {
+  for_each([](mmap_region& region, vaddr_t, vaddr_t)
+               NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
+}
+
+void vma_detach(mmap_region& region, vm_area_struct& vma) {
+  region.areas.erase(vma);
+  {
+    write_guard vm_lock(vma.vm_lock);
+    vma.attached = false;
+  }
+  region.vm_area_free(vma);
+}
+
+void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, vm_flags_t flags) {
+  {
+    write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
+    vma.vm_start = start;
+    vma.vm_end = end;
+    vma.vm_flags = flags;
+    vma.attached = true;
+  }
+  region.areas.insert(vma);
+}
+
+bool split_vma(mmap_region& region, vaddr_t addr) {
+  vm_area_struct* vma = region.areas.find_vma(addr);
+  if (vma == nullptr || vma->vm_start >= addr) return true;
+  if (region.areas.size() >= MAX_MAP_COUNT || !region.areas.preallocate()) return false;
+  vm_area_struct* upper = region.vm_area_alloc(*vma->vm_mm);
+  if (upper == nullptr) return false;
+  const vaddr_t end = vma->vm_end;
+  {
+    write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
+    split_huge_pmd_address(*vma, addr);
+    vma->vm_end = addr;
+  }
+  vma_attach(region, *upper, addr, end, vma->vm_flags);
+  return true;
+}
+
+void merge_vmas(mmap_region& region, vaddr_t addr) {
+  if (addr == region.start || addr == region.end) return;
+  vm_area_struct* prev = region.areas.find_vma(addr - 1);
+  vm_area_struct* next = region.areas.find_vma(addr);
+  if (prev == nullptr || next == nullptr || prev->vm_end != addr || next->vm_start != addr ||
+      prev->vm_flags != next->vm_flags)
+    return;
+  const vaddr_t end = next->vm_end;
+  vma_detach(region, *next);
+  write_guard vm_lock(prev->vm_lock);
+  prev->vm_end = end;
+}
+
+void merge_vmas_in(mmap_region& region, vaddr_t start, vaddr_t end) {
+  for (vaddr_t at = end; at > start; at = region.areas.find_vma(at - 1)->vm_start)
+    merge_vmas(region, at);
+  merge_vmas(region, start);
+}
+
+bool fully_mapped(const regions_guard& regions) {
+  bool mapped = true;
+  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
+    for_each_vma(region, start, end, [&](const vm_area_struct& vma) {
+      mapped = mapped && vma.vm_start <= start;
+      start = vma.vm_end;
+    });
+    mapped = mapped && start >= end;
+  });
+  return mapped;
+}
+
+bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
+  bool cut = true;
+  regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
+    if (from == start) cut = cut && split_vma(region, start);
+    if (to == end && end != region.end) cut = cut && split_vma(region, end);
+  });
+  return cut;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

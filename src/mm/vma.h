@@ -1,0 +1,76 @@
+// The areas of a range: locking their regions, cutting them at its ends, joining what has become alike.
+//
+// What mmap, mprotect, userfaultfd and the like share. An area in a tree covers at least a page, overlaps no
+// other, and is never mergeable with its neighbour for long (an operation that made it so merges it). Areas
+// change under the mmap_lock of their region and their own vm_lock, both for writing.
+#pragma once
+
+#include <algorithm>
+
+#include "mm/mm_types.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Areas per region, as Linux's vm.max_map_count.
+inline constexpr std::size_t MAX_MAP_COUNT = 65530;
+
+/// The regions that a range touches, locked for writing, lowest first.
+class regions_guard {
+ public:
+  regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS;
+  ~regions_guard() NO_THREAD_SAFETY_ANALYSIS;
+  regions_guard(const regions_guard&) = delete;
+  regions_guard& operator=(const regions_guard&) = delete;
+
+  /// False if memory for a region was short; then nothing is locked.
+  [[nodiscard]] bool ok() const { return ok_; }
+
+  /// Calls visit(region, start, end) with the part of the range that lies in each region.
+  template <class F> void for_each(F&& visit) const {
+    if (!ok_) return;
+    for (vaddr_t addr = start_; addr < end_;) {
+      mmap_region& region = *mm_.existing_region(addr);
+      visit(region, addr, std::min(end_, region.end));
+      addr = region.end;
+    }
+  }
+
+ private:
+  mm_struct& mm_;
+  const vaddr_t start_;
+  const vaddr_t end_;
+  bool ok_ = true;
+};
+
+/// Calls visit(vma) for the areas of a region that overlap [start, end), in order. visit may erase the area.
+/// Caller holds the region's mmap_lock.
+template <class F> void for_each_vma(mmap_region& region, vaddr_t start, vaddr_t end, F&& visit) {
+  while (start < end) {
+    vm_area_struct* vma = region.areas.find_vma(start);
+    if (vma == nullptr || vma->vm_start >= end) return;
+    start = vma->vm_end;
+    visit(*vma);
+  }
+}
+
+// All of the following: caller holds the region's mmap_lock for writing.
+
+/// Takes the area out of its tree and gives it back.
+void vma_detach(mmap_region& region, vm_area_struct& vma);
+/// Puts an area that vm_area_alloc() gave, with all other fields filled in, into the tree; there is memory
+/// for it (vma_tree::preallocate()).
+void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, vm_flags_t flags);
+/// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
+/// changed.
+[[nodiscard]] bool split_vma(mmap_region& region, vaddr_t addr);
+/// Joins the area that ends at `addr` and the one that begins there, if both are there and alike.
+void merge_vmas(mmap_region& region, vaddr_t addr);
+/// Joins what has become alike in [start, end), all of it mapped, and at its ends.
+void merge_vmas_in(mmap_region& region, vaddr_t start, vaddr_t end);
+
+/// Whether all of the range is mapped.
+bool fully_mapped(const regions_guard& regions);
+/// Cuts what crosses the ends of the range that is locked. False when memory is short.
+[[nodiscard]] bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end);
+
+} // namespace racewalk::inline RACEWALK_BACKEND
