@@ -14,6 +14,7 @@ scenario serialize_before_mask();    // S1.5
 scenario overapproximated_mask();    // S1.6
 scenario whose_mask();               // S1.8
 scenario count_based_skip();         // S1.9
+scenario nested_gather();            // S2.10
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
 scenario store_vs_invalidate_pmd();  // S4.5
@@ -30,6 +31,7 @@ scenario pin_stable_wait();          // S5.9
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();
 scenario lazy_walk_vs_table_free(); // H17
+scenario batched_unmap_vs_change(); // H7
 scenario dontneed_vs_change_pmd();  // H14
 
 // What the expected verdict of a variant can depend on.

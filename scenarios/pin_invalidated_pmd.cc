@@ -52,10 +52,15 @@ class world : public testbed {
   }
 
  private:
+  void unmap() {
+    tlbflush_unmap_batch batch;
+    try_to_migrate(folio_, split_entry::no, batch);
+    try_to_unmap_flush(batch);
+  }
   void change(unsigned shape) {
     switch (shape) {
     case UNMAP:
-      try_to_migrate(folio_, split_entry::no);
+      unmap();
       break;
     case SPLIT:
       (void)split_page_at(mm_, 0);

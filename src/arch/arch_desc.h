@@ -134,6 +134,9 @@ struct arch_desc {
   walk_cache_rule_t walk_cache;
   table_free_rule_t table_free; ///< a default: the policy may choose another
   cpumask_rule_t mm_cpumask;
+  /// tlb_flush() of a gather that says its mm is dying, and frees no tables, flushes nothing: the ASID is not
+  /// used again before everything of it has been invalidated (M9). Of a live mm that is a flush lost (S2.6).
+  bool fullmm_skips_flush = false;
   /// Ordering of the exchange in ptep_get_and_clear, pmdp_establish and their like.
   order xchg_order;
   /// Physical address bits (Linux's MAX_PHYSMEM_BITS): pfns are below 2^(phys_bits - PAGE_SHIFT). A swap

@@ -132,6 +132,7 @@ inline constexpr arch_desc arm64{
     .walk_cache = walk_cache_rule_t::nonleaf_flush, // the "last level" TLBI forms spare the upper levels
     .table_free = table_free_rule_t::rcu,
     .mm_cpumask = cpumask_rule_t::set_only, // flushes reach every CPU and do not look at the mask
+    .fullmm_skips_flush = true,
     .xchg_order = order::relaxed,
     .phys_bits = 48,
 

@@ -1,6 +1,7 @@
 // TLB shootdown: by IPI with Linux's generations, or by broadcast.
 #include "machine/tlbflush.h"
 
+#include <algorithm>
 #include <bit>
 #include <type_traits>
 
@@ -125,6 +126,57 @@ void flush_tlb_page(mm_context& mm, vaddr_t addr) {
 
 void flush_tlb_range(mm_context& mm, vaddr_t start, vaddr_t end) {
   flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, true);
+}
+
+// ---- flushes that are put off ----------------------------------------------------------------------------
+
+namespace {
+
+/// As flush_tlb_func(), for whatever mm the CPU has loaded.
+void flush_tlb_batch_func(unsigned id, const void*) {
+  mm_context* mm = READ_ONCE(machine().cpu(id).loaded_mm);
+  if (mm == nullptr) return; // its translations went with the mm
+  const flush_tlb_info whole{mm, 0, TLB_FLUSH_ALL, READ_ONCE(mm->tlb_gen), ALL_LEVELS};
+  flush_tlb_func(id, &whole);
+}
+
+} // namespace
+
+bool arch_tlbbatch_should_defer(const mm_context& mm) {
+  const unsigned self = raw_smp_processor_id();
+  return (READ_ONCE(mm.cpumask) & ~(self == NO_CPU ? 0 : BIT(self))) != 0;
+}
+
+void arch_tlbbatch_add_pending(arch_tlbflush_unmap_batch& batch, mm_context& mm) {
+  const u64* known = std::find(batch.ctx_ids, batch.ctx_ids + batch.nr_mms, mm.ctx_id);
+  if (known == batch.ctx_ids + batch.MAX_MMS) {
+    arch_tlbbatch_flush(batch);
+    known = batch.ctx_ids;
+  }
+  // The generation is that of the changed entry, whoever flushes for it: a CPU that loads the mm after the
+  // mask was read, or comes back from lazy mode, sees the new generation and entry. Pairs as
+  // inc_mm_tlb_gen() says.
+  inc_mm_tlb_gen(mm);
+  batch.mask |= flush_targets(mm, false);
+  if (known == batch.ctx_ids + batch.nr_mms) batch.ctx_ids[batch.nr_mms++] = mm.ctx_id;
+  if (mm.flush_secondary_tlbs != nullptr) mm.flush_secondary_tlbs(mm, 0, TLB_FLUSH_ALL);
+}
+
+void arch_tlbbatch_flush(arch_tlbflush_unmap_batch& batch) {
+  if (arch().flush_kind == flush_kind_t::ipi) {
+    const unsigned self = raw_smp_processor_id();
+    if (self != NO_CPU && (batch.mask & BIT(self))) {
+      irq_guard off;
+      flush_tlb_batch_func(self, nullptr);
+    }
+    smp_call_function_many(batch.mask, flush_tlb_batch_func, nullptr, 0);
+  } else {
+    smp_mb(); // DSB: the changed entries before the invalidation; pairs with the targets' walks
+    for (unsigned i = 0; i < batch.nr_mms; ++i)
+      tlb_broadcast(batch.mask, {batch.ctx_ids[i], 0, TLB_FLUSH_ALL, ALL_LEVELS});
+    smp_mb(); // DSB: the targets' last accesses before what the caller does next
+  }
+  batch = {};
 }
 
 void tlb_remove_table_sync_one() { smp_call_function_many(machine().cpu_mask(), nullptr, nullptr, 0); }

@@ -233,7 +233,9 @@ int split_huge_page(folio* folio) {
   mm_struct& mm = *folio_anon_mm(folio);
   const vaddr_t start = folio->page.index.get();
   if (folio_ref_count(folio) != folio_mapcount(folio) + 1) return -EAGAIN;
-  try_to_migrate(folio, split_entry::yes);
+  tlbflush_unmap_batch batch;
+  try_to_migrate(folio, split_entry::yes, batch);
+  try_to_unmap_flush(batch);
   // Every entry has given its reference back, so what is left is the caller's. From here on no walk gets one
   // (M3); whoever has the entry from before finds it changed.
   const bool frozen = folio_ref_freeze(folio, 1);

@@ -6,6 +6,7 @@
 #include "mm/huge_memory.h"
 #include "mm/migrate.h"
 #include "mm/rmap.h"
+#include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -147,6 +148,8 @@ vaddr_t zap_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t
   {
     pte_map_lock table(pmdp);
     if (!table) return end;
+    if (policy().zap_flushes_batched)
+      flush_tlb_batched_pending(tlb.mm); // entries that are gone, but not flushed
     for (; addr < end && !full; addr += PAGE_SIZE) {
       const ptep_t ptep = table.at(addr);
       const pte_t seen = ptep_get(ptep);
@@ -278,9 +281,9 @@ void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
   }
 }
 
-void unmap_region(mm_struct& mm, const unmap_range& range) {
+void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm) {
   mmu_gather tlb(mm);
-  tlb_gather_mmu(tlb);
+  fullmm ? tlb_gather_mmu_fullmm(tlb) : tlb_gather_mmu(tlb);
   {
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::unmap, range.start, range.end);
     unmap_page_range(tlb, range.start, range.end);

@@ -41,7 +41,8 @@ struct unmap_range {
 
 /// Takes the range's pages and tables away: unhook, flush, free. Nothing can fault in it meanwhile: its areas
 /// are detached and, while tables are freed, the region's mmap_lock keeps new ones out.
-void unmap_region(mm_struct& mm, const unmap_range& range);
+/// `fullmm`: nobody will run in the mm again.
+void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm = false);
 
 /// The halves of unmap_region(), between tlb_gather_mmu() and tlb_finish_mmu(). `vma`: what maps the range,
 /// needed where its ends may cut a huge page.

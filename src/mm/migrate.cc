@@ -17,13 +17,13 @@ namespace racewalk::inline RACEWALK_BACKEND {
 namespace {
 
 /// One entry of a table, if it maps the page.
-void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page) {
+void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page,
+                        tlbflush_unmap_batch& batch) {
   pte_map_lock table(pmdp);
   if (!table) return;
   const ptep_t ptep = table.at(addr);
   if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page)) return;
-  const pte_t old = ptep_get_and_clear(addr, ptep);
-  flush_tlb_page(mm.context, addr);
+  const pte_t old = ptep_clear_batched(batch, mm, addr, ptep);
   folio* folio = page_folio(page);
   const bool exclusive = PageAnonExclusive(page);
   if (!folio_try_share_anon_rmap(folio, page)) {
@@ -64,7 +64,7 @@ bool try_to_migrate_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, f
 
 } // namespace
 
-void try_to_migrate(folio* folio, split_entry split) {
+void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch) {
   mm_struct& mm = *folio_anon_mm(folio);
   const vaddr_t start = folio->page.index.get();
   const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
@@ -78,7 +78,7 @@ void try_to_migrate(folio* folio, split_entry split) {
     if (vma == nullptr || !vma->contains(addr) || !at.found) continue;
     if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && try_to_migrate_pmd(*vma, start, at.pmdp, folio, split))
       return; // it was mapped by this entry alone
-    try_to_migrate_pte(mm, addr, at.pmdp, folio_page(folio, i));
+    try_to_migrate_pte(mm, addr, at.pmdp, folio_page(folio, i), batch);
   }
 }
 
@@ -203,7 +203,9 @@ int migrate_folio(folio* from, folio* to) {
   const u64 nr = folio_test_large(from) ? folio_nr_pages(from) : 1;
   const bool locked = folio_trylock(to); // until all its entries are there
   VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
-  try_to_migrate(from, split_entry::no);
+  tlbflush_unmap_batch batch;
+  try_to_migrate(from, split_entry::no, batch);
+  try_to_unmap_flush(batch); // nobody stores to what is copied
   // Frozen: the entries' references are gone, and nobody else has one or gets one (M3).
   const bool moved = folio_ref_freeze(from, 1);
   if (moved) {

@@ -9,6 +9,7 @@
 #include "arch/swapops.h"
 #include "machine/machine.h"
 #include "mm/mm_types.h"
+#include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -26,9 +27,10 @@ template <unsigned Level> swp_entry_t migration_entry_of(entry_t<Level> old, pfn
 enum class split_entry : bool { no, yes };
 
 /// Makes every entry that maps the folio a migration entry, except those of pages that are pinned. A huge
-/// entry becomes one of its own, or with `split` a table of them. Caller holds the folio lock, a reference,
-/// and the mmap_lock of the region that maps it.
-void try_to_migrate(folio* folio, split_entry split);
+/// entry becomes one of its own, or with `split` a table of them. Until the caller has flushed `batch`, CPUs
+/// may go on using the page. Caller holds the folio lock, a reference, and the mmap_lock of the region that
+/// maps it.
+void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch);
 
 /// Makes the migration entries for the `nr` pages from `from` on, which stand at `start` and above, entries
 /// that map the pages from `to` on, with a reference each. Locks as above.

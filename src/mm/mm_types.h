@@ -110,6 +110,7 @@ struct mm_struct {
   spinlock_t page_table_lock;    ///< guards entries above the PMD level
   atomic_t lockless_walkers{0};  ///< walks in flight, under walk_tracking_t::count (mail 1)
   atomic_t tlb_flush_pending{0}; ///< gathers that have changed entries and not flushed yet (M10)
+  atomic_t tlb_flush_batched{0}; ///< unmaps whose flush is somebody else's (tlbbatch.h)
   mmu_notifier_subscriptions notifier_subscriptions;
   std::array<mm_rss_stat, MAX_CPUS> rss_stat;
 

@@ -100,7 +100,7 @@ class populated_range {
 };
 
 /// Takes the areas of [start, end), whose ends cross no area, and all they map away.
-void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end) {
+void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false) {
   vaddr_t first = end;
   vaddr_t last = start;
   for_each_vma(region, start, end, [&](vm_area_struct& vma) {
@@ -116,7 +116,7 @@ void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t 
   const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
   if (!populated_range(mm, range).any()) return;
   write_guard anon_vma(region.anon_vma_lock); // tables go
-  unmap_region(mm, range);
+  unmap_region(mm, range, fullmm);
 }
 
 } // namespace
@@ -272,18 +272,8 @@ template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F
   regions_guard regions(mm, start, end);
   if (!regions.ok() || !fully_mapped(regions) || !split_at_ends(regions, start, end)) return -ENOMEM;
   regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
-    for_each_vma(region, from, to, [&](vm_area_struct& vma) {
-      const vm_flags_t flags = new_flags(vma.vm_flags);
-      write_guard vm_lock(vma.vm_lock); // no fault by the old flags after this
-      const bool rights_change = ((flags ^ vma.vm_flags) & VM_ACCESS_FLAGS) != 0;
-      vma.vm_flags = flags;
-      if (!rights_change) return;
-      mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start, vma.vm_end);
-      mmu_gather tlb(mm);
-      tlb_gather_mmu(tlb);
-      change_protection(tlb, vma.vm_start, vma.vm_end, vm_get_page_prot(flags));
-      tlb_finish_mmu(tlb);
-    });
+    for_each_vma(region, from, to,
+                 [&](vm_area_struct& vma) { mprotect_fixup(vma, new_flags(vma.vm_flags)); });
     merge_vmas_in(region, from, to);
   });
   return 0;
@@ -332,7 +322,7 @@ void exit_mmap(mm_struct& mm) {
     mmap_region* region = mm.existing_region(start);
     if (region == nullptr) continue;
     write_guard mmap_lock(region->mmap_lock);
-    unmap_in_region(mm, *region, region->start, region->end);
+    unmap_in_region(mm, *region, region->start, region->end, true);
   }
   add_mm_counter(mm, MM_PGTABLES, -1);
   pagetable_free(pfn_to_page(mm.context.pgd));

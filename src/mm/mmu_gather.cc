@@ -25,9 +25,10 @@ void adjust_range(mmu_gather& tlb, vaddr_t addr, u64 size) {
 
 /// Invalidates what was recorded since the last flush. Nothing recorded, nothing flushed (S2.7).
 void tlb_flush_mmu_tlbonly(mmu_gather& tlb) {
-  if (!tlb.freed_tables && !tlb.cleared_ptes && !tlb.cleared_pmds) return;
+  const bool recorded = tlb.freed_tables || tlb.cleared_ptes || tlb.cleared_pmds;
+  if (!recorded && !(tlb.fullmm && policy().gather_flushes_unrecorded)) return;
   if (tlb.fullmm) {
-    flush_tlb_mm(tlb.mm.context);
+    if (tlb.freed_tables || !arch().fullmm_skips_flush) flush_tlb_mm(tlb.mm.context);
   } else {
     const unsigned stride = tlb.cleared_ptes || !tlb.cleared_pmds ? PAGE_SHIFT : pmd_shift();
     flush_tlb_mm_range(tlb.mm.context, tlb.start, tlb.end, stride, tlb.freed_tables);
@@ -140,6 +141,30 @@ void tlb_gather_init(mmu_gather& tlb, bool fullmm) {
   // Ordered by the page-table locks: who sees an entry that this gather changed, under the same lock, sees
   // the increment (M10).
   atomic_inc(tlb.mm.tlb_flush_pending);
+  if (policy().gather_nested == nested_gather_t::tested_early) tlb.nested = mm_tlb_flush_nested(tlb.mm);
+}
+
+/// Another gather of this mm may have taken out entries that this one found gone, and not flushed them yet:
+/// then this one flushes everything, walk caches included. Exact only after the entries were looked at, under
+/// their lock (M10).
+void flush_for_nested(mmu_gather& tlb) {
+  switch (policy().gather_nested) {
+  case nested_gather_t::ignored:
+    return;
+  case nested_gather_t::tested_early:
+    if (!tlb.nested) return;
+    break;
+  case nested_gather_t::loses_tables:
+    if (!mm_tlb_flush_nested(tlb.mm)) return;
+    tlb.cleared_ptes |= tlb.freed_tables; // the range is kept, what it takes to flush it is not
+    tlb.freed_tables = false;
+    return;
+  case nested_gather_t::flush_all:
+    if (!mm_tlb_flush_nested(tlb.mm)) return;
+    break;
+  }
+  tlb.fullmm = true;
+  tlb.freed_tables = true;
 }
 
 } // namespace
@@ -155,12 +180,7 @@ void tlb_flush_mmu(mmu_gather& tlb) {
 }
 
 void tlb_finish_mmu(mmu_gather& tlb) {
-  // Another gather of this mm may have taken out entries that this one found gone, and not flushed them yet:
-  // flush everything, walk caches included (S2.10).
-  if (mm_tlb_flush_nested(tlb.mm)) {
-    tlb.fullmm = true;
-    tlb.freed_tables = true;
-  }
+  flush_for_nested(tlb);
   tlb_flush_mmu(tlb);
   // only after the flush, which orders it: who reads 0 may rely on clean TLBs
   atomic_dec(tlb.mm.tlb_flush_pending);

@@ -44,6 +44,7 @@ struct mmu_gather {
   vaddr_t start = ~vaddr_t{0}; ///< of what was recorded since the last flush
   vaddr_t end = 0;
   bool fullmm = false;       ///< the mm is dying: the range does not matter
+  bool nested = false;       ///< under nested_gather_t::tested_early: what was found at the beginning
   bool freed_tables = false; ///< walk caches must go too
   bool cleared_ptes = false;
   bool cleared_pmds = false;

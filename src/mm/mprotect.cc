@@ -1,7 +1,9 @@
 #include "mm/mprotect.h"
 
 #include "mm/huge_memory.h"
+#include "mm/memory.h"
 #include "mm/pgalloc.h"
+#include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -10,6 +12,8 @@ namespace {
 void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, pgprot_t prot) {
   pte_map_lock table(pmdp);
   if (!table) return;
+  // an entry that is gone has lost its rights already, if its flush is not still to come
+  if (policy().mprotect_flushes_batched) flush_tlb_batched_pending(tlb.mm);
   for (; addr < end; addr += PAGE_SIZE) {
     const ptep_t ptep = table.at(addr);
     if (!pte_present(ptep_get(ptep))) continue;
@@ -32,6 +36,19 @@ void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t pro
     if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && change_huge_pmd(tlb, addr, at.pmdp, prot)) continue;
     change_pte_range(tlb, at.pmdp, addr, next, prot);
   }
+}
+
+void mprotect_fixup(vm_area_struct& vma, vm_flags_t flags) {
+  mm_struct& mm = *vma.vm_mm;
+  write_guard vm_lock(vma.vm_lock); // no fault by the old flags after this
+  const bool rights_change = ((flags ^ vma.vm_flags) & VM_ACCESS_FLAGS) != 0;
+  vma.vm_flags = flags;
+  if (!rights_change) return;
+  mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start, vma.vm_end);
+  mmu_gather tlb(mm);
+  tlb_gather_mmu(tlb);
+  change_protection(tlb, vma.vm_start, vma.vm_end, vm_get_page_prot(flags));
+  tlb_finish_mmu(tlb);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -21,6 +21,18 @@ page* pgtable_trans_huge_withdraw(const pmdp_t& pmdp) {
   return table;
 }
 
+bool pte_accessible(const mm_struct& mm, pte_t pte) {
+  // the plain question first: the counter is only asked about entries that no walker would load
+  return pte_accessible(pte, false) ||
+         (policy().accessible_while_pending && pte_accessible(pte, true) && mm_tlb_flush_pending(mm));
+}
+
+pte_t ptep_clear_flush(mm_struct& mm, vaddr_t addr, const ptep_t& ptep) {
+  const pte_t pte = ptep_get_and_clear(addr, ptep);
+  if (pte_accessible(mm, pte)) flush_tlb_page(mm.context, addr);
+  return pte;
+}
+
 pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp) {
   const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
   // The exchange, a full barrier, and what the caller reads next: pairs with the reference that a lockless

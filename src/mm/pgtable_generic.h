@@ -22,4 +22,11 @@ void pgtable_trans_huge_deposit(const pmdp_t& pmdp, page* table);
 /// holds the pml.
 pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp);
 
+/// May a TLB hold an entry that was this? Also while somebody who took rights away from it has not flushed
+/// yet (M11). Caller holds the ptl.
+[[nodiscard]] bool pte_accessible(const mm_struct& mm, pte_t pte);
+
+/// Takes an entry out and flushes it. Caller holds the ptl.
+[[nodiscard]] pte_t ptep_clear_flush(mm_struct& mm, vaddr_t addr, const ptep_t& ptep);
+
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -43,6 +43,20 @@ enum class table_free_t : u8 {
   at_once,      ///< with the flush's own IPI as the only rendezvous
 };
 
+/// What a gather does if another one of its mm has changed entries and not flushed yet (M9, S2.10).
+enum class nested_gather_t : u8 {
+  flush_all,    ///< flushes everything, walk caches included
+  loses_tables, ///< flushes what it has recorded, and forgets that tables were freed (before 7a30df49f63a)
+  tested_early, ///< as flush_all, but looks when it begins: before it can have found the other's entries gone
+  ignored,
+};
+
+/// How an unmap that has not flushed yet is flushed for by who finds its entries gone (M12).
+enum class batched_flush_t : u8 {
+  mm,      ///< flush_tlb_mm()
+  barrier, ///< where flushes are broadcast: a DSB, which waits for the own CPU's invalidations alone
+};
+
 /// How a pin is taken (mail 5).
 enum class pin_scheme_t : u8 {
   upstream,  ///< conditional add of the bias, then re-check the entry (M2, M34)
@@ -114,7 +128,17 @@ struct policy_t {
   // ---- gather and table freeing: M5, M9 ----
   table_free_t table_free = table_free_t::arch_default; ///< M5, S1.4
   bool gather_flush_before_free = true;                 ///< unhook, invalidate, free: in that order (M9)
+  nested_gather_t gather_nested = nested_gather_t::flush_all; ///< S2.10, 7a30df49f63a
+  bool gather_flushes_unrecorded = false;                     ///< a fullmm gather, before 0758cd830494 (S2.7)
   bool batch_page_available = true; ///< false: every batch page fails, M5 step 2's fallback
+
+  // ---- unmaps that are flushed later: M12, H7 ----
+  bool mprotect_flushes_batched = true;    ///< 3ea277194daa
+  bool zap_flushes_batched = true;         ///< the same for munmap and MADV_DONTNEED (H7c)
+  bool batched_pending_counts = true;      ///< false: a flag, cleared after the flush (H7b, 5ee2fa2f0636)
+  bool batched_pending_after_clear = true; ///< false: said before the entry is gone (H7d)
+  batched_flush_t batched_flush = batched_flush_t::mm; ///< H7a, 4b634918384c
+  bool accessible_while_pending = true; ///< a TLB may hold what a flush under way has not reached (M11)
 
   // ---- huge entries: M29, M30 ----
   split_step_t split_step = split_step_t::invalid; ///< S1.1

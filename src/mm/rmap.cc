@@ -3,6 +3,7 @@
 #include "machine/tlbflush.h"
 #include "mm/page_pin.h"
 #include "mm/pgalloc.h"
+#include "mm/pgtable_generic.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -77,8 +78,7 @@ bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, const page
   // Exchange, flush, and only then the new entry: no store goes through a stale translation afterwards. The
   // exchange and the flush are also the full barrier that the caller's check for pins needs: pairs with the
   // pin that gup_fast_pte_range() takes before it reads the entry again.
-  pte = ptep_get_and_clear(addr, ptep);
-  flush_tlb_page(mm.context, addr);
+  pte = ptep_clear_flush(mm, addr, ptep);
   set_pte_at(addr, ptep, pte_mkclean(pte_wrprotect(pte)));
   return true;
 }
