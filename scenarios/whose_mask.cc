@@ -7,8 +7,8 @@
 // the page, the split of the compound page itself, is none of the mask's business: the folio's count is
 // frozen for it, and whoever comes late fails to take a reference, or finds the entry changed.
 //
-// Page s is mapped by mm A and mm B. Nothing but the serialization keeps a table under a walk: tables are
-// freed at once, and the TLB is flushed afterwards.
+// Page s of a file is mapped by mm A and mm B. Nothing but the serialization keeps a table under a walk:
+// tables are freed at once, and the TLB is flushed afterwards.
 #include "catalogue.h"
 #include "mm/gup.h"
 #include "mm/page_ref.h"
@@ -26,10 +26,12 @@ enum shape : unsigned {
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(3) {
-    map_anonymous(a_, 0, PAGE_SIZE, "s");
-    map_anonymous(b_, PAGE_SIZE, PAGE_SIZE, "t");
+    file& f = new_file(1);
+    for (mm_struct* mm : {&a_, &b_}) {
+      map_file(*mm, 0, PAGE_SIZE, f, 0, VM_READ | VM_WRITE | VM_SHARED);
+      touch(*mm, 0, FAULT_FLAG_WRITE, "s");
+    }
     shared_ = page_folio(page_at(a_, 0));
-    map_in_b();
     load_mm(0, a_);
     load_mm(1, b_);
     load_mm(2, a_); // not the mm that it changes
@@ -37,14 +39,6 @@ class world : public testbed {
   }
 
  private:
-  /// As the fault of a file's page would.
-  void map_in_b() {
-    const ptep_t ptep = pte_offset(pmdp_get(find_pmd(b_, 0).pmdp), 0);
-    set_pte_at(0, ptep, ptep_get(pte_offset(pmdp_get(find_pmd(a_, 0).pmdp), 0)));
-    folio_get(shared_);
-    atomic_inc(shared_->page._mapcount);
-  }
-
   static void walk(mm_struct& mm) {
     page* got = nullptr;
     if (pin_user_pages_fast_only(mm, 0, 1, FOLL_WRITE, &got) != 0) unpin_user_page(got);
@@ -75,9 +69,9 @@ class world : public testbed {
       frozen_ = false;
       unmap_page(a_);
       unmap_page(b_);
-      if (!folio_ref_freeze(shared_, 1)) return;
+      if (!folio_ref_freeze(shared_, 2)) return; // the page cache's, and the splitter's
       frozen_ = true;
-      folio_ref_unfreeze(shared_, 1);
+      folio_ref_unfreeze(shared_, 2);
     });
     program.finally = [this] {
       VM_BUG_ON(kept_ && frozen_, "INV-REF", "a page was split that the walker of another mm had pinned");

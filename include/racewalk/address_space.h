@@ -50,12 +50,17 @@ class System {
 
  private:
   friend class HouseCpu;
+  friend class File;
   Machine machine_;
   page_allocator allocator_;
   std::mutex house_cpu_; ///< held by the thread that is the last CPU
 };
 
 enum class Access : std::uint8_t { none, read, read_write };
+/// Whether stores go to the file and to all who map it, or to a copy of one's own.
+enum class Sharing : std::uint8_t { shared, private_copy };
+
+class File;
 
 /// Pages that stay where they are, with their content, until this object goes away: also when their mapping
 /// does.
@@ -93,6 +98,13 @@ class AddressSpace {
   expected<vaddr_t> mmap(std::uint64_t bytes, Access access = Access::read_write);
   /// The same at an address of the caller's choice, in place of what was mapped there.
   expected<vaddr_t> mmap_fixed(vaddr_t at, std::uint64_t bytes, Access access = Access::read_write);
+  /// Bytes [offset, offset + bytes) of a file, somewhere; `offset` is a multiple of the page size. Touching
+  /// what lies beyond the end of the file is fault_result::sigbus. The file stays while it is mapped.
+  expected<vaddr_t> mmap(const File& file, std::uint64_t offset, std::uint64_t bytes,
+                         Sharing sharing = Sharing::shared, Access access = Access::read_write);
+  /// The same at an address of the caller's choice, in place of what was mapped there.
+  expected<vaddr_t> mmap_fixed(vaddr_t at, const File& file, std::uint64_t offset, std::uint64_t bytes,
+                               Sharing sharing = Sharing::shared, Access access = Access::read_write);
   expected<void> munmap(vaddr_t start, std::uint64_t bytes);
   expected<void> mprotect(vaddr_t start, std::uint64_t bytes, Access access);
   enum class HugePages : std::uint8_t { no, yes };
@@ -132,3 +144,5 @@ class CpuSession {
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND
+
+#include "racewalk/file.h"

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "machine/cpu.h"
+#include "mm/fs.h"
 #include "mm/memory.h"
 #include "mm/page_alloc.h"
 #include "racewalk/scenario.h"
@@ -29,6 +30,13 @@ class testbed : public scenario_world {
   /// Maps anonymous memory at [start, start + bytes) and faults it in; the first page gets the name.
   void map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
                      vm_flags_t extra_flags = VM_NONE);
+  /// A file of so many pages, made of memory.
+  file& new_file(u64 pages);
+  /// Maps the file from page `pgoff` on at [start, start + bytes), VM_SHARED among `flags` or not, and
+  /// touches nothing.
+  void map_file(mm_struct& mm, vaddr_t start, u64 bytes, file& f, u64 pgoff, vm_flags_t flags);
+  /// Faults the page at `addr` in, by a store or a load; if it has no name yet, it gets this one.
+  void touch(mm_struct& mm, vaddr_t addr, fault_flags flags, const char* page_name);
   /// A page that no address space maps, with one reference.
   page* new_page(unsigned order, const char* name);
   /// Loads the mm on the CPU that will run body `id`.
@@ -44,6 +52,7 @@ class testbed : public scenario_world {
   Machine machine;
 
  private:
+  vm_area_struct& new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags);
   std::string name_of(const void* addr) const;
   std::string value_of(const void* addr, u64 value) const;
   explore::variable_place place_of(const void* addr) const;
@@ -61,6 +70,8 @@ class testbed : public scenario_world {
 
   machine_scope scope_{machine};
   page_allocator allocator_;
+  std::deque<inode> inodes_;
+  std::deque<file> files_;
   std::deque<mm_struct> mms_;
   std::map<pfn_t, std::string> pages_;
   std::map<pfn_t, table> tables_;

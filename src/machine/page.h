@@ -32,6 +32,17 @@ enum pageflags : unsigned {
   NR_PAGEFLAGS,
 };
 
+/// A field that is written by who holds the folio lock, or before anybody else can reach the page, and that
+/// others may read without it: they ask again under a lock that keeps it still.
+template <class T> class read_mostly {
+ public:
+  T get(site s = RW_HERE) const { return READ_ONCE(v_, s); }
+  void set(T v, site s = RW_HERE) { WRITE_ONCE(v_, v, s); }
+
+ private:
+  shared<T> v_;
+};
+
 struct page {
   word_t flags;
   atomic_t _refcount;            ///< references, and small folios' pins times GUP_PIN_COUNTING_BIAS
@@ -39,8 +50,8 @@ struct page {
   atomic_t _pincount;            ///< exact pins of a large folio; in its head
   atomic_t _entire_mapcount{-1}; ///< huge entries that map the whole folio, minus 1; in its head
   word_t compound_head;          ///< of a tail page: its head's pfn * 2 + 1; else 0
-  plain<u64> mapping;
-  plain<u64> index;
+  read_mostly<u64> mapping;      ///< whose it is: an mm's (PG_anon) or a file's address_space
+  read_mostly<u64> index;        ///< where in it
   plain<u64> private_;
   plain<u32> order; ///< log2 of the number of pages; in the head
   spinlock_t ptl;

@@ -1,30 +1,10 @@
 // The public face (racewalk/address_space.h): Linux's calls with typed errors.
 #include "racewalk/address_space.h"
 
-#include <optional>
-#include <stdexcept>
-
+#include "mm/house_cpu.h"
 #include "mm/mmap.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
-
-/// Lets a thread that is no CPU make system calls: it becomes the machine's last CPU, one such thread at a
-/// time.
-class HouseCpu {
- public:
-  explicit HouseCpu(System& system) {
-    if (raw_smp_processor_id() != NO_CPU) {
-      if (run_context != &system.machine_) throw std::logic_error("this thread is a CPU of another system");
-      return;
-    }
-    turn_ = std::unique_lock(system.house_cpu_);
-    binding_.emplace(system.machine_, system.cpus());
-  }
-
- private:
-  std::unique_lock<std::mutex> turn_; // outlives the binding
-  std::optional<cpu_binding> binding_;
-};
 
 // ---- System ----------------------------------------------------------------------------------------------
 
@@ -50,6 +30,8 @@ int prot_of(Access access) {
   }
   return PROT_READ | PROT_WRITE;
 }
+
+int map_type(Sharing sharing) { return sharing == Sharing::shared ? MAP_SHARED : MAP_PRIVATE; }
 
 expected<void> outcome(int error) {
   if (error == 0) return {};
@@ -81,6 +63,19 @@ expected<vaddr_t> AddressSpace::mmap(std::uint64_t bytes, Access access) {
 expected<vaddr_t> AddressSpace::mmap_fixed(vaddr_t at, std::uint64_t bytes, Access access) {
   HouseCpu cpu(system_);
   return mapped(vm_mmap(*mm_, at, bytes, prot_of(access), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED));
+}
+
+expected<vaddr_t> AddressSpace::mmap(const File& file, std::uint64_t offset, std::uint64_t bytes,
+                                     Sharing sharing, Access access) {
+  HouseCpu cpu(system_);
+  return mapped(vm_mmap_file(*mm_, 0, bytes, prot_of(access), map_type(sharing), file.opening(), offset));
+}
+
+expected<vaddr_t> AddressSpace::mmap_fixed(vaddr_t at, const File& file, std::uint64_t offset,
+                                           std::uint64_t bytes, Sharing sharing, Access access) {
+  HouseCpu cpu(system_);
+  return mapped(
+      vm_mmap_file(*mm_, at, bytes, prot_of(access), map_type(sharing) | MAP_FIXED, file.opening(), offset));
 }
 
 expected<void> AddressSpace::munmap(vaddr_t start, std::uint64_t bytes) {

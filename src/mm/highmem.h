@@ -1,6 +1,7 @@
 // Whole pages: cleared and copied. In the model a page has as many words as a table has entries.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "arch/pgtable.h"
@@ -25,6 +26,24 @@ inline void copy_highpage(page* to, page* from, site s = RW_HERE) {
   }
   for (unsigned word = 0; word < ptrs_per_table(); ++word)
     WRITE_ONCE(page_words(to)[word], READ_ONCE(page_words(from)[word], s), s);
+}
+
+/// The same for a page that programs may store to meanwhile: each word is as it is at some moment.
+inline void copy_user_highpage(page* to, page* from, site s = RW_HERE) {
+  const u64 words = explored() ? ptrs_per_table() : PAGE_SIZE / sizeof(word_t);
+  for (u64 word = 0; word < words; ++word)
+    WRITE_ONCE(page_words(to)[word], READ_ONCE(page_words(from)[word], s), s);
+}
+
+/// Bytes [from, to) of a page that programs may access meanwhile become zero.
+inline void zero_user_segment(page* at, u64 from, u64 to, site s = RW_HERE) {
+  while (from < to) {
+    const u64 shift = from % sizeof(word_t);
+    const u64 bytes = std::min(sizeof(word_t) - shift, to - from);
+    const u64 mask = (bytes == sizeof(word_t) ? ~u64{0} : (u64{1} << bytes * 8) - 1) << shift * 8;
+    atomic_and(page_words(at)[from / sizeof(word_t)], ~mask, s); // little-endian, as all that this runs on
+    from += bytes;
+  }
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

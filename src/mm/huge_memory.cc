@@ -14,7 +14,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr) {
   const vaddr_t start = addr & pmd_mask();
-  return (vma.vm_flags & VM_HUGEPAGE) != 0 && start >= vma.vm_start && start + pmd_size() <= vma.vm_end;
+  return vma_is_anonymous(vma) && (vma.vm_flags & VM_HUGEPAGE) != 0 && start >= vma.vm_start &&
+         start + pmd_size() <= vma.vm_end;
 }
 
 bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags) {

@@ -138,7 +138,7 @@ vm_area_struct* hugepage_vma_revalidate(mmap_region& region, vaddr_t start, cons
   *why = scan_result::vma_check;
   const bool wanted = !how.wanted_only || (vma->vm_flags & VM_HUGEPAGE) != 0;
   const bool fits = start + pmd_size() <= vma->vm_end;
-  return wanted && fits && (vma->vm_flags & VM_ACCESS_FLAGS) != 0 ? vma : nullptr;
+  return wanted && fits && vma_is_anonymous(*vma) && (vma->vm_flags & VM_ACCESS_FLAGS) != 0 ? vma : nullptr;
 }
 
 /// Is there a table to be collapsed? Caller holds the mmap_lock.

@@ -1,14 +1,24 @@
 #include "mm/memory.h"
 
 #include <algorithm>
+#include <array>
 
 #include "arch/swapops.h"
+#include "mm/file_fault.h"
+#include "mm/filemap.h"
 #include "mm/huge_memory.h"
 #include "mm/migrate.h"
 #include "mm/rmap.h"
 #include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
+
+pgprot_t vm_page_prot(const vm_area_struct& vma) {
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  if (!vma_is_anonymous(vma))
+    prot.write = prot.write && (vma.vm_flags & VM_SHARED) != 0 && !vma_wants_writenotify(vma);
+  return prot;
+}
 
 // ---- faults ----------------------------------------------------------------------------------------------
 
@@ -47,7 +57,7 @@ fault_result do_present_pte(vaddr_t addr, const pmdp_t& pmdp, pte_t seen, fault_
   const pte_t old = ptep_get(ptep);
   if (!pte_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
   pte_t entry = pte_mkyoung(old);
-  // every page is mapped once, by whoever may write it: a write fault never copies
+  // anonymous memory is mapped once, by whoever may write it: a write fault never copies
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
   // A right is granted, none taken: whose TLB still refuses the access faults, and comes here to find it
   // granted.
@@ -63,11 +73,15 @@ pte_t pte_get_mapped(const pmdp_t& pmdp, vaddr_t addr) {
 
 fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   const pte_t pte = pte_get_mapped(pmdp, addr);
-  if (pte_none(pte)) return do_anonymous_page(vma, addr, pmdp, flags);
+  if (pte_none(pte))
+    return vma_is_anonymous(vma) ? do_anonymous_page(vma, addr, pmdp, flags)
+                                 : do_fault(vma, addr, pmdp, flags);
   if (!pte_present(pte)) {
     migration_entry_wait(pmdp, addr);
     return fault_result::handled;
   }
+  if (!vma_is_anonymous(vma) && (flags & FAULT_FLAG_WRITE) != 0 && !pte_write(pte))
+    return do_wp_page(vma, addr, pmdp, pte);
   return do_present_pte(addr, pmdp, pte, flags);
 }
 
@@ -140,36 +154,74 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr,
 
 namespace {
 
+/// How the mm's counters change by a zap.
+using rss_delta = std::array<s64, NR_MM_COUNTERS>;
+
+void add_mm_rss(mm_struct& mm, const rss_delta& rss) {
+  for (unsigned which = 0; which < NR_MM_COUNTERS; ++which)
+    if (rss[which] != 0) add_mm_counter(mm, static_cast<mm_counter>(which), rss[which]);
+}
+
+/// What has been done with a table's entries so far.
+struct zap_progress {
+  rss_delta rss{};
+  bool full = false;        ///< the batch
+  bool force_flush = false; ///< before the ptl is dropped
+};
+
+/// A migration entry: the page's move has taken its reference already.
+void zap_nonpresent_pte(const mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep, pte_t seen,
+                        zap_progress& done) {
+  const mm_counter counter = mm_counter_of(page_folio(pfn_to_page(swp_offset_pfn(pte_to_swp_entry(seen)))));
+  if (tlb.keeps_anon && counter == MM_ANONPAGES) return;
+  pte_clear(addr, ptep);
+  --done.rss[counter];
+}
+
+void zap_present_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep, pte_t seen, zap_progress& done) {
+  page* page = pfn_to_page(pte_pfn(seen));
+  folio* folio = page_folio(page);
+  const mm_counter counter = mm_counter_of(folio);
+  if (tlb.keeps_anon && counter == MM_ANONPAGES) return;
+  // exchange: what hardware recorded up to now comes with it, and nothing is recorded later
+  const pte_t pte = ptep_get_and_clear(addr, ptep);
+  tlb_remove_tlb_entry(tlb, addr);
+  // A CPU may still store through what it has of a dirty entry. As long as it may, the folio counts as
+  // mapped, so that writeback comes for the ptl and does not take the page for clean and unmapped before that
+  // store is in (M9).
+  delay_rmap delay = delay_rmap::no;
+  if (counter != MM_ANONPAGES && pte_dirty(pte)) {
+    folio_mark_dirty(folio);
+    delay = delay_rmap::yes;
+    done.force_flush = true;
+  }
+  if (delay == delay_rmap::no) folio_remove_rmap_pte(page);
+  --done.rss[counter];
+  done.full = tlb_remove_page(tlb, page, delay);
+}
+
 /// Takes out the entries of one table, from `addr` on. Returns where it stopped: before `end` if the batch is
 /// full.
 vaddr_t zap_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end) {
-  s64 anon = 0;
-  bool full = false;
+  zap_progress done;
   {
     pte_map_lock table(pmdp);
     if (!table) return end;
     if (policy().zap_flushes_batched)
       flush_tlb_batched_pending(tlb.mm); // entries that are gone, but not flushed
-    for (; addr < end && !full; addr += PAGE_SIZE) {
+    for (; addr < end && !done.full; addr += PAGE_SIZE) {
       const ptep_t ptep = table.at(addr);
       const pte_t seen = ptep_get(ptep);
       if (pte_none(seen)) continue;
-      if (!pte_present(seen)) { // a migration entry: the page's move has taken its reference already
-        pte_clear(addr, ptep);
-        --anon;
-        continue;
-      }
-      // exchange: what hardware recorded up to now comes with it, and nothing is recorded later
-      const pte_t pte = ptep_get_and_clear(addr, ptep);
-      tlb_remove_tlb_entry(tlb, addr);
-      page* page = pfn_to_page(pte_pfn(pte));
-      folio_remove_rmap_pte(page);
-      --anon;
-      full = tlb_remove_page(tlb, page);
+      if (pte_present(seen))
+        zap_present_pte(tlb, addr, ptep, seen, done);
+      else
+        zap_nonpresent_pte(tlb, addr, ptep, seen, done);
     }
+    if (done.force_flush) tlb_flush_rmaps(tlb);
   }
-  if (anon != 0) add_mm_counter(tlb.mm, MM_ANONPAGES, anon);
-  if (full) tlb_flush_mmu(tlb);
+  add_mm_rss(tlb.mm, done.rss);
+  if (done.full) tlb_flush_mmu(tlb);
   return addr;
 }
 
@@ -281,13 +333,17 @@ void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
   }
 }
 
-void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm) {
+void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm, vm_area_struct* detached) {
   mmu_gather tlb(mm);
   fullmm ? tlb_gather_mmu_fullmm(tlb) : tlb_gather_mmu(tlb);
   {
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::unmap, range.start, range.end);
     unmap_page_range(tlb, range.start, range.end);
   }
+  // Only now, when it has no entries left for who comes from a folio; and before its tables go, which whoever
+  // comes still walks.
+  for (vm_area_struct* vma = detached; vma != nullptr; vma = vma->next_free)
+    unlink_file_vma(*vma);
   free_pgtables(tlb, range);
   tlb_finish_mmu(tlb);
 }

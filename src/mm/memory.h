@@ -18,6 +18,10 @@ inline pgprot_t vm_get_page_prot(vm_flags_t flags) {
           .none = (flags & VM_ACCESS_FLAGS) == 0};
 }
 
+/// The rights that entries of this area get before anything is stored: what is private is copied first, and
+/// what is written back is to be noticed first.
+pgprot_t vm_page_prot(const vm_area_struct& vma);
+
 /// The fault handler that a machine calls: finds the area, checks its rights, resolves the fault. Takes
 /// locks; may sleep.
 fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags flags);
@@ -41,8 +45,13 @@ struct unmap_range {
 
 /// Takes the range's pages and tables away: unhook, flush, free. Nothing can fault in it meanwhile: its areas
 /// are detached and, while tables are freed, the region's mmap_lock keeps new ones out.
-/// `fullmm`: nobody will run in the mm again.
-void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm = false);
+/// `fullmm`: nobody will run in the mm again. `detached`: the areas, linked by next_free; those that map
+/// files are taken out of their files' trees.
+void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm = false,
+                  vm_area_struct* detached = nullptr);
+
+/// Takes an area out of the i_mmap of the file that it maps, if it maps one. No entry of it is left.
+void unlink_file_vma(vm_area_struct& vma);
 
 /// The halves of unmap_region(), between tlb_gather_mmu() and tlb_finish_mmu(). `vma`: what maps the range,
 /// needed where its ends may cut a huge page.

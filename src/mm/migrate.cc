@@ -248,7 +248,8 @@ template <class Work> int with_mapped_folio(mm_struct& mm, vaddr_t addr, Work wo
   if (folio == nullptr) return -ENOENT;
   folio_lock(folio);
   // while this waited for the lock it may have been unmapped, split or moved
-  const int result = folio_mapped(folio) ? work(folio) : -ENOENT;
+  int result = -ENOENT;
+  if (folio_mapped(folio)) result = folio_test_anon(folio) ? work(folio) : -EOPNOTSUPP;
   folio_unlock(folio);
   folio_put(folio);
   return result;

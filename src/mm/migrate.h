@@ -42,8 +42,9 @@ void migration_entry_wait(const pmdp_t& pmdp, vaddr_t addr);
 /// The same for a huge page's.
 void pmd_migration_entry_wait(const pmdp_t& pmdp);
 
-/// Moves the folio that is mapped at `addr` to other frames. 0; -ENOENT if none is; -EAGAIN if it is in use;
-/// -ENOMEM if there are no frames. On failure all is as before. Caller holds no lock of the mm.
+/// Moves the folio that is mapped at `addr` to other frames. 0; -ENOENT if none is; -EOPNOTSUPP if it is a
+/// file's; -EAGAIN if it is in use; -ENOMEM if there are no frames. On failure all is as before. Caller holds
+/// no lock of the mm.
 [[nodiscard]] int migrate_page_at(mm_struct& mm, vaddr_t addr);
 /// Makes the folio that is mapped at `addr` single pages. 0, -ENOENT or -EAGAIN. Locks as above.
 [[nodiscard]] int split_page_at(mm_struct& mm, vaddr_t addr);

@@ -1,7 +1,8 @@
 // The address space and its areas.
 //
 // Locks, outermost first (M42): mmap_lock of a region > vm_lock of an area > folio lock > anon_vma_lock of a
-// region > pmd lock > pte lock. Who holds an anon_vma_lock for writing only tries folio locks.
+// region > i_mmap_rwsem of a file > pmd lock > pte lock > xa_lock of a file's page cache. Who holds an
+// anon_vma_lock for writing only tries folio locks.
 //
 // An address space is cut into regions, one for each entry of the root table. Areas never cross a region, and
 // neither does a page table below the root; so a region's mmap_lock guards everything that Linux's mmap_lock
@@ -19,6 +20,7 @@
 
 #include "arch/pgtable.h"
 #include "machine/mm_context.h"
+#include "mm/fs.h"
 #include "mm/mmu_notifier.h"
 #include "mm/policy.h"
 #include "mm/vma_tree.h"
@@ -28,13 +30,14 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 struct mm_struct;
 
-/// Linux's vm_flags, those that anonymous memory has.
+/// Linux's vm_flags.
 enum vm_flags_t : u32 {
   VM_NONE = 0,
   VM_READ = 1u << 0,
   VM_WRITE = 1u << 1,
   VM_EXEC = 1u << 2,
   VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC,
+  VM_SHARED = 1u << 3,    ///< stores go to the file, and to all who map it shared
   VM_HUGEPAGE = 1u << 29, ///< huge pages on fault wherever they fit
 };
 constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }
@@ -43,20 +46,40 @@ constexpr vm_flags_t operator~(vm_flags_t a) { return vm_flags_t(~u32(a)); }
 
 /// A range of addresses with one set of rights.
 ///
-/// vm_start, vm_end, vm_flags and attached change under the region's mmap_lock for writing and vm_lock for
-/// writing; holding either for reading keeps them still.
+/// vm_start, vm_end, vm_flags, what it maps and attached change under the region's mmap_lock for writing and
+/// vm_lock for writing; holding either for reading keeps them still. Those of an area that maps a file change
+/// under the file's i_mmap_rwsem for writing, too.
 struct vm_area_struct {
   mm_struct* vm_mm = nullptr;
   vaddr_t vm_start = 0;
   vaddr_t vm_end = 0; ///< exclusive
   vm_flags_t vm_flags = VM_NONE;
-  bool attached = false; ///< reachable in the region's tree
+  bool attached = false;   ///< reachable in the region's tree
+  file* vm_file = nullptr; ///< what it maps, with a reference; null: anonymous memory
+  u64 vm_pgoff = 0;        ///< the page of the file that is at vm_start
   rwsem_t vm_lock;
+  interval_node i_mmap_node;           ///< its place in the file's i_mmap
   vm_area_struct* next_free = nullptr; ///< while in the region's free list
 
   bool contains(vaddr_t addr) const { return addr >= vm_start && addr < vm_end; }
   u64 size() const { return vm_end - vm_start; }
+  /// The last page of the file that it maps.
+  u64 last_pgoff() const { return vm_pgoff + (size() >> PAGE_SHIFT) - 1; }
 };
+
+/// The page of the file that the area has at `addr`.
+inline u64 linear_page_index(const vm_area_struct& vma, vaddr_t addr) {
+  return vma.vm_pgoff + ((addr - vma.vm_start) >> PAGE_SHIFT);
+}
+inline bool vma_is_anonymous(const vm_area_struct& vma) { return vma.vm_file == nullptr; }
+
+template <class Visit> void interval_tree::walk(vm_area_struct* node, u64 first, u64 last, Visit& visit) {
+  if (node == nullptr || node->i_mmap_node.subtree_last < first) return;
+  walk(node->i_mmap_node.left, first, last, visit);
+  if (node->vm_pgoff > last) return;
+  if (node->last_pgoff() >= first) visit(*node);
+  walk(node->i_mmap_node.right, first, last, visit);
+}
 
 /// What one entry of the root table maps.
 class mmap_region {
@@ -93,7 +116,13 @@ struct mm_owned_context : mm_context {
   mm_struct& owner;
 };
 
-enum mm_counter : unsigned { MM_ANONPAGES, MM_PGTABLES, NR_MM_COUNTERS };
+enum mm_counter : unsigned {
+  MM_ANONPAGES,
+  MM_FILEPAGES,  ///< of files that have a disk
+  MM_SHMEMPAGES, ///< of files that are made of memory
+  MM_PGTABLES,
+  NR_MM_COUNTERS
+};
 
 /// One CPU's share of the counters, on its own line.
 struct alignas(64) mm_rss_stat {

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "machine/cpu.h"
 #include "mm/huge_memory.h"
 #include "mm/madvise.h"
 #include "mm/memory.h"
 #include "mm/mprotect.h"
+#include "mm/shmem.h"
 #include "mm/vma.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -99,24 +101,49 @@ class populated_range {
   const unmap_range& range_;
 };
 
-/// Takes the areas of [start, end), whose ends cross no area, and all they map away.
-void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false) {
-  vaddr_t first = end;
-  vaddr_t last = start;
+/// Detached areas, linked by next_free, with what they span.
+struct detached_areas {
+  vm_area_struct* first_area = nullptr;
+  vaddr_t first;
+  vaddr_t last;
+};
+
+detached_areas detach_areas(mmap_region& region, vaddr_t start, vaddr_t end) {
+  detached_areas gone{nullptr, end, start};
   for_each_vma(region, start, end, [&](vm_area_struct& vma) {
-    first = std::min(first, vma.vm_start);
-    last = std::max(last, vma.vm_end);
+    gone.first = std::min(gone.first, vma.vm_start);
+    gone.last = std::max(gone.last, vma.vm_end);
     vma_detach(region, vma);
+    vma.next_free = std::exchange(gone.first_area, &vma);
   });
-  if (first >= last) return;
+  return gone;
+}
+
+void unmap_detached(mm_struct& mm, mmap_region& region, const detached_areas& gone, bool fullmm) {
+  const auto [areas, first, last] = gone;
   const vm_area_struct* prev = region.areas.find_vma_prev(first);
   const vm_area_struct* next = region.areas.find_vma(last);
   const vaddr_t floor = prev == nullptr ? region.start : prev->vm_end;
   note_hole(region, floor);
   const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
-  if (!populated_range(mm, range).any()) return;
-  write_guard anon_vma(region.anon_vma_lock); // tables go
-  unmap_region(mm, range, fullmm);
+  if (populated_range(mm, range).any()) {
+    write_guard anon_vma(region.anon_vma_lock); // tables go
+    unmap_region(mm, range, fullmm, areas);
+  } else {
+    for (vm_area_struct* vma = areas; vma != nullptr; vma = vma->next_free)
+      unlink_file_vma(*vma);
+  }
+}
+
+/// Takes the areas of [start, end), whose ends cross no area, and all they map away.
+void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false) {
+  const detached_areas gone = detach_areas(region, start, end);
+  if (gone.first_area == nullptr) return;
+  unmap_detached(mm, region, gone, fullmm);
+  for (vm_area_struct *vma = gone.first_area, *next = nullptr; vma != nullptr; vma = next) {
+    next = vma->next_free;
+    vma_free(region, *vma);
+  }
 }
 
 } // namespace
@@ -144,14 +171,12 @@ bool make_room(const regions_guard& regions, mm_struct& mm) {
 }
 
 /// Maps [start, end) of a region, where nothing is mapped. make_room() has succeeded.
-void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, vm_flags_t flags) {
+void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, const vma_contents& what) {
   vm_area_struct* prev = start == region.start ? nullptr : region.areas.find_vma(start - 1);
-  if (prev != nullptr && prev->vm_end == start && prev->vm_flags == flags) {
-    write_guard vm_lock(prev->vm_lock);
-    prev->vm_end = end;
-  } else {
-    vma_attach(region, *region.vm_area_alloc(mm), start, end, flags);
-  }
+  if (prev != nullptr && prev->vm_end == start && what == contents_of(*prev).advanced(prev->size()))
+    vma_extend(*prev, end);
+  else
+    vma_attach(region, *region.vm_area_alloc(mm), start, end, what);
   merge_vmas(region, end);
 }
 
@@ -167,7 +192,7 @@ bool anything_mapped(const regions_guard& regions) {
 enum class on_overlap : u8 { unmap, fail };
 
 /// The address, or a negative errno: -EEXIST if something is mapped there that must not be unmapped.
-long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, vm_flags_t flags, on_overlap overlap) {
+long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, const vma_contents& what, on_overlap overlap) {
   const vaddr_t limit = geometry().address_limit();
   if (addr >= limit || len > limit - addr) return -ENOMEM;
   regions_guard regions(mm, addr, addr + len);
@@ -177,13 +202,13 @@ long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, vm_flags_t flags, on_overlap 
   // from here on nothing fails
   regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
     unmap_in_region(mm, region, start, end);
-    map_in_region(mm, region, start, end, flags);
+    map_in_region(mm, region, start, end, what.advanced(start - addr));
   });
   return static_cast<long>(addr);
 }
 
 /// mmap where there is room: in the CPU's own region, else in the nearest other.
-long mmap_in_hole(mm_struct& mm, u64 len, vm_flags_t flags) {
+long mmap_in_hole(mm_struct& mm, u64 len, const vma_contents& what) {
   const unsigned regions = geometry().entries();
   const u64 region_size = geometry().size(geometry().root_level());
   const u64 align = len >= pmd_size() ? pmd_size() : PAGE_SIZE;
@@ -192,7 +217,7 @@ long mmap_in_hole(mm_struct& mm, u64 len, vm_flags_t flags) {
     const vaddr_t start = u64{(home + regions - i) % regions} * region_size;
     if (len > region_size) {
       // more than a region: a run of them that are all empty
-      const long addr = mmap_at(mm, start, len, flags, on_overlap::fail);
+      const long addr = mmap_at(mm, start, len, what, on_overlap::fail);
       if (addr != -EEXIST && addr != -ENOMEM) return addr;
       continue;
     }
@@ -206,7 +231,7 @@ long mmap_in_hole(mm_struct& mm, u64 len, vm_flags_t flags) {
       note_hole(region, addr);
       return -ENOMEM;
     }
-    map_in_region(mm, region, addr, addr + len, flags);
+    map_in_region(mm, region, addr, addr + len, what);
     return static_cast<long>(addr);
   }
   return -ENOMEM;
@@ -214,24 +239,55 @@ long mmap_in_hole(mm_struct& mm, u64 len, vm_flags_t flags) {
 
 } // namespace
 
-long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags) {
-  const int type = flags & (MAP_SHARED | MAP_PRIVATE);
-  if (type != MAP_SHARED && type != MAP_PRIVATE) return -EINVAL;
-  if (type == MAP_SHARED || (flags & MAP_ANONYMOUS) == 0) return -EOPNOTSUPP;
-  if (len == 0) return -EINVAL;
-  if (len > geometry().address_limit()) return -ENOMEM;
-  len = page_align(len);
-  const vm_flags_t vm_flags = calc_vm_flags(prot);
+namespace {
+
+/// Where MAP_FIXED and the caller's wish say.
+long do_mmap(mm_struct& mm, vaddr_t addr, u64 len, int flags, const vma_contents& what) {
   if ((flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0) {
     if ((addr & ~PAGE_MASK) != 0) return -EINVAL;
-    return mmap_at(mm, addr, len, vm_flags,
+    return mmap_at(mm, addr, len, what,
                    (flags & MAP_FIXED_NOREPLACE) != 0 ? on_overlap::fail : on_overlap::unmap);
   }
   if (addr != 0) { // a wish
-    const long at = mmap_at(mm, addr & PAGE_MASK, len, vm_flags, on_overlap::fail);
+    const long at = mmap_at(mm, addr & PAGE_MASK, len, what, on_overlap::fail);
     if (at > 0) return at;
   }
-  return mmap_in_hole(mm, len, vm_flags);
+  return mmap_in_hole(mm, len, what);
+}
+
+/// Whether stores may go to what the area maps: to a file only if it was opened for that.
+bool may_write(vm_flags_t flags, const file* backing) {
+  return backing == nullptr || (flags & VM_SHARED) == 0 || backing->writable();
+}
+
+} // namespace
+
+long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags) {
+  const int type = flags & (MAP_SHARED | MAP_PRIVATE);
+  if (type != MAP_SHARED && type != MAP_PRIVATE) return -EINVAL;
+  if ((flags & MAP_ANONYMOUS) == 0) return -EBADF;
+  if (len == 0) return -EINVAL;
+  if (len > geometry().address_limit()) return -ENOMEM;
+  len = page_align(len);
+  if (type == MAP_PRIVATE) return do_mmap(mm, addr, len, flags, {calc_vm_flags(prot)});
+  file* memory = shmem_file_setup(len);
+  if (memory == nullptr) return -ENOMEM;
+  const long at = do_mmap(mm, addr, len, flags, {calc_vm_flags(prot) | VM_SHARED, memory, 0});
+  fput(*memory); // the area has its own reference
+  return at;
+}
+
+long vm_mmap_file(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags, file& backing, u64 offset) {
+  const int type = flags & (MAP_SHARED | MAP_PRIVATE);
+  if (type != MAP_SHARED && type != MAP_PRIVATE) return -EINVAL;
+  if (len == 0 || (offset & ~PAGE_MASK) != 0) return -EINVAL;
+  if (len > geometry().address_limit()) return -ENOMEM;
+  len = page_align(len);
+  if (offset + len < offset) return -EOVERFLOW;
+  const vm_flags_t vm_flags = calc_vm_flags(prot) | (type == MAP_SHARED ? VM_SHARED : VM_NONE);
+  if ((backing.f_mode & FMODE_READ) == 0) return -EACCES;
+  if ((vm_flags & VM_WRITE) != 0 && !may_write(vm_flags, &backing)) return -EACCES;
+  return do_mmap(mm, addr, len, flags, {vm_flags, &backing, offset >> PAGE_SHIFT});
 }
 
 // ---- munmap ----------------------------------------------------------------------------------------------
@@ -267,10 +323,23 @@ int vm_munmap(mm_struct& mm, vaddr_t start, u64 len) {
 
 namespace {
 
+/// Whether stores to every area of the range may be allowed.
+bool may_write_all(const regions_guard& regions) {
+  bool may = true;
+  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
+    for_each_vma(region, start, end,
+                 [&](const vm_area_struct& vma) { may = may && may_write(vma.vm_flags, vma.vm_file); });
+  });
+  return may;
+}
+
 /// Gives the areas of the range, all of it mapped, the flags new_flags(old); rights in the page table follow.
-template <class F> int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, F&& new_flags) {
+template <class F>
+int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, vm_flags_t granted, F&& new_flags) {
   regions_guard regions(mm, start, end);
-  if (!regions.ok() || !fully_mapped(regions) || !split_at_ends(regions, start, end)) return -ENOMEM;
+  if (!regions.ok() || !fully_mapped(regions)) return -ENOMEM;
+  if ((granted & VM_WRITE) != 0 && !may_write_all(regions)) return -EACCES;
+  if (!split_at_ends(regions, start, end)) return -ENOMEM;
   regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
     for_each_vma(region, from, to,
                  [&](vm_area_struct& vma) { mprotect_fixup(vma, new_flags(vma.vm_flags)); });
@@ -285,9 +354,9 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
   if ((prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)) != 0) return -EINVAL;
   const call_range range = range_of(start, len);
   if (!range.ok) return (start & ~PAGE_MASK) != 0 ? -EINVAL : -ENOMEM;
-  return modify_range(mm, range.start, range.end, [rights = calc_vm_flags(prot)](vm_flags_t old) {
-    return (old & ~VM_ACCESS_FLAGS) | rights;
-  });
+  const vm_flags_t rights = calc_vm_flags(prot);
+  return modify_range(mm, range.start, range.end, rights,
+                      [rights](vm_flags_t old) { return (old & ~VM_ACCESS_FLAGS) | rights; });
 }
 
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
@@ -298,7 +367,7 @@ int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
   if (!range.ok) return -EINVAL;
   if (advice == MADV_DONTNEED) return madvise_dontneed(mm, range.start, range.end);
   if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
-  return modify_range(mm, range.start, range.end, [advice](vm_flags_t old) {
+  return modify_range(mm, range.start, range.end, VM_NONE, [advice](vm_flags_t old) {
     return advice == MADV_HUGEPAGE ? old | VM_HUGEPAGE : old & ~VM_HUGEPAGE;
   });
 }
@@ -326,7 +395,8 @@ void exit_mmap(mm_struct& mm) {
   }
   add_mm_counter(mm, MM_PGTABLES, -1);
   pagetable_free(pfn_to_page(mm.context.pgd));
-  VM_BUG_ON(get_mm_counter(mm, MM_ANONPAGES) != 0, "INV-RSS", "an mm is gone, some of its pages are not");
+  for (const mm_counter pages : {MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES})
+    VM_BUG_ON(get_mm_counter(mm, pages) != 0, "INV-RSS", "an mm is gone, some of its pages are not");
   VM_BUG_ON(get_mm_counter(mm, MM_PGTABLES) != 0, "INV-RSS", "an mm is gone, some of its tables are not");
 }
 

@@ -1,5 +1,5 @@
-// mmap, munmap, mprotect and madvise for private anonymous memory, with Linux's arguments (the constants of
-// <sys/mman.h>) and errors (a negative errno).
+// mmap, munmap, mprotect and madvise for anonymous memory and for files, with Linux's arguments (the
+// constants of <sys/mman.h>) and errors (a negative errno).
 //
 // Callers are CPUs (CpuSession), with no lock of the mm held and interrupts on. What fails leaves the mapping
 // as it was; only that areas may have been cut in two, which nobody can tell.
@@ -24,12 +24,17 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// Unmaps everything and frees the root table. No CPU has the mm loaded.
 void exit_mmap(mm_struct& mm);
 
-/// The address, or -EINVAL, -ENOMEM, -EEXIST (MAP_FIXED_NOREPLACE), -EOPNOTSUPP for what is not private
-/// anonymous memory.
+/// Anonymous memory, private or shared. The address, or -EINVAL, -ENOMEM, -EEXIST (MAP_FIXED_NOREPLACE),
+/// -EBADF for what is not MAP_ANONYMOUS.
 long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags);
+/// A file from byte `offset` on, a multiple of the page size; the area holds a reference to it. Errors as
+/// above, and -EACCES for what the file was not opened for, -EOVERFLOW for an offset that cannot be. What
+/// lies beyond the end of the file is mapped, and touching it is a fault (sigbus).
+long vm_mmap_file(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags, file& backing, u64 offset);
 /// 0, -EINVAL or -ENOMEM.
 int vm_munmap(mm_struct& mm, vaddr_t start, u64 len);
-/// 0, -EINVAL, or -ENOMEM: no memory, or part of the range is not mapped.
+/// 0, -EINVAL, -EACCES if stores to a shared file are to be allowed that was not opened for them, or -ENOMEM:
+/// no memory, or part of the range is not mapped.
 int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot);
 /// MADV_HUGEPAGE and MADV_NOHUGEPAGE: whether faults from now on use huge pages. Errors as vm_mprotect.
 /// MADV_DONTNEED: gives the memory back, not the mapping. MADV_COLLAPSE: makes what lies in the range huge

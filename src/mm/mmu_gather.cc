@@ -7,6 +7,7 @@
 #include "machine/cpu.h"
 #include "machine/tlbflush.h"
 #include "mm/page_alloc.h"
+#include "mm/rmap.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -112,18 +113,21 @@ bool tlb_next_batch(mmu_gather& tlb) {
   if (backing == nullptr) return false;
   auto* memory = static_cast<std::byte*>(page_address(backing));
   auto* batch = new (memory) mmu_gather_batch;
-  batch->pages = reinterpret_cast<page**>(memory + sizeof(mmu_gather_batch));
-  batch->max = (PAGE_SIZE - sizeof(mmu_gather_batch)) / sizeof(page*);
+  batch->pages = reinterpret_cast<uintptr_t*>(memory + sizeof(mmu_gather_batch));
+  batch->max = (PAGE_SIZE - sizeof(mmu_gather_batch)) / sizeof(uintptr_t);
   tlb.active->next = batch;
   tlb.active = batch;
   return true;
 }
 
+constexpr uintptr_t DELAYED = 1;
+page* gathered_page(uintptr_t encoded) { return reinterpret_cast<page*>(encoded & ~DELAYED); }
+
 /// Drops the references; their entries have been flushed.
 void tlb_batch_pages_flush(mmu_gather& tlb) {
   for (mmu_gather_batch* batch = &tlb.local; batch != nullptr;) {
     for (unsigned i = 0; i < batch->nr; ++i)
-      put_page(batch->pages[i]);
+      put_page(gathered_page(batch->pages[i]));
     mmu_gather_batch* next = batch->next;
     if (batch != &tlb.local) put_page(virt_to_page(batch));
     batch = next;
@@ -196,10 +200,20 @@ void tlb_remove_pmd_tlb_entry(mmu_gather& tlb, vaddr_t addr) {
   tlb.cleared_pmds = true;
 }
 
-bool tlb_remove_page(mmu_gather& tlb, page* page) {
+bool tlb_remove_page(mmu_gather& tlb, page* page, delay_rmap delay) {
   mmu_gather_batch& batch = *tlb.active;
-  batch.pages[batch.nr++] = page;
+  batch.pages[batch.nr++] = reinterpret_cast<uintptr_t>(page) | (delay == delay_rmap::yes ? DELAYED : 0);
   return batch.nr == batch.max && !tlb_next_batch(tlb);
+}
+
+void tlb_flush_rmaps(mmu_gather& tlb) {
+  tlb_flush_mmu_tlbonly(tlb);
+  for (mmu_gather_batch* batch = &tlb.local; batch != nullptr; batch = batch->next)
+    for (unsigned i = 0; i < batch->nr; ++i)
+      if ((batch->pages[i] & DELAYED) != 0) {
+        batch->pages[i] &= ~DELAYED;
+        folio_remove_rmap_pte(gathered_page(batch->pages[i]));
+      }
 }
 
 void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size) {

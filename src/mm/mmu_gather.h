@@ -26,8 +26,11 @@ struct mmu_gather_batch {
   mmu_gather_batch* next = nullptr;
   unsigned nr = 0;
   unsigned max = 0;
-  page** pages = nullptr;
+  uintptr_t* pages = nullptr; ///< pointers to page, each with whether its rmap removal is delayed in bit 0
 };
+
+/// Whether a page still counts as mapped until its entry has been flushed.
+enum class delay_rmap : u8 { no, yes };
 
 /// Tables that are unhooked and flushed and wait for a grace period. Fills a page: the rest of its words are
 /// the number of tables, when that is final, and the tables' frame numbers.
@@ -48,12 +51,13 @@ struct mmu_gather {
   bool freed_tables = false; ///< walk caches must go too
   bool cleared_ptes = false;
   bool cleared_pmds = false;
+  bool keeps_anon = false; ///< entries of anonymous pages stay: a hole is punched into a file (even_cows)
 
   page* table_batch = nullptr;        ///< the page of the batch that tables are added to
   unsigned nr_tables = 0;             ///< in it
   mmu_gather_batch* active = nullptr; ///< the batch that pages are added to
   mmu_gather_batch local;
-  page* local_pages[mmu_gather_batch::ON_STACK];
+  uintptr_t local_pages[mmu_gather_batch::ON_STACK];
 
   explicit mmu_gather(mm_struct& m) : mm(m) {}
   mmu_gather(const mmu_gather&) = delete;
@@ -76,7 +80,11 @@ void tlb_remove_pmd_tlb_entry(mmu_gather& tlb, vaddr_t addr);
 
 /// Hands over the reference that a removed entry had. Returns true if the batch is full: the caller drops its
 /// lock and calls tlb_flush_mmu() before it goes on.
-[[nodiscard]] bool tlb_remove_page(mmu_gather& tlb, page* page);
+[[nodiscard]] bool tlb_remove_page(mmu_gather& tlb, page* page, delay_rmap delay = delay_rmap::no);
+
+/// Flushes, and removes the delayed rmaps of what was gathered since the last time. Caller holds the ptl of
+/// their entries.
+void tlb_flush_rmaps(mmu_gather& tlb);
 
 /// Hands over a table that was unhooked and covered [addr, addr + size). It is freed when no lockless walk
 /// can still be in it: after a grace period or, where the architecture's flush interrupts every walker, after

@@ -47,7 +47,7 @@ void mprotect_fixup(vm_area_struct& vma, vm_flags_t flags) {
   mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start, vma.vm_end);
   mmu_gather tlb(mm);
   tlb_gather_mmu(tlb);
-  change_protection(tlb, vma.vm_start, vma.vm_end, vm_get_page_prot(flags));
+  change_protection(tlb, vma.vm_start, vma.vm_end, vm_page_prot(vma));
   tlb_finish_mmu(tlb);
 }
 

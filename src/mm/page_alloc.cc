@@ -92,10 +92,12 @@ void free_unref_folio(folio* folio, site s) {
   const bool large = folio_test_large(folio, s);
   free_pages_prepare(folio, large, s);
   const unsigned order = large ? folio_order(folio) : 0;
-  if (explored())
+  if (explored()) {
     object_free(page_address(&folio->page), PAGE_SIZE << order, s);
-  else
-    machine().zone->free_block(folio_pfn(folio), order);
+    return;
+  }
+  folio->page.mapping.set(0); // whoever gets it next is nobody's until told
+  machine().zone->free_block(folio_pfn(folio), order);
 }
 
 page* pagetable_alloc(gfp_t gfp, site s) {

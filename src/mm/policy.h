@@ -140,6 +140,9 @@ struct policy_t {
   batched_flush_t batched_flush = batched_flush_t::mm; ///< H7a, 4b634918384c
   bool accessible_while_pending = true; ///< a TLB may hold what a flush under way has not reached (M11)
 
+  // ---- files: M16-M18 ----
+  u8 fault_around_pages = 16; ///< in the cache, that a read fault maps: a power of two
+
   // ---- huge entries: M29, M30 ----
   split_step_t split_step = split_step_t::invalid; ///< S1.1
   bool split_wmb = true;                    ///< the table's content before the entry that leads to it (S1.1b)

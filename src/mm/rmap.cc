@@ -95,26 +95,29 @@ bool pmd_mkclean_one(mm_struct& mm, vaddr_t addr, pmdp_t pmdp, const folio* foli
   return true;
 }
 
+/// The entries for so many pages of the folio, from `addr` on.
+bool page_vma_mkclean_one(mm_struct& mm, vaddr_t addr, page* page, u64 nr) {
+  mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_page, addr, addr + nr * PAGE_SIZE);
+  bool cleaned = false;
+  for (u64 i = 0; i < nr; ++i) {
+    const vaddr_t at = addr + i * PAGE_SIZE;
+    const pmd_lookup entry = find_pmd(mm, at);
+    if (!entry.found) continue;
+    const pmd_t pmd = pmdp_get_lockless(entry.pmdp);
+    if (pmd_trans_huge(pmd)) return pmd_mkclean_one(mm, at, entry.pmdp, page_folio(page)); // all of them
+    cleaned |= pte_mkclean_one(mm, at, entry.pmdp, page + i);
+  }
+  return cleaned;
+}
+
 } // namespace
 
 bool folio_mkclean(folio* folio) {
   VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "folio_mkclean() without the folio lock");
-  mm_struct* mm = folio_anon_mm(folio);
-  if (mm == nullptr) return false; // never mapped
-  const vaddr_t start = folio->page.index.get();
-  const u64 pages = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
-  read_guard anon_vma(mm->existing_region(start)->anon_vma_lock); // the tables stay
-  mmu_notifier_invalidation notify(*mm, mmu_notifier_event::protection_page, start,
-                                   start + pages * PAGE_SIZE);
   bool cleaned = false;
-  for (u64 i = 0; i < pages; ++i) {
-    const vaddr_t addr = start + i * PAGE_SIZE;
-    const pmd_lookup at = find_pmd(*mm, addr);
-    if (!at.found) continue;
-    const pmd_t pmd = pmdp_get_lockless(at.pmdp);
-    if (pmd_trans_huge(pmd)) return pmd_mkclean_one(*mm, start, at.pmdp, folio);
-    cleaned |= pte_mkclean_one(*mm, addr, at.pmdp, folio_page(folio, i));
-  }
+  rmap_walk(folio, [&](mm_struct& mm, vaddr_t addr, page* page, u64 nr) {
+    cleaned |= page_vma_mkclean_one(mm, addr, page, nr);
+  });
   return cleaned;
 }
 

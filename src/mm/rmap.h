@@ -1,9 +1,13 @@
 // Which entries map a folio.
 //
 // A folio of anonymous memory is mapped at one place: mapping is its mm and index the address of its first
-// page. The counts say by how many entries: _mapcount of each page for PTEs, _entire_mapcount of the head for
-// a huge PMD, both minus 1. They change under the lock of the table that holds the entry.
+// page. One of a file may be mapped by every area that maps the file: mapping is the file's address_space,
+// whose i_mmap has the areas, and index its first page there. The counts say by how many entries: _mapcount
+// of each page for PTEs, _entire_mapcount of the head for a huge PMD, both minus 1. They change under the
+// lock of the table that holds the entry.
 #pragma once
+
+#include <algorithm>
 
 #include "mm/mm_types.h"
 #include "mm/page_ref.h"
@@ -41,6 +45,40 @@ inline mm_struct* folio_anon_mm(const folio* folio) {
 /// that grants less. False if the folio may be pinned; then the entry must be restored (M33). Caller holds
 /// the lock of the entry.
 [[nodiscard]] bool folio_try_share_anon_rmap(folio* folio, page* page);
+
+/// Which counter an entry for the folio adds to: of a page of a file, of any page.
+inline mm_counter mm_counter_file(const folio* folio) {
+  return folio_test_swapbacked(folio) ? MM_SHMEMPAGES : MM_FILEPAGES;
+}
+inline mm_counter mm_counter_of(const folio* folio) {
+  const u64 flags = READ_ONCE(folio->page.flags);
+  if ((flags & BIT(PG_anon)) != 0) return MM_ANONPAGES;
+  return (flags & BIT(PG_swapbacked)) != 0 ? MM_SHMEMPAGES : MM_FILEPAGES;
+}
+
+/// Calls visit(mm, addr, page, nr) for each range of addresses at which `nr` pages of the folio, from `page`
+/// on, may be mapped: whether they are, the entries tell. Their tables stay while visit runs. The caller
+/// holds the folio lock, or otherwise keeps the folio where it belongs.
+template <class Visit> void rmap_walk(folio* folio, Visit&& visit) {
+  const u64 pages = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
+  if (!folio_test_anon(folio)) {
+    if (folio->page.mapping.get() == 0) return; // of no file, or of none any more
+    auto& mapping = *reinterpret_cast<address_space*>(static_cast<uintptr_t>(folio->page.mapping.get()));
+    const u64 first = folio->page.index.get();
+    read_guard i_mmap(mapping.i_mmap_rwsem);
+    mapping.i_mmap.for_each(first, first + pages - 1, [&](vm_area_struct& vma) {
+      const u64 from = std::max(first, vma.vm_pgoff);
+      const u64 to = std::min(first + pages - 1, vma.last_pgoff());
+      visit(*vma.vm_mm, vma.vm_start + ((from - vma.vm_pgoff) << PAGE_SHIFT), folio_page(folio, from - first),
+            to - from + 1);
+    });
+    return;
+  }
+  mm_struct& mm = *folio_anon_mm(folio);
+  const vaddr_t start = folio->page.index.get();
+  read_guard anon_vma(mm.existing_region(start)->anon_vma_lock);
+  visit(mm, start, &folio->page, pages);
+}
 
 /// Makes every entry that maps the folio read-only and clean, flushing what held more, so that the next store
 /// faults. Returns whether one was dirty or writable. Caller holds the folio lock and keeps the mm alive

@@ -1,6 +1,9 @@
 #include "mm/vma.h"
 
+#include <utility>
+
 #include "mm/huge_memory.h"
+#include "mm/memory.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -20,24 +23,57 @@ regions_guard::~regions_guard() NO_THREAD_SAFETY_ANALYSIS {
                NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
 }
 
+i_mmap_guard::i_mmap_guard(file* f) NO_THREAD_SAFETY_ANALYSIS
+    : mapping_(f == nullptr ? nullptr : &f->mapping()) {
+  if (mapping_ != nullptr) down_write(mapping_->i_mmap_rwsem);
+}
+i_mmap_guard::~i_mmap_guard() NO_THREAD_SAFETY_ANALYSIS {
+  if (mapping_ != nullptr) up_write(mapping_->i_mmap_rwsem);
+}
+
+void unlink_file_vma(vm_area_struct& vma) { i_mmap_guard(vma.vm_file).remove(vma); }
+
 void vma_detach(mmap_region& region, vm_area_struct& vma) {
   region.areas.erase(vma);
-  {
-    write_guard vm_lock(vma.vm_lock);
-    vma.attached = false;
-  }
+  write_guard vm_lock(vma.vm_lock);
+  vma.attached = false;
+}
+
+void vma_free(mmap_region& region, vm_area_struct& vma) {
+  if (file* backing = std::exchange(vma.vm_file, nullptr)) fput(*backing);
   region.vm_area_free(vma);
 }
 
-void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, vm_flags_t flags) {
-  {
-    write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
-    vma.vm_start = start;
-    vma.vm_end = end;
-    vma.vm_flags = flags;
-    vma.attached = true;
-  }
+namespace {
+
+/// Fills in an area that is in no tree.
+void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what) {
+  if (what.backing != nullptr) get_file(*what.backing);
+  write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
+  vma.vm_start = start;
+  vma.vm_end = end;
+  vma.vm_flags = what.flags;
+  vma.vm_file = what.backing;
+  vma.vm_pgoff = what.pgoff;
+  vma.attached = true;
+}
+
+} // namespace
+
+void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
+                const vma_contents& what) {
+  set_area(vma, start, end, what);
+  i_mmap_guard(what.backing).insert(vma); // before a fault can map a page by it
   region.areas.insert(vma);
+}
+
+void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed) {
+  write_guard vm_lock(vma.vm_lock);
+  const i_mmap_guard i_mmap(vma.vm_file);
+  if (swallowed != nullptr) i_mmap.remove(*swallowed);
+  i_mmap.remove(vma);
+  vma.vm_end = end;
+  i_mmap.insert(vma);
 }
 
 bool split_vma(mmap_region& region, vaddr_t addr) {
@@ -50,9 +86,14 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
   {
     write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
     split_huge_pmd_address(*vma, addr);
+    const i_mmap_guard i_mmap(vma->vm_file); // whoever comes from a page finds it in one half or the other
+    i_mmap.remove(*vma);
     vma->vm_end = addr;
+    i_mmap.insert(*vma);
+    set_area(*upper, addr, end, contents_of(*vma).advanced(addr - vma->vm_start));
+    i_mmap.insert(*upper);
   }
-  vma_attach(region, *upper, addr, end, vma->vm_flags);
+  region.areas.insert(*upper);
   return true;
 }
 
@@ -61,12 +102,11 @@ void merge_vmas(mmap_region& region, vaddr_t addr) {
   vm_area_struct* prev = region.areas.find_vma(addr - 1);
   vm_area_struct* next = region.areas.find_vma(addr);
   if (prev == nullptr || next == nullptr || prev->vm_end != addr || next->vm_start != addr ||
-      prev->vm_flags != next->vm_flags)
+      contents_of(*next) != contents_of(*prev).advanced(prev->size()))
     return;
-  const vaddr_t end = next->vm_end;
   vma_detach(region, *next);
-  write_guard vm_lock(prev->vm_lock);
-  prev->vm_end = end;
+  vma_extend(*prev, next->vm_end, next);
+  vma_free(region, *next);
 }
 
 void merge_vmas_in(mmap_region& region, vaddr_t start, vaddr_t end) {

@@ -53,13 +53,54 @@ template <class F> void for_each_vma(mmap_region& region, vaddr_t start, vaddr_t
   }
 }
 
+/// What an area maps, and how: areas that are alike in this are one.
+struct vma_contents {
+  vm_flags_t flags = VM_NONE;
+  file* backing = nullptr; ///< null: anonymous memory
+  u64 pgoff = 0;           ///< the page of the file at the area's start
+
+  /// The same, seen from an address so many bytes further on.
+  vma_contents advanced(u64 bytes) const {
+    return {flags, backing, backing == nullptr ? 0 : pgoff + (bytes >> PAGE_SHIFT)};
+  }
+  friend bool operator==(const vma_contents&, const vma_contents&) = default;
+};
+inline vma_contents contents_of(const vm_area_struct& vma) {
+  return {vma.vm_flags, vma.vm_file, vma.vm_pgoff};
+}
+
+/// The i_mmap_rwsem of a file for writing, if there is a file: nobody finds its areas while they change.
+class i_mmap_guard {
+ public:
+  explicit i_mmap_guard(file* f) NO_THREAD_SAFETY_ANALYSIS;
+  ~i_mmap_guard() NO_THREAD_SAFETY_ANALYSIS;
+  i_mmap_guard(const i_mmap_guard&) = delete;
+  i_mmap_guard& operator=(const i_mmap_guard&) = delete;
+
+  void insert(vm_area_struct& vma) const {
+    if (mapping_ != nullptr) mapping_->i_mmap.insert(vma);
+  }
+  void remove(vm_area_struct& vma) const {
+    if (mapping_ != nullptr) mapping_->i_mmap.remove(vma);
+  }
+
+ private:
+  address_space* const mapping_;
+};
+
 // All of the following: caller holds the region's mmap_lock for writing.
 
-/// Takes the area out of its tree and gives it back.
+/// Takes the area out of the region, so that nobody faults in it. The file that it maps still finds it, until
+/// unlink_file_vma(), which comes when its entries are gone and before its tables go.
 void vma_detach(mmap_region& region, vm_area_struct& vma);
-/// Puts an area that vm_area_alloc() gave, with all other fields filled in, into the tree; there is memory
-/// for it (vma_tree::preallocate()).
-void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, vm_flags_t flags);
+/// Gives the memory of an area back that nobody can find any more, and its reference to the file.
+void vma_free(mmap_region& region, vm_area_struct& vma);
+/// Fills in an area that vm_area_alloc() gave and puts it into the region and the file's i_mmap; there is
+/// memory for it (vma_tree::preallocate()). It gets a reference to the file.
+void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
+                const vma_contents& what);
+/// Makes an area longer: over free addresses, or over `swallowed`, a detached area that continues it.
+void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed = nullptr);
 /// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
 /// changed.
 [[nodiscard]] bool split_vma(mmap_region& region, vaddr_t addr);

@@ -66,16 +66,46 @@ mm_struct& testbed::new_mm() {
   return mm;
 }
 
-void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
-                            vm_flags_t extra_flags) {
+vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags) {
   mmap_region* region = mm.region(start);
   vm_area_struct* vma = region->vm_area_alloc(mm);
   vma->vm_start = start;
   vma->vm_end = start + bytes;
-  vma->vm_flags = VM_READ | VM_WRITE | extra_flags;
+  vma->vm_flags = flags;
   vma->attached = true;
   require(region->areas.preallocate(), "no memory for an area");
   region->areas.insert(*vma);
+  return *vma;
+}
+
+file& testbed::new_file(u64 pages) {
+  inode& i = inodes_.emplace_back();
+  atomic_set(i.i_size, static_cast<s64>(pages * PAGE_SIZE));
+  {
+    spin_guard xa_lock(i.i_data.i_pages.xa_lock);
+    require(i.i_data.i_pages.reserve(pages - 1), "no frames for a file's tree");
+  }
+  return files_.emplace_back(i, FMODE_READ | FMODE_WRITE);
+}
+
+void testbed::map_file(mm_struct& mm, vaddr_t start, u64 bytes, file& f, u64 pgoff, vm_flags_t flags) {
+  vm_area_struct& vma = new_area(mm, start, bytes, flags);
+  vma.vm_file = &f;
+  vma.vm_pgoff = pgoff;
+  f.mapping().i_mmap.insert(vma);
+}
+
+void testbed::touch(mm_struct& mm, vaddr_t addr, fault_flags flags, const char* page_name) {
+  vm_area_struct* vma = mm.existing_region(addr)->areas.find_vma(addr);
+  require(vma != nullptr && handle_mm_fault(*vma, addr, flags) == fault_result::handled,
+          "a page cannot be faulted in");
+  pages_.try_emplace(page_to_pfn(page_at(mm, addr)), page_name);
+  name_tables(mm);
+}
+
+void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
+                            vm_flags_t extra_flags) {
+  vm_area_struct* vma = &new_area(mm, start, bytes, VM_READ | VM_WRITE | extra_flags);
   for (vaddr_t addr = start; addr < start + bytes; addr += PAGE_SIZE)
     require(handle_mm_fault(*vma, addr, FAULT_FLAG_WRITE) == fault_result::handled,
             "a page cannot be faulted in");
@@ -172,6 +202,14 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &mm.context.tlb_gen) return whose + "tlb_gen";
     if (addr == &mm.lockless_walkers) return whose + "walkers";
     if (addr == &mm.tlb_flush_pending) return whose + "tlb_flush_pending";
+  }
+  for (const inode& i : inodes_) {
+    const std::string whose =
+        inodes_.size() > 1 ? std::string("file") + (&i == &inodes_.front() ? "A." : "B.") : "file.";
+    if (addr == &i.i_size) return whose + "size";
+    if (addr == &i.i_data.i_mmap_rwsem) return whose + "i_mmap_rwsem";
+    if (addr == &i.i_data.i_pages.xa_lock) return whose + "xa_lock";
+    if (addr == &i.i_data.nrpages) return whose + "nrpages";
   }
   if (carries_messages(addr)) return "message";
   return "variable" + std::to_string(nameless_.try_emplace(addr, nameless_.size() + 1).first->second);

@@ -22,8 +22,7 @@ class Mmap : public World {
 TEST_F(Mmap, RefusesWhatLinuxRefuses) {
   EXPECT_EQ(vm_mmap(mm, 0, 0, RW, ANON), -EINVAL);
   EXPECT_EQ(vm_mmap(mm, 0, PAGE_SIZE, RW, MAP_ANONYMOUS), -EINVAL) << "neither private nor shared";
-  EXPECT_EQ(vm_mmap(mm, 0, PAGE_SIZE, RW, MAP_ANONYMOUS | MAP_SHARED), -EOPNOTSUPP);
-  EXPECT_EQ(vm_mmap(mm, 0, PAGE_SIZE, RW, MAP_PRIVATE), -EOPNOTSUPP) << "there are no files";
+  EXPECT_EQ(vm_mmap(mm, 0, PAGE_SIZE, RW, MAP_PRIVATE), -EBADF) << "no file is given";
   EXPECT_EQ(vm_mmap(mm, AT + 1, PAGE_SIZE, RW, ANON | MAP_FIXED), -EINVAL);
   EXPECT_EQ(vm_mmap(mm, 0, ~u64{0}, RW, ANON), -ENOMEM);
   EXPECT_EQ(map_at(geometry().address_limit(), PAGE_SIZE), -ENOMEM);

@@ -1,0 +1,190 @@
+#include "mm/file_fault.h"
+
+#include "machine/tlbflush.h"
+#include "mm/filemap.h"
+#include "mm/highmem.h"
+#include "mm/rmap.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+bool vma_wants_writenotify(const vm_area_struct& vma) {
+  return vma.vm_file != nullptr && (vma.vm_flags & VM_SHARED) != 0 && (vma.vm_flags & VM_WRITE) != 0 &&
+         vma.vm_file->mapping().tracks_dirty;
+}
+
+// ---- putting entries in ----------------------------------------------------------------------------------
+
+void set_file_pte(vm_area_struct& vma, vaddr_t addr, ptep_t ptep, page* page, fault_flags flags) {
+  pte_t entry = mk_pte(page_to_pfn(page), vm_page_prot(vma));
+  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
+  folio_add_rmap_pte(page);
+  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+  set_pte_at(addr, ptep, entry);
+  add_mm_counter(*vma.vm_mm, mm_counter_file(page_folio(page)), 1);
+}
+
+namespace {
+
+/// Puts the entry in, unless one is there by now. Caller holds the folio lock.
+bool finish_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, page* page, fault_flags flags) {
+  pte_map_lock table(pmdp);
+  if (!table || !pte_none(ptep_get(table.at(addr)))) return false;
+  set_file_pte(vma, addr, table.at(addr), page, flags);
+  return true;
+}
+
+void unlock_and_put(folio* folio, bool mapped) {
+  folio_unlock(folio);
+  if (!mapped) folio_put(folio);
+}
+
+fault_result do_read_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  if (filemap_map_pages(vma, addr, pmdp)) return fault_result::handled;
+  const u64 index = linear_page_index(vma, addr);
+  const auto [result, folio] = filemap_fault(vma.vm_file->mapping(), index);
+  if (folio == nullptr) return result;
+  unlock_and_put(folio, finish_fault(vma, addr, pmdp, folio_file_page(folio, index), FAULT_FLAG_NONE));
+  return fault_result::handled;
+}
+
+fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  const u64 index = linear_page_index(vma, addr);
+  const auto [result, folio] = filemap_fault(vma.vm_file->mapping(), index);
+  if (folio == nullptr) return result;
+  if (vma_wants_writenotify(vma))
+    if (const fault_result refused = filemap_page_mkwrite(folio); refused != fault_result::handled) {
+      unlock_and_put(folio, false);
+      return refused;
+    }
+  const bool mapped = finish_fault(vma, addr, pmdp, folio_file_page(folio, index), FAULT_FLAG_WRITE);
+  folio_mark_dirty(folio);
+  unlock_and_put(folio, mapped);
+  return fault_result::handled;
+}
+
+/// A store to a private mapping: the page is copied at once.
+fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  page* copy = alloc_page(GFP_KERNEL);
+  if (copy == nullptr) return fault_result::oom;
+  const u64 index = linear_page_index(vma, addr);
+  const auto [result, folio] = filemap_fault(vma.vm_file->mapping(), index);
+  if (folio == nullptr) {
+    put_page(copy);
+    return result;
+  }
+  copy_user_highpage(copy, folio_file_page(folio, index));
+  bool mapped = false;
+  {
+    pte_map_lock table(pmdp);
+    if (table && pte_none(ptep_get(table.at(addr)))) {
+      folio_add_new_anon_rmap(page_folio(copy), *vma.vm_mm, addr);
+      smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+      set_pte_at(addr, table.at(addr),
+                 pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(copy), vm_page_prot(vma)))));
+      mapped = true;
+    }
+  }
+  unlock_and_put(folio, false);
+  if (mapped)
+    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
+  else
+    put_page(copy);
+  return fault_result::handled;
+}
+
+} // namespace
+
+fault_result do_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
+  if ((flags & FAULT_FLAG_WRITE) == 0) return do_read_fault(vma, addr, pmdp);
+  return (vma.vm_flags & VM_SHARED) != 0 ? do_shared_fault(vma, addr, pmdp) : do_cow_fault(vma, addr, pmdp);
+}
+
+// ---- stores to read-only entries -------------------------------------------------------------------------
+
+namespace {
+
+/// The page of an entry that is still as it was seen, with a reference; null if it is not.
+page* get_page_of(vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  pte_map_lock table(pmdp);
+  if (!table || !pte_same(ptep_get(table.at(addr)), seen)) return nullptr;
+  page* page = pfn_to_page(pte_pfn(seen));
+  folio_get(page_folio(page));
+  return page;
+}
+
+/// The entry, if it is still as it was seen, lets the page be written.
+void wp_page_reuse(vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  pte_map_lock table(pmdp);
+  if (!table) return;
+  const ptep_t ptep = table.at(addr);
+  const pte_t old = ptep_get(ptep);
+  if (pte_same(old, seen)) ptep_set_access_flags(addr, ptep, pte_mkyoung(pte_mkdirty(pte_mkwrite(old))));
+}
+
+fault_result wp_page_shared(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  page* page = get_page_of(addr, pmdp, seen);
+  if (page == nullptr) return fault_result::handled;
+  folio* folio = page_folio(page);
+  fault_result result = fault_result::handled;
+  folio_lock(folio);
+  // truncated while this waited: the entry is gone, and the access decides anew
+  if (folio_mapping(folio) == &vma.vm_file->mapping()) {
+    if (vma_wants_writenotify(vma)) result = filemap_page_mkwrite(folio);
+    if (result == fault_result::handled) {
+      wp_page_reuse(addr, pmdp, seen);
+      folio_mark_dirty(folio);
+    }
+  }
+  unlock_and_put(folio, false);
+  return result;
+}
+
+/// Replaces the entry for `old`, if it is still as it was seen, by one for a copy.
+bool replace_by_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* copy,
+                     page* old) {
+  mmu_notifier_invalidation notify(*vma.vm_mm, mmu_notifier_event::clear, addr, addr + PAGE_SIZE);
+  pte_map_lock table(pmdp);
+  if (!table || !pte_same(ptep_get(table.at(addr)), seen)) return false;
+  const ptep_t ptep = table.at(addr);
+  // Clear, flush, and only then the new entry: no CPU reads the old page after another has stored to the new
+  // one (M41).
+  ptep_get_and_clear(addr, ptep);
+  flush_tlb_page(vma.vm_mm->context, addr);
+  folio_add_new_anon_rmap(page_folio(copy), *vma.vm_mm, addr);
+  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+  set_pte_at(addr, ptep, pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(copy), vm_page_prot(vma)))));
+  folio_remove_rmap_pte(old);
+  return true;
+}
+
+/// A page of the file behind a private mapping: what is stored goes to a copy.
+fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  page* old = get_page_of(addr, pmdp, seen);
+  if (old == nullptr) return fault_result::handled;
+  page* copy = alloc_page(GFP_KERNEL);
+  if (copy == nullptr) {
+    put_page(old);
+    return fault_result::oom;
+  }
+  copy_user_highpage(copy, old);
+  if (replace_by_copy(vma, addr, pmdp, seen, copy, old)) {
+    add_mm_counter(*vma.vm_mm, mm_counter_file(page_folio(old)), -1);
+    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
+    put_page(old); // the entry's
+  } else {
+    put_page(copy);
+  }
+  put_page(old);
+  return fault_result::handled;
+}
+
+} // namespace
+
+fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  if ((vma.vm_flags & VM_SHARED) != 0) return wp_page_shared(vma, addr, pmdp, seen);
+  if (!PageAnon(pfn_to_page(pte_pfn(seen)))) return wp_page_copy(vma, addr, pmdp, seen);
+  wp_page_reuse(addr, pmdp, seen); // a private page is mapped once
+  return fault_result::handled;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,27 @@
+// Faults in areas that map files (Linux keeps them in memory.c).
+//
+// An entry for a page of a file is put in while that page's folio lock is held, after the file's size has
+// been looked at under it: truncation, which holds the lock when it takes the folio out of the cache, unmaps
+// what was put in before, and nothing is put in afterwards (INV-TBL).
+#pragma once
+
+#include "mm/memory.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Whether stores to the area's pages are to be noticed: its entries are writable only while their folios are
+/// dirty.
+bool vma_wants_writenotify(const vm_area_struct& vma);
+
+/// A fault on an entry that is none. Locks as handle_mm_fault.
+fault_result do_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags);
+
+/// A store to what the entry `seen` maps read-only: it becomes writable, or what is private is copied (M41).
+/// Locks as above.
+fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen);
+
+/// Puts an entry for a page of the area's file where none is, with the reference that the caller has. Caller
+/// holds the ptl and the folio lock.
+void set_file_pte(vm_area_struct& vma, vaddr_t addr, ptep_t ptep, page* page, fault_flags flags);
+
+} // namespace racewalk::inline RACEWALK_BACKEND

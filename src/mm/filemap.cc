@@ -1,0 +1,227 @@
+#include "mm/filemap.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "mm/file_fault.h"
+#include "mm/page_alloc.h"
+#include "mm/rmap.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+// ---- finding ---------------------------------------------------------------------------------------------
+
+namespace {
+
+/// A reference to the folio of an entry, unless the entry has changed when it is taken.
+folio* try_get_entry(const address_space& mapping, u64 index, xa_entry entry) {
+  folio* folio = entry.folio();
+  if (!folio_try_get(folio)) { // frozen, to be taken out or replaced: the entry tells when that is done
+    cpu_relax();
+    return nullptr;
+  }
+  // The reference, then the entry again: who has taken the folio out of the cache and then freezes its count
+  // either meets this reference or has changed the entry (M3). Pairs with the freeze in __remove_mapping()
+  // and with the stores to i_pages.
+  if (mapping.i_pages.load(index).same(entry)) return folio;
+  folio_put(folio);
+  return nullptr;
+}
+
+} // namespace
+
+folio* filemap_get_folio(address_space& mapping, u64 index) {
+  for (;;) {
+    const xa_entry entry = mapping.i_pages.load(index);
+    if (!entry.is_folio()) return nullptr;
+    if (folio* folio = try_get_entry(mapping, index, entry)) return folio;
+  }
+}
+
+folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last) {
+  while (*index <= last) {
+    const xa_entry entry = mapping.i_pages.find(index, last);
+    if (entry.none()) return nullptr;
+    if (entry.is_retry())
+      ++*index;
+    else if (folio* folio = try_get_entry(mapping, *index, entry))
+      return folio;
+  }
+  return nullptr;
+}
+
+// ---- adding and removing ---------------------------------------------------------------------------------
+
+int filemap_add_folio(address_space& mapping, folio* folio, u64 index) {
+  const bool locked = folio_trylock(folio);
+  VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
+  folio->page.index.set(index);
+  folio->page.mapping.set(reinterpret_cast<uintptr_t>(&mapping));
+  folio_get(folio); // the cache's
+  int error = 0;
+  {
+    spin_guard xa_lock(mapping.i_pages.xa_lock);
+    if (!mapping.i_pages.reserve(index))
+      error = -ENOMEM;
+    else if (!mapping.i_pages.load(index).none())
+      error = -EEXIST;
+    else
+      mapping.i_pages.store(index, xa_entry::of(folio));
+  }
+  if (error == 0) {
+    // A full barrier, too: the folio in the cache, then the size of the file, which the caller reads next.
+    // Pairs with the one between setting the size and looking for folios in truncate_setsize().
+    atomic_inc_return(mapping.nrpages);
+    return 0;
+  }
+  folio->page.mapping.set(0);
+  folio_unlock(folio);
+  folio_put(folio);
+  return error;
+}
+
+void filemap_remove_folio(folio* folio) {
+  address_space& mapping = *folio_mapping(folio);
+  const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
+  VM_BUG_ON(folio_mapped(folio), "INV-REF", "a page leaves the page cache while it is mapped");
+  {
+    spin_guard xa_lock(mapping.i_pages.xa_lock);
+    for (u64 i = 0; i < nr; ++i)
+      mapping.i_pages.store(folio_index(folio) + i, {});
+    folio->page.mapping.set(0);
+  }
+  atomic_sub(mapping.nrpages, static_cast<s64>(nr));
+  folio_put_refs(folio, static_cast<s32>(nr));
+}
+
+// ---- filling ---------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The flags of a page of this file. Memory is its own backing: such pages are swapped, not written back.
+u64 cache_flags(const address_space& mapping) { return mapping.a_ops == nullptr ? BIT(PG_swapbacked) : 0; }
+
+/// A new folio in the cache, locked: or -EEXIST, -ENOMEM.
+filemap_result filemap_create_folio(address_space& mapping, u64 index) {
+  const bool zeroed = mapping.a_ops == nullptr || mapping.a_ops->read_folio == nullptr;
+  page* page = alloc_page(zeroed ? GFP_ZERO : GFP_KERNEL);
+  if (page == nullptr) return {nullptr, -ENOMEM};
+  folio* folio = page_folio(page);
+  atomic_or(folio->page.flags, cache_flags(mapping) | (zeroed ? BIT(PG_uptodate) : 0));
+  if (const int error = filemap_add_folio(mapping, folio, index)) {
+    folio_put(folio);
+    return {nullptr, error};
+  }
+  return {folio, 0};
+}
+
+/// The folio at the index, locked and still part of the file.
+filemap_result filemap_lock_folio(address_space& mapping, u64 index) {
+  for (;;) {
+    folio* folio = filemap_get_folio(mapping, index);
+    if (folio == nullptr) {
+      const filemap_result made = filemap_create_folio(mapping, index);
+      if (made.error != -EEXIST) return made;
+      continue; // another CPU was faster
+    }
+    folio_lock(folio);
+    if (folio_mapping(folio) == &mapping) return {folio, 0};
+    folio_unlock(folio); // truncated while this waited for the lock
+    folio_put(folio);
+  }
+}
+
+int filemap_read_folio(address_space& mapping, folio* folio) {
+  const int error = mapping.a_ops->read_folio(mapping, folio);
+  if (error == 0) folio_set_uptodate(folio);
+  return error;
+}
+
+} // namespace
+
+filemap_result read_mapping_folio(address_space& mapping, u64 index) {
+  if (index >= i_size_pages(mapping.host)) return {nullptr, 0};
+  const filemap_result found = filemap_lock_folio(mapping, index);
+  if (found.error != 0) return found;
+  int error = 0;
+  if (!folio_test_uptodate(found.folio)) error = filemap_read_folio(mapping, found.folio);
+  // Under the folio lock: truncation changes the size first and then locks each folio that is beyond, so it
+  // takes this one out if the size read here was the old one.
+  if (error == 0 && index < i_size_pages(mapping.host)) return found;
+  folio_unlock(found.folio);
+  folio_put(found.folio);
+  return {nullptr, error};
+}
+
+bool folio_mark_dirty(folio* folio) {
+  if (folio_test_set_dirty(folio)) return false;
+  address_space* mapping = folio_mapping(folio);
+  if (mapping == nullptr || !mapping->tracks_dirty) return true;
+  spin_guard xa_lock(mapping->i_pages.xa_lock);
+  if (folio_mapping(folio) == mapping) // not truncated meanwhile
+    mapping->i_pages.set_mark(folio_index(folio), xa_entry::DIRTY);
+  return true;
+}
+
+// ---- faults ----------------------------------------------------------------------------------------------
+
+vm_fault_folio filemap_fault(address_space& mapping, u64 index) {
+  const filemap_result found = read_mapping_folio(mapping, index);
+  if (found.folio != nullptr) return {fault_result::handled, found.folio};
+  return {found.error == -ENOMEM ? fault_result::oom : fault_result::sigbus, nullptr};
+}
+
+fault_result filemap_page_mkwrite(folio* folio) {
+  // Dirty before any entry is writable: while one is, writeback knows of the folio (M17).
+  folio_mark_dirty(folio);
+  if (folio_mapping(folio)->stable_writes) folio_wait_writeback(folio);
+  return fault_result::handled;
+}
+
+namespace {
+
+/// The folio at the index if it can be mapped at once: locked, with a reference.
+folio* next_uptodate_folio(address_space& mapping, u64 index) {
+  folio* folio = filemap_get_folio(mapping, index);
+  if (folio == nullptr) return nullptr;
+  if (folio_trylock(folio)) {
+    if (folio_mapping(folio) == &mapping && folio_test_uptodate(folio) && index < i_size_pages(mapping.host))
+      return folio;
+    folio_unlock(folio);
+  }
+  folio_put(folio);
+  return nullptr;
+}
+
+/// What a fault at `addr` may map besides: a window of so many pages, aligned, inside the area and the table.
+std::pair<vaddr_t, vaddr_t> fault_around_window(const vm_area_struct& vma, vaddr_t addr) {
+  const u64 bytes = u64{policy().fault_around_pages} * PAGE_SIZE;
+  const vaddr_t window = addr & ~(bytes - 1);
+  const vaddr_t table = addr & pmd_mask();
+  return {std::max({window, table, vma.vm_start}),
+          std::min({window + bytes, table + pmd_size(), vma.vm_end})};
+}
+
+} // namespace
+
+bool filemap_map_pages(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  address_space& mapping = vma.vm_file->mapping();
+  const auto [start, end] = fault_around_window(vma, addr);
+  if (end - start <= PAGE_SIZE) return false; // the fault itself will do
+  bool mapped = false;
+  pte_map_lock table(pmdp);
+  if (!table) return false;
+  for (vaddr_t at = start; at < end; at += PAGE_SIZE) {
+    const ptep_t ptep = table.at(at);
+    if (!pte_none(ptep_get(ptep))) continue;
+    const u64 index = linear_page_index(vma, at);
+    folio* folio = next_uptodate_folio(mapping, index);
+    if (folio == nullptr) continue;
+    set_file_pte(vma, at, ptep, folio_file_page(folio, index), FAULT_FLAG_NONE); // has the reference
+    folio_unlock(folio);
+    mapped = mapped || at == addr;
+  }
+  return mapped;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

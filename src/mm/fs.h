@@ -1,0 +1,74 @@
+// Files as the manager sees them: an inode with its pages in memory, and openings of it.
+//
+// What may be mapped lives in an address_space: i_pages holds the pages, i_mmap the areas that map them. What
+// keeps them true to what the file is made of are its operations; a file that is made of memory alone (shmem)
+// has none.
+//
+// Lifetimes: an area holds a reference to its file, a file one to its inode; the pages go with the inode. A
+// page in i_pages has one reference for that.
+#pragma once
+
+#include "mm/interval_tree.h"
+#include "mm/page_tree.h"
+#include "sync/sync.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+struct inode;
+struct address_space;
+
+/// How a file's pages come from what the file is made of. A null operation is one that it does not need.
+struct address_space_operations {
+  /// Fills a locked folio that nobody has read yet: the content, or a negative errno. Null: it is zero.
+  int (*read_folio)(address_space& mapping, folio* folio);
+  /// Called for an inode whose last reference goes, with all its pages gone from memory.
+  void (*evict)(inode& inode);
+};
+
+struct address_space {
+  explicit address_space(inode& of) : host(of) {}
+
+  inode& host;
+  const address_space_operations* a_ops = nullptr;
+  /// Stores to shared mappings are noticed, so that the content is written back (mapping_can_writeback).
+  bool tracks_dirty = false;
+  /// Its content may not change while it is written back: a checksum is made of it.
+  bool stable_writes = false;
+  page_tree i_pages;
+  rwsem_t i_mmap_rwsem; ///< guards i_mmap; inside the folio lock, outside page-table locks
+  interval_tree i_mmap;
+  atomic64_t nrpages; ///< in i_pages
+};
+
+struct inode {
+  inode() : i_data(*this) {}
+
+  address_space i_data;
+  atomic64_t i_size; ///< bytes; changes under i_rwsem for writing
+  rwsem_t i_rwsem;   ///< one change of size at a time
+  atomic_t i_count{1};
+};
+
+enum fmode_t : u32 { FMODE_READ = 1u << 0, FMODE_WRITE = 1u << 1 };
+constexpr fmode_t operator|(fmode_t a, fmode_t b) { return fmode_t(u32(a) | u32(b)); }
+
+/// An opening of an inode, of which it holds a reference.
+struct file {
+  file(inode& i, fmode_t mode) : f_inode(&i), f_mode(mode) {}
+
+  inode* const f_inode;
+  const fmode_t f_mode;
+  atomic_t f_count{1};
+
+  address_space& mapping() const { return f_inode->i_data; }
+  bool writable() const { return (f_mode & FMODE_WRITE) != 0; }
+};
+
+inline void get_file(file& f) { atomic_inc(f.f_count); }
+/// Drops a reference; the last one takes the file away, and its inode if nobody else has it. No lock of the
+/// file is held. Natively only.
+void fput(file& f);
+/// The same for an inode.
+void iput(inode& i);
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,35 @@
+#include "mm/shmem.h"
+
+#include <new>
+
+#include "mm/truncate.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+file* shmem_file_setup(u64 bytes, fmode_t mode) {
+  auto* i = new (std::nothrow) inode;
+  auto* f = i == nullptr ? nullptr : new (std::nothrow) file(*i, mode);
+  if (f == nullptr) {
+    delete i;
+    return nullptr;
+  }
+  atomic_set(i->i_size, static_cast<s64>(bytes));
+  return f;
+}
+
+void fput(file& f) {
+  if (!atomic_dec_and_test(f.f_count)) return;
+  iput(*f.f_inode);
+  delete &f;
+}
+
+void iput(inode& i) {
+  if (!atomic_dec_and_test(i.i_count)) return;
+  VM_BUG_ON(!i.i_data.i_mmap.empty(), "INV-REF", "a file goes that is still mapped");
+  truncate_inode_pages(i.i_data, 0);
+  i.i_data.i_pages.destroy();
+  if (i.i_data.a_ops != nullptr && i.i_data.a_ops->evict != nullptr) i.i_data.a_ops->evict(i);
+  delete &i;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,112 @@
+#include "mm/truncate.h"
+
+#include <algorithm>
+
+#include "mm/filemap.h"
+#include "mm/highmem.h"
+#include "mm/rmap.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+// ---- entries ---------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The part of an area that maps pages [first, last] of its file, which it does.
+void unmap_mapping_range_vma(vm_area_struct& vma, u64 first, u64 last, even_cows cows) {
+  const vaddr_t start = vma.vm_start + ((std::max(first, vma.vm_pgoff) - vma.vm_pgoff) << PAGE_SHIFT);
+  const vaddr_t end = vma.vm_start + ((std::min(last, vma.last_pgoff()) - vma.vm_pgoff + 1) << PAGE_SHIFT);
+  mmu_notifier_invalidation notify(*vma.vm_mm, mmu_notifier_event::clear, start, end);
+  mmu_gather tlb(*vma.vm_mm);
+  tlb_gather_mmu(tlb);
+  tlb.keeps_anon = cows == even_cows::no;
+  unmap_page_range(tlb, start, end, &vma);
+  tlb_finish_mmu(tlb);
+}
+
+} // namespace
+
+void unmap_mapping_pages(address_space& mapping, u64 first, u64 last, even_cows cows) {
+  read_guard i_mmap(mapping.i_mmap_rwsem); // the areas stay, and with them their tables
+  mapping.i_mmap.for_each(first, last,
+                          [&](vm_area_struct& vma) { unmap_mapping_range_vma(vma, first, last, cows); });
+}
+
+// ---- pages -----------------------------------------------------------------------------------------------
+
+namespace {
+
+void truncate_inode_folio(address_space& mapping, folio* folio) {
+  folio_lock(folio);
+  if (folio_mapping(folio) == &mapping) {
+    folio_wait_writeback(folio);
+    const u64 index = folio_index(folio);
+    const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
+    // a fault may have mapped it since the entries were taken out: none can now, which needs the folio lock
+    if (folio_mapped(folio)) unmap_mapping_pages(mapping, index, index + nr - 1, even_cows::no);
+    folio_clear_dirty(folio);
+    filemap_remove_folio(folio);
+  }
+  folio_unlock(folio);
+}
+
+/// Bytes [from, to) of a page of the file become zero, where it is mapped too.
+int zero_partial_page(address_space& mapping, u64 index, u64 from, u64 to) {
+  const auto [folio, error] = read_mapping_folio(mapping, index);
+  if (folio == nullptr) return error;
+  folio_wait_writeback(folio);
+  zero_user_segment(folio_file_page(folio, index), from, to);
+  folio_mark_dirty(folio);
+  folio_unlock(folio);
+  folio_put(folio);
+  return 0;
+}
+
+} // namespace
+
+void truncate_inode_pages_range(address_space& mapping, u64 first, u64 last) {
+  for (u64 index = first; index <= last;) {
+    folio* folio = filemap_get_next_folio(mapping, &index, last);
+    if (folio == nullptr) return;
+    truncate_inode_folio(mapping, folio);
+    folio_put(folio);
+    if (++index == 0) return;
+  }
+}
+
+void truncate_setsize(inode& inode, u64 bytes) {
+  address_space& mapping = inode.i_data;
+  const u64 old_bytes = i_size_read(inode);
+  // What the last page has beyond the new end must not be seen when the file grows again.
+  if (bytes < old_bytes && bytes % PAGE_SIZE != 0)
+    (void)zero_partial_page(mapping, bytes >> PAGE_SHIFT, bytes % PAGE_SIZE, PAGE_SIZE);
+  atomic_set(inode.i_size, static_cast<s64>(bytes));
+  if (bytes >= old_bytes) return;
+  const u64 first = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
+  // The size, then what is in the cache: pairs with the barrier in filemap_add_folio(). A fault that adds a
+  // folio either sees the new size, or the folio is found here. One that was there is locked by both.
+  smp_mb();
+  unmap_mapping_pages(mapping, first, ~u64{0}, even_cows::yes);
+  truncate_inode_pages(mapping, first);
+  unmap_mapping_pages(mapping, first, ~u64{0}, even_cows::yes); // private copies made meanwhile
+}
+
+int truncate_pagecache_range(inode& inode, u64 start, u64 end) {
+  address_space& mapping = inode.i_data;
+  end = std::min(end, i_size_read(inode));
+  if (start >= end) return 0;
+  const u64 first = (start + PAGE_SIZE - 1) >> PAGE_SHIFT; // the first whole page, and the one after the last
+  const u64 beyond = end == i_size_read(inode) ? (end + PAGE_SIZE - 1) >> PAGE_SHIFT : end >> PAGE_SHIFT;
+  int error = 0;
+  if (start % PAGE_SIZE != 0)
+    error = zero_partial_page(mapping, start >> PAGE_SHIFT, start % PAGE_SIZE,
+                              std::min<u64>(PAGE_SIZE, end - (start & PAGE_MASK)));
+  if (error == 0 && beyond >= first && (end & PAGE_MASK) >> PAGE_SHIFT == beyond && end % PAGE_SIZE != 0)
+    error = zero_partial_page(mapping, beyond, 0, end % PAGE_SIZE);
+  if (error != 0 || beyond <= first) return error;
+  unmap_mapping_pages(mapping, first, beyond - 1, even_cows::no);
+  truncate_inode_pages_range(mapping, first, beyond - 1);
+  return 0;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND
