@@ -6,6 +6,7 @@ if(RACEWALK_COMMAND)
   find_package(Boost 1.74 REQUIRED COMPONENTS context)
   find_package(CLI11 REQUIRED)
   find_package(nlohmann_json REQUIRED)
+  find_package(MPI QUIET COMPONENTS CXX) # optional
 endif()
 if(RACEWALK_COMMAND OR RACEWALK_TESTS)
   find_package(fmt REQUIRED)

@@ -16,6 +16,7 @@
 #include "cli/engine.h"
 #include "cli/interrupt.h"
 #include "cli/job_runner.h"
+#include "cli/ranks/run_over_ranks.h"
 #include "cli/usage.h"
 #include "report/json.h"
 #include "report/junit.h"
@@ -116,15 +117,24 @@ int run_check(const check_options& options) {
   watch_interrupts();
   add_files(options.names);
   const std::vector<job> jobs = select_jobs(options);
+  std::optional<rank_run> ranks; // before anything that only the first does, so that all look alike
+  if (launched()) ranks.emplace(jobs);
+  const run_limits limits{options.jobs, options.timeout};
+  if (ranks && !ranks->is_first()) {
+    ranks->run(limits, [](const result&) {});
+    return EXIT_AS_EXPECTED;
+  }
   const bool by_name = !options.names.empty();
   const std::optional<report::report_directory> pages = pages_for(options.report);
 
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<result> results = run_jobs(jobs, {options.jobs, options.timeout}, [&](const result& r) {
+  const result_fn on_result = [&](const result& r) {
     if (options.format != output_format::json) return;
     fmt::print("{}", report::json_line(r));
     std::fflush(stdout);
-  });
+  };
+  const std::vector<result> results =
+      ranks ? ranks->run(limits, on_result) : run_jobs(jobs, limits, on_result);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
 
   std::vector<result> lost;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cli/interrupt.h"
+#include "cli/ranks/transport.h"
 #include "cli/usage.h"
 
 namespace racewalk::cli {
@@ -119,12 +120,15 @@ std::vector<char*> pointers_to(words& all) {
   return pointers;
 }
 
-/// Runs the command with its output on stderr: stdout is for results. Did it succeed?
+/// Runs the command with its output on stderr: stdout is for results. Did it succeed? (Of several ranks, each
+/// compiles, and the first says what there is to say.)
 bool run(words command, words environment) {
   const std::vector<char*> argv = pointers_to(command);
   const std::vector<char*> envp = pointers_to(environment);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
+  if (launched().value_or(launch{}).rank > 0)
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
   pid_t pid = 0;
   const int error = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), envp.data());

@@ -49,6 +49,12 @@ struct sampling {
   std::uint64_t seed = 1;
 };
 
+/// A process that takes part in a search, at the other end of a socket.
+struct assistant {
+  int socket = -1;
+  std::string name; ///< where it is: `rank 1`
+};
+
 struct check_request {
   std::string scenario;
   std::string variant;
@@ -61,6 +67,11 @@ struct check_request {
   std::optional<unsigned> departures;          ///< from the newest choice, on the way to an execution
   std::optional<sampling> random;              ///< then never safe
   std::function<unsigned()> spare_cpus;        ///< takes the CPUs that have nothing else to do
+  /// Takes the processes elsewhere that have come to share the search. None: there are none.
+  std::function<std::vector<assistant>()> assistants;
+  /// Take part in another process's search for the same request, over this socket. check() then does not
+  /// return, or what it returns means nothing.
+  std::optional<int> assist_over;
 };
 
 struct progress {

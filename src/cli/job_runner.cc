@@ -1,7 +1,6 @@
 #include "cli/job_runner.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
@@ -70,31 +69,22 @@ void job_runner::work() {
 
 report::result job_runner::run_one(const job& j) {
   report::result r = j.blank;
-  try {
-    if (!stop_.load()) {
-      progress last;
-      check_request request = j.request;
-      unsigned borrowed = 0;
-      request.spare_cpus = [&] {
-        const unsigned spare = spare_.exchange(0, std::memory_order_relaxed);
-        borrowed += spare;
-        return spare;
-      };
-      r = check(
-          request, [&](const progress& now) { note_progress(j, last, now); }, stop_);
-      spare_.fetch_add(borrowed, std::memory_order_relaxed);
-      note_progress(j, last, {r.executions, r.blocked, last.depth});
-    }
-  } catch (const std::bad_alloc&) {
-    r.reason = "out of memory";
-  } catch (const std::exception& e) {
-    r.reason = e.what();
+  if (!stop_.load()) {
+    progress last;
+    check_request request = j.request;
+    unsigned borrowed = 0;
+    request.spare_cpus = [&] {
+      const unsigned spare = spare_.exchange(0, std::memory_order_relaxed);
+      borrowed += spare;
+      return spare;
+    };
+    r = decide_job(
+        j, request, [&](const progress& now) { note_progress(j, last, now); }, stop_);
+    spare_.fetch_add(borrowed, std::memory_order_relaxed);
+    note_progress(j, last, {r.executions, r.blocked, last.depth});
   }
   const std::lock_guard guard(lock_);
-  if (r.verdict == report::verdict::inconclusive && (r.reason.empty() || stop_.load())) {
-    constexpr std::string_view stopped = "stopped"; // and what had been done by then
-    r.reason = stop_reason_ + (r.reason.starts_with(stopped) ? r.reason.substr(stopped.size()) : "");
-  }
+  if (r.reason.empty() || stop_.load()) name_stop(r, stop_reason_);
   return r;
 }
 
@@ -163,6 +153,25 @@ std::vector<report::result> job_runner::run(const result_fn& on_result) {
 }
 
 } // namespace
+
+report::result decide_job(const job& j, const check_request& request, const progress_fn& report_progress,
+                          const std::atomic<bool>& stop) {
+  report::result r = j.blank;
+  try {
+    return check(request, report_progress, stop);
+  } catch (const std::bad_alloc&) {
+    r.reason = "out of memory";
+  } catch (const std::exception& e) {
+    r.reason = e.what();
+  }
+  return r;
+}
+
+void name_stop(report::result& r, const std::string& stop_reason) {
+  if (r.verdict != report::verdict::inconclusive) return;
+  constexpr std::string_view stopped = "stopped"; // and what had been done by then
+  r.reason = stop_reason + (r.reason.starts_with(stopped) ? r.reason.substr(stopped.size()) : "");
+}
 
 std::vector<report::result> run_jobs(const std::vector<job>& jobs, const run_limits& limits,
                                      const result_fn& on_result) {

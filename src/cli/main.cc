@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/ranks/transport.h"
 #include "cli/usage.h"
 
 namespace {
@@ -25,22 +26,34 @@ struct dispatch {
   int operator()(const litmus_options& o) const { return run_litmus(o); }
 };
 
+/// Of the ranks of an MPI run only check makes use; the first does whatever else there is.
+int run(const command_line& command, unsigned rank) {
+  if (rank > 0 && !std::holds_alternative<check_options>(command)) return EXIT_AS_EXPECTED;
+  return std::visit(dispatch{}, command);
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
+  const std::optional<launch> ranks = launched();
+  const unsigned rank = ranks ? ranks->rank : 0;
+  if (ranks) want_memory_as_in_all_ranks(argv);
+  const auto complain = [rank](const char* what) {
+    if (rank == 0) fmt::print(stderr, "racewalk: {}\n", what); // all have the same to say
+  };
   try {
-    return std::visit(dispatch{}, parse_command_line(argc, argv));
+    return run(parse_command_line(argc, argv), rank);
   } catch (const usage_error& e) {
-    fmt::print(stderr, "racewalk: {}\n", e.what());
+    complain(e.what());
     return EXIT_WRONG_USAGE;
   } catch (const interruption& e) {
-    fmt::print(stderr, "racewalk: {}\n", e.what());
+    complain(e.what());
     return EXIT_INCONCLUSIVE;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "racewalk: out of memory\n");
+    complain("out of memory");
     return EXIT_INCONCLUSIVE;
   } catch (const std::exception& e) {
-    fmt::print(stderr, "racewalk: {}\n", e.what());
+    complain(e.what());
     return EXIT_UNEXPECTED;
   }
 }

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "cli/ranks/transport.h"
 #include "cli/usage.h"
 
 namespace racewalk::cli {
@@ -102,12 +103,14 @@ parser::parser() {
 }
 
 void parser::add_check() {
-  check_options_.jobs = std::max(1U, std::thread::hardware_concurrency());
+  check_options_.jobs = launched() ? 1 : std::max(1U, std::thread::hardware_concurrency());
   check_->add_option("NAME[:VARIANT]", check_options_.names,
                      "scenarios, by name or by number in the catalogue, or in a FILE.cc of one's own");
   check_->add_option("--arch", archs_, "architectures, separated by commas, or all (the default)");
   check_->add_option("--model", check_options_.model, "sc, tso or weak (default: the architecture's)");
-  check_->add_option("-j", check_options_.jobs, "runs at the same time (default: all CPUs)")
+  check_
+      ->add_option("-j", check_options_.jobs,
+                   "runs at the same time (default: all CPUs; under mpirun, of each rank, 1)")
       ->check(at_least_one, "N")
       ->type_name("N");
   check_->add_option("--max-executions", max_executions_, "of one run; then it is inconclusive")

@@ -17,8 +17,18 @@ namespace racewalk::explore {
 
 namespace {
 
-enum class message : u8 { subtree, idle, report, quit };
+enum class message : u8 {
+  subtree,
+  idle,
+  report,
+  quit,
+  layout, ///< a helper's first word
+  state,  ///< and the answer to it
+  count,  ///< what a helper would write on the blackboard
+  news,   ///< what it would read there
+};
 constexpr int TICK_MS = 50;
+constexpr std::chrono::milliseconds EXCHANGE{10};
 
 bool send_all(int socket, const void* data, std::size_t n) {
   const auto* p = static_cast<const char*>(data);
@@ -67,13 +77,64 @@ std::optional<received> receive_message(int socket) {
 
 } // namespace
 
+namespace {
+
+void write(blackboard::count& to, u64 executions, u64 blocked, unsigned depth) {
+  to.executions.store(executions, std::memory_order_relaxed);
+  to.blocked.store(blocked, std::memory_order_relaxed);
+  to.depth.store(depth, std::memory_order_relaxed);
+}
+
+packet packet_of(const blackboard::count& c) {
+  packet p;
+  p.put(c.executions.load(std::memory_order_relaxed));
+  p.put(c.blocked.load(std::memory_order_relaxed));
+  p.put(c.depth.load(std::memory_order_relaxed));
+  return p;
+}
+
+void read_count(packet& from, blackboard::count& to) {
+  const auto executions = from.get<u64>();
+  const auto blocked = from.get<u64>();
+  write(to, executions, blocked, from.get<unsigned>());
+}
+
+void read_news(packet& from, blackboard& to, blackboard::count& others) {
+  to.wanted = from.get<int>();
+  if (from.get<bool>()) to.stop = true;
+  if (from.get<bool>()) to.failed = true;
+  read_count(from, others);
+}
+
+} // namespace
+
 // ---- a worker --------------------------------------------------------------------------------------------
 
 void worker_link::note(u64 executions, u64 blocked, unsigned depth) {
-  blackboard::count& mine = board_.counts[id_];
-  mine.executions.store(executions, std::memory_order_relaxed);
-  mine.blocked.store(blocked, std::memory_order_relaxed);
-  mine.depth.store(depth, std::memory_order_relaxed);
+  write(board_.counts[id_], executions, blocked, depth);
+  if (remote_) exchange_news();
+}
+
+/// A helper's blackboard is not the broker's: tells what it has counted, takes in what has come.
+void worker_link::exchange_news() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_exchange_ < EXCHANGE) return;
+  last_exchange_ = now;
+  if (!send_message(socket_, message::count, packet_of(board_.counts[HELPER]))) _exit(1);
+  for (pollfd ready{socket_, POLLIN, 0}; poll(&ready, 1, 0) > 0;) {
+    std::optional<received> m = receive_message(socket_);
+    if (!m) _exit(1); // the broker is gone
+    if (m->kind == message::news) read_news(m->body, board_, board_.counts[OTHERS]);
+  }
+}
+
+std::optional<packet> worker_link::introduce(u64 layout) {
+  packet p;
+  p.put(layout);
+  if (!send_message(socket_, message::layout, p)) return std::nullopt;
+  std::optional<received> answer = receive_message(socket_);
+  if (!answer || answer->kind != message::state) return std::nullopt;
+  return std::move(answer->body);
 }
 
 u64 worker_link::total() const {
@@ -96,10 +157,13 @@ void worker_link::give(const packet& subtree) {
 
 std::optional<packet> worker_link::ask() {
   if (!send_message(socket_, message::idle)) _exit(1);
-  std::optional<received> answer = receive_message(socket_);
-  if (!answer) _exit(1);
-  if (answer->kind == message::quit) return std::nullopt;
-  return std::move(answer->body);
+  for (;;) {
+    std::optional<received> answer = receive_message(socket_);
+    if (!answer) _exit(1);
+    if (answer->kind == message::subtree) return std::move(answer->body);
+    if (answer->kind == message::quit) return std::nullopt;
+    read_news(answer->body, board_, board_.counts[OTHERS]);
+  }
 }
 
 void worker_link::leave(const packet& report) {
@@ -147,24 +211,59 @@ bool crew::hire() {
     _exit(1);
   }
   close(ends[1]);
-  workers_.push_back({pid, ends[0], false, false});
+  worker& hired = workers_.emplace_back();
+  hired.pid = pid;
+  hired.socket = ends[0];
   reports_.emplace_back();
   return true;
+}
+
+void crew::admit(helper who, u64 layout, const packet& state) {
+  if (workers_.size() == blackboard::MAX_WORKERS) {
+    close(who.socket);
+    return;
+  }
+  worker& w = workers_.emplace_back();
+  w.socket = who.socket;
+  w.remote = true;
+  w.introduced = false;
+  w.name = std::move(who.name);
+  w.layout = layout;
+  w.state = state;
+  reports_.emplace_back();
+}
+
+void crew::dismiss(worker& w) {
+  w.left = true;
+  close(w.socket);
+  w.socket = -1;
+}
+
+void crew::introduce(unsigned w, u64 layout) {
+  worker& who = workers_[w];
+  if (layout != who.layout) {
+    dismiss(who); // addresses mean something else there: it is of no help
+    return;
+  }
+  who.introduced = send_message(who.socket, message::state, who.state);
+  if (!who.introduced) lost(w);
 }
 
 /// The worker died: what it had is lost, so the others need not go on.
 void crew::lost(unsigned w) {
   worker& gone = workers_[w];
   int status = 0;
-  waitpid(gone.pid, &status, 0);
+  if (gone.pid > 0) waitpid(gone.pid, &status, 0);
   gone.pid = -1;
-  gone.left = true;
-  close(gone.socket);
-  gone.socket = -1;
+  dismiss(gone);
+  if (!gone.introduced) return; // it had nothing yet
   board_->stop = true;
   if (!accident_.empty()) return;
-  accident_ = WIFSIGNALED(status) ? "a worker was killed by signal " + std::to_string(WTERMSIG(status))
-                                  : std::string("a worker ended early");
+  if (gone.remote)
+    accident_ = "a worker on " + gone.name + " ended early";
+  else
+    accident_ = WIFSIGNALED(status) ? "a worker was killed by signal " + std::to_string(WTERMSIG(status))
+                                    : std::string("a worker ended early");
 }
 
 void crew::receive(unsigned w) {
@@ -184,8 +283,53 @@ void crew::receive(unsigned w) {
     reports_[w] = std::move(m->body);
     workers_[w].left = true;
     break;
+  case message::layout:
+    introduce(w, m->body.get<u64>());
+    break;
+  case message::count:
+    read_count(m->body, board_->counts[w]);
+    break;
   case message::quit:
+  case message::state:
+  case message::news:
     break; // only the broker says so
+  }
+}
+
+/// There is no more work for those that have none.
+void crew::send_off() {
+  for (worker& w : workers_) {
+    if (w.left) continue;
+    if (!w.introduced) {
+      dismiss(w);
+    } else if (w.idle) {
+      w.idle = false;
+      (void)send_message(w.socket, message::quit); // who is gone already is noticed by receive()
+    }
+  }
+  board_->wanted = 0;
+}
+
+/// What the helpers' blackboards should have.
+void crew::tell_news() {
+  u64 executions = 0;
+  u64 blocked = 0;
+  for (const blackboard::count& c : board_->counts) {
+    executions += c.executions;
+    blocked += c.blocked;
+  }
+  for (unsigned i = 0; i < workers_.size(); i++) {
+    const worker& w = workers_[i];
+    if (!w.remote || w.left || !w.introduced) continue;
+    blackboard::count others;
+    write(others, executions - board_->counts[i].executions, blocked - board_->counts[i].blocked, 0);
+    packet p;
+    p.put(board_->wanted.load());
+    p.put(board_->stop.load());
+    p.put(board_->failed.load());
+    const packet sums = packet_of(others);
+    p.put_raw(sums.bytes());
+    (void)send_message(w.socket, message::news, p);
   }
 }
 
@@ -195,7 +339,7 @@ void crew::dispatch() {
   bool all_idle = true;
   for (unsigned w = 0; w < workers_.size(); w++) {
     worker& to = workers_[w];
-    if (to.left) continue;
+    if (to.left || !to.introduced) continue;
     if (to.idle && !queue_.empty() && !board_->stop) {
       to.idle = false;
       if (send_message(to.socket, message::subtree, queue_.front()))
@@ -207,16 +351,14 @@ void crew::dispatch() {
     all_idle &= to.idle;
   }
   if (all_idle || board_->stop) {
-    for (worker& w : workers_)
-      if (!w.left && w.idle) {
-        w.idle = false;
-        (void)send_message(w.socket, message::quit); // who is gone already is noticed by receive()
-      }
-    board_->wanted = 0;
+    send_off();
     return;
   }
   const int spare = static_cast<int>(workers_.size()); // subtrees kept in hand
-  board_->wanted = std::max(0, idle + spare - static_cast<int>(queue_.size()));
+  const int wanted = std::max(0, idle + spare - static_cast<int>(queue_.size()));
+  const bool news = (wanted > 0) != (board_->wanted > 0);
+  board_->wanted = wanted;
+  if (news) tell_news();
 }
 
 void crew::run(const std::function<void()>& tick) {
@@ -234,6 +376,7 @@ void crew::run(const std::function<void()>& tick) {
     const int ready = poll(fds.data(), fds.size(), TICK_MS);
     if (const auto now = std::chrono::steady_clock::now(); ready <= 0 || now >= next_tick) {
       tick();
+      tell_news();
       next_tick = now + std::chrono::milliseconds(TICK_MS);
     }
     for (std::size_t i = 0; i < fds.size(); i++)

@@ -6,67 +6,28 @@
 // own. Workers visit each execution exactly once between them: a subtree has one owner at any time.
 //
 // Broker and worker exchange messages over a socket; what is asked after each execution is in shared memory.
+//
+// A helper is a worker that was not forked from the broker: it may be on another machine, and only the socket
+// leads to it. It began the same search by itself, so that it has everything at the same addresses, which it
+// proves by its layout before it is told what the search has learned; what others see on the blackboard is
+// exchanged now and then.
 #pragma once
 
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
-#include <cstring>
 #include <deque>
 #include <functional>
 #include <optional>
-#include <span>
 #include <string>
-#include <type_traits>
 #include <vector>
 
+#include "explore/packet.h"
 #include "sync/types.h"
 
 namespace racewalk::explore {
-
-/// Bytes of a message, written and read in the same order.
-class packet {
- public:
-  packet() = default;
-  explicit packet(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
-
-  template <class T> void put(const T& v) {
-    static_assert(std::is_trivially_copyable_v<T>);
-    const auto* b = reinterpret_cast<const std::byte*>(&v);
-    bytes_.insert(bytes_.end(), b, b + sizeof v);
-  }
-  template <class T> void put_all(std::span<const T> values) {
-    put(values.size());
-    for (const T& v : values)
-      put(v);
-  }
-  void put_text(const std::string& s) { put_all(std::span<const char>(s.data(), s.size())); }
-
-  template <class T> T get() {
-    static_assert(std::is_trivially_copyable_v<T>);
-    T v;
-    std::memcpy(&v, bytes_.data() + at_, sizeof v);
-    at_ += sizeof v;
-    return v;
-  }
-  template <class T> std::vector<T> get_all() {
-    std::vector<T> values(get<std::size_t>());
-    for (T& v : values)
-      v = get<T>();
-    return values;
-  }
-  std::string get_text() {
-    const std::vector<char> s = get_all<char>();
-    return {s.begin(), s.end()};
-  }
-
-  const std::vector<std::byte>& bytes() const { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
-  std::size_t at_ = 0;
-};
 
 /// What all processes see.
 struct blackboard {
@@ -82,10 +43,18 @@ struct blackboard {
   count counts[MAX_WORKERS];
 };
 
+/// The way to a worker that was not forked.
+struct helper {
+  int socket = -1;
+  std::string name; ///< where it is: `rank 1`
+};
+
 /// A worker's side.
 class worker_link {
  public:
   worker_link(blackboard& board, unsigned id, int socket) : board_(board), id_(id), socket_(socket) {}
+  /// A helper's; the blackboard is a copy.
+  worker_link(blackboard& copy, int socket) : board_(copy), id_(HELPER), socket_(socket), remote_(true) {}
 
   blackboard& board() { return board_; }
   bool is_first() const { return id_ == 0; }
@@ -97,11 +66,20 @@ class worker_link {
   /// Waits for a subtree; nullopt: there are none left.
   std::optional<packet> ask();
   [[noreturn]] void leave(const packet& report);
+  /// A helper says how memory is laid out here, and gets what the search has learned; nullopt: it is not
+  /// wanted (any more).
+  std::optional<packet> introduce(u64 layout);
 
  private:
+  static constexpr unsigned OTHERS = 0; ///< in a helper's copy of the blackboard: the sum of all others
+  static constexpr unsigned HELPER = 1;
+  void exchange_news();
+
   blackboard& board_;
   unsigned id_;
   int socket_;
+  bool remote_ = false;
+  std::chrono::steady_clock::time_point last_exchange_{};
 };
 
 /// The broker's side.
@@ -117,6 +95,8 @@ class crew {
 
   /// Forks another worker; false if that cannot be.
   bool hire();
+  /// Takes a helper in, who gets `state` if its layout is this one.
+  void admit(helper who, u64 layout, const packet& state);
   unsigned size() const { return static_cast<unsigned>(workers_.size()); }
   blackboard& board() { return *board_; }
 
@@ -129,14 +109,23 @@ class crew {
 
  private:
   struct worker {
-    pid_t pid = -1;
+    pid_t pid = -1; ///< -1: a helper, or it has ended
     int socket = -1;
     bool idle = false;
     bool left = false;
+    bool remote = false;
+    bool introduced = true; ///< it may be given work
+    std::string name;       ///< of a helper
+    u64 layout = 0;         ///< that a helper has to have
+    packet state;           ///< that it gets then
   };
   void receive(unsigned w);
+  void introduce(unsigned w, u64 layout);
   void dispatch();
+  void send_off();
+  void tell_news();
   void lost(unsigned w);
+  void dismiss(worker& w);
 
   worker_main main_;
   blackboard* board_; ///< shared with the workers

@@ -14,6 +14,7 @@ explorer::explorer(const program& p, search_options options)
   for (unsigned i = 0; i < MAX_THREADS; i++) {
     threads_[i].id = i;
     threads_[i].owner = this;
+    if (options_.helpers || options_.assist_over) (void)threads_[i].stack.stack().top(); // at the same place
     threads_[i].bad_text.reserve(BAD_TEXT);
     twins_[i] = static_cast<std::int8_t>(options_.symmetry && i < p.twins.size() ? p.twins[i] : -1);
   }
@@ -27,6 +28,7 @@ explorer::~explorer() = default;
 outcome explorer::run() {
   {
     engine_scope running(this);
+    if (options_.assist_over) assist(*options_.assist_over);
     do {
       restart_search();
       options_.random ? sample() : search();
@@ -65,7 +67,9 @@ void explorer::restart_search() {
 void explorer::search() {
   do {
     run_forward();
-    if (const unsigned workers = workers_to_split_over(); workers > 0 && split(workers)) return;
+    if (options_.helpers && !layout_ && !restart_wanted_) layout_ = layout();
+    if (hands more = hands_to_split_over(); more.workers + more.helpers.size() > 0 && split(std::move(more)))
+      return;
   } while (!restart_wanted_ && !cut_off() && take_next_item());
 }
 

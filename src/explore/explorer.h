@@ -59,6 +59,11 @@ struct search_options {
   /// then after that. What is answered has been taken. None: it is not split.
   std::function<unsigned()> more_workers;
   u64 split_after = 20'000; ///< executions
+  /// Helpers that have come to share the search, asked when more_workers is. None: there are no others.
+  std::function<std::vector<helper>()> helpers;
+  /// Take part in the search of another process, over this socket, instead of searching; run() then does not
+  /// return.
+  std::optional<int> assist_over;
   u64 rerun_executions = 0; ///< so many are run a second time: is the program a function of what it reads?
   bool fingerprint = false; ///< tests: sum up outcome::fingerprint
 };
@@ -236,9 +241,17 @@ class explorer final : public engine {
   bool add_before_section();
 
   // splitting the search over processes (split.cc)
-  unsigned workers_to_split_over();
-  bool split(unsigned workers);
-  void work(worker_link& link);
+  struct hands {
+    unsigned workers = 0;
+    std::vector<helper> helpers;
+  };
+  hands hands_to_split_over();
+  bool split(hands more);
+  [[noreturn]] void assist(int socket);
+  u64 layout();
+  packet knowledge() const;
+  void learn(packet* from);
+  [[noreturn]] void work(worker_link& link);
   void give_away();
   bool accept(packet subtree);
   void put_graph(packet* p, const graph& of) const;
@@ -336,6 +349,7 @@ class explorer final : public engine {
   bool commuting_;
   u64 departures_cut_ = 0; ///< choices that were not followed
   u64 ask_for_workers_at_ = 0;
+  u64 layout_ = 0;              ///< of what the first execution showed; 0: there has been none
   worker_link* link_ = nullptr; ///< in a process that the search was split over
   struct payload {
     u64 id;

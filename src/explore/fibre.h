@@ -44,6 +44,7 @@ class fibre {
   void suspend() { caller_ = boost::context::detail::jump_fcontext(caller_, nullptr).fctx; }
 
   const fibre_stack& stack() const { return stack_; }
+  fibre_stack& stack() { return stack_; }
 
  private:
   static void start(boost::context::detail::transfer_t from) {

@@ -2,19 +2,24 @@
 //
 // A subtree is a graph and a choice to be made on it. What a worker learns about variables ends the whole
 // split, since all have to know it: the search begins anew, with that knowledge.
+#include <link.h>
+#include <unistd.h>
+
 #include "explore/explorer.h"
 #include "explore/linear.h"
 
 namespace racewalk::explore {
 
-/// Asked after each execution: 0 while the search is short, or goes on alone.
-unsigned explorer::workers_to_split_over() {
+/// Asked after each execution: none while the search is short, or goes on alone.
+explorer::hands explorer::hands_to_split_over() {
   const u64 done = result_.executions + result_.blocked;
-  if (done < ask_for_workers_at_ || !options_.more_workers || link_ || replaying_ || restart_wanted_)
-    return 0;
-  if (!result_.failures.empty() || !result_.reason.empty()) return 0;
+  if (done < ask_for_workers_at_ || link_ || replaying_ || restart_wanted_) return {};
+  if (!result_.failures.empty() || !result_.reason.empty()) return {};
   ask_for_workers_at_ = done + options_.split_after;
-  return options_.more_workers();
+  hands more;
+  if (options_.more_workers) more.workers = options_.more_workers();
+  if (options_.helpers) more.helpers = options_.helpers();
+  return more;
 }
 
 // ---- graphs as bytes -------------------------------------------------------------------------------------
@@ -42,6 +47,95 @@ std::unique_ptr<graph> explorer::get_graph(packet* p) {
   }
   g->restore(events);
   return g;
+}
+
+// ---- a helper --------------------------------------------------------------------------------------------
+
+namespace {
+
+class hash {
+ public:
+  void add(u64 v) { sum_ = (sum_ ^ v ^ (sum_ >> 29)) * 0x9e3779b97f4a7c15; }
+  void add(const void* address) { add(reinterpret_cast<u64>(address)); }
+  void add(std::span<const std::byte> bytes) {
+    for (const std::byte b : bytes)
+      add(static_cast<u64>(b));
+  }
+  u64 sum() const { return sum_ ? sum_ : 1; }
+
+ private:
+  u64 sum_ = 0;
+};
+
+/// The program and its libraries: where they are, and which builds of them (their notes).
+int add_object(dl_phdr_info* object, std::size_t, void* to) {
+  hash& sum = *static_cast<hash*>(to);
+  for (unsigned i = 0; i < object->dlpi_phnum; i++) {
+    const auto& segment = object->dlpi_phdr[i];
+    const auto* const at = reinterpret_cast<const std::byte*>(object->dlpi_addr + segment.p_vaddr);
+    if (segment.p_type == PT_LOAD) {
+      sum.add(at);
+      sum.add(segment.p_memsz);
+    } else if (segment.p_type == PT_NOTE) {
+      sum.add(std::span(at, segment.p_memsz));
+    }
+  }
+  return 0;
+}
+
+} // namespace
+
+/// A sum of what has to be the same in two processes before one can tell the other a graph: the program, and
+/// the addresses, values and places in the source that the first execution has.
+u64 explorer::layout() {
+  hash sum;
+  dl_iterate_phdr(&add_object, &sum);
+  sum.add(this);
+  for (u16 l = 0; l < places_.size(); l++) {
+    sum.add(places_[l].addr);
+    sum.add(places_[l].initial);
+  }
+  for (eid e = 0; e < g().size(); e++) {
+    const event& x = g()[e];
+    sum.add(x.value);
+    sum.add(x.where.function);
+    sum.add(u64{x.thread} << 48 | u64{x.loc} << 32 | x.where.line);
+  }
+  return sum.sum();
+}
+
+/// What the search has learned so far.
+packet explorer::knowledge() const {
+  packet p;
+  p.put(n_threads_);
+  p.put(symmetry_);
+  p.put(unordered_locks_);
+  p.put(commuting_);
+  places_.tell(&p);
+  return p;
+}
+
+void explorer::learn(packet* from) {
+  n_threads_ = std::max(n_threads_, from->get<unsigned>());
+  symmetry_ &= from->get<bool>();
+  unordered_locks_ &= from->get<bool>();
+  commuting_ &= from->get<bool>();
+  restart_wanted_ |= places_.learn(from);
+}
+
+/// The life of a worker that was not forked from the broker. It begins as the broker's search began.
+void explorer::assist(int socket) {
+  do {
+    restart_search();
+    run_forward();
+  } while (restart_wanted_);
+  const auto board = std::make_unique<blackboard>();
+  worker_link link(*board, socket);
+  std::optional<packet> state = link.introduce(layout());
+  if (!state) _exit(0);
+  learn(&*state);
+  restart_search();
+  work(link);
 }
 
 // ---- a worker --------------------------------------------------------------------------------------------
@@ -166,11 +260,7 @@ packet explorer::report() const {
   p.put(departures_cut_);
   p.put_text(result_.reason);
   p.put(restart_wanted_);
-  p.put(n_threads_);
-  p.put(symmetry_);
-  p.put(unordered_locks_);
-  p.put(commuting_);
-  places_.tell(&p);
+  p.put_raw(knowledge().bytes());
   p.put(lock_order_.edges().size());
   for (const lock_order::edge& e : lock_order_.edges()) {
     p.put(e.first);
@@ -208,11 +298,7 @@ void explorer::add_report(packet r) {
   departures_cut_ += r.get<u64>();
   if (std::string reason = r.get_text(); result_.reason.empty()) result_.reason = std::move(reason);
   restart_wanted_ |= r.get<bool>();
-  n_threads_ = std::max(n_threads_, r.get<unsigned>());
-  symmetry_ &= r.get<bool>();
-  unordered_locks_ &= r.get<bool>();
-  commuting_ &= r.get<bool>();
-  restart_wanted_ |= places_.learn(&r);
+  learn(&r);
   for (auto n = r.get<std::size_t>(); n > 0; n--) {
     const auto first = r.get<lock_order::taken>();
     const auto second = r.get<lock_order::taken>();
@@ -240,9 +326,9 @@ void explorer::add_report(packet r) {
     result_.failures.front() = std::move(f);
 }
 
-/// Splits what is left of the search over this many processes beside a first one, which takes the place of
-/// this one; false if none can be started.
-bool explorer::split(unsigned workers) {
+/// Splits what is left of the search over these and a first process, which takes the place of this one; false
+/// if none can be started.
+bool explorer::split(hands more) {
   crew all([this](worker_link& link) { work(link); });
   blackboard& board = all.board();
   if (!all.hire()) return false;
@@ -250,10 +336,21 @@ bool explorer::split(unsigned workers) {
     while (n-- > 0 && all.hire()) {
     }
   };
-  hire(workers);
+  const packet state = knowledge();
+  auto take_in = [&](hands& some) {
+    hire(some.workers);
+    for (helper& h : some.helpers)
+      all.admit(std::move(h), layout_, state);
+  };
+  take_in(more);
   all.run([&] {
     if (options_.stop && options_.stop->load(std::memory_order_relaxed)) board.stop = true;
-    if (!board.stop && !board.failed) hire(options_.more_workers());
+    if (!board.stop && !board.failed) {
+      hands now;
+      if (options_.more_workers) now.workers = options_.more_workers();
+      if (options_.helpers) now.helpers = options_.helpers();
+      take_in(now);
+    }
     if (!options_.report) return;
     progress sum{};
     for (const blackboard::count& c : board.counts) {

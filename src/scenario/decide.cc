@@ -42,12 +42,12 @@ decision run_with(const scenario& s, const variant& v, const arch_desc& arch, ex
   const settings chosen = settings_for(v, arch, options.model);
   settings_scope in_force(chosen);
   const std::unique_ptr<scenario_world> world = set_up(s, chosen);
-  explore::explorer e(world->program, std::move(options));
+  const auto e = std::make_unique<explore::explorer>(world->program, std::move(options));
   const explore::guarded_run running;
-  decision d{run(e), static_cast<unsigned>(world->program.threads.size()), {}, {}};
+  decision d{run(*e), static_cast<unsigned>(world->program.threads.size()), {}, {}};
   if (!d.outcome.failures.empty()) {
     const explore::failure& lost = d.outcome.failures.front();
-    d.story = explore::story_of(lost, e.places(), chosen.model, world->names);
+    d.story = explore::story_of(lost, e->places(), chosen.model, world->names);
     d.schedule = explore::schedule_of(lost);
   }
   return d;

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "explore/crew.h"
+#include "explore/packet.h"
 
 namespace racewalk::cli {
 

@@ -288,6 +288,14 @@ report::result check_here(const scenario& s, const check_request& request, const
   options.rerun_executions = rerun_executions;
   options.stop = &stop;
   options.more_workers = request.spare_cpus;
+  options.assist_over = request.assist_over;
+  if (request.assistants)
+    options.helpers = [&request] {
+      std::vector<explore::helper> helpers;
+      for (assistant& a : request.assistants())
+        helpers.push_back({a.socket, std::move(a.name)});
+      return helpers;
+    };
   if (report_progress)
     options.report = [&](const explore::progress& p) { report_progress({p.executions, p.blocked, p.depth}); };
   const auto model = options.model;

@@ -8,8 +8,8 @@
 
 #include "cli/decider/child.h"
 #include "cli/decider/decide_here.h"
-#include "cli/decider/wire.h"
 #include "cli/usage.h"
+#include "cli/wire.h"
 #include "explore/guard.h"
 
 namespace racewalk::cli {
@@ -68,10 +68,11 @@ void ignore(dashboard&) {}
 /// The request as the child passes it on: what it would ask of this process goes over the dashboard.
 check_request request_over(dashboard& board, const check_request& asked) {
   check_request request = asked;
-  request.spare_cpus = [&board] {
-    board.wanting = true;
-    return board.spare.exchange(0);
-  };
+  if (asked.spare_cpus)
+    request.spare_cpus = [&board] {
+      board.wanting = true;
+      return board.spare.exchange(0);
+    };
   return request;
 }
 

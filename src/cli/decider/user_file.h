@@ -6,7 +6,7 @@
 
 #include "cli/compile.h"
 #include "cli/engine.h"
-#include "explore/crew.h"
+#include "explore/packet.h"
 
 namespace racewalk::cli {
 

@@ -1,8 +1,8 @@
-// Results and descriptions as bytes, for the way from a child process.
+// Results and descriptions as bytes, for the way from another process.
 #pragma once
 
 #include "cli/engine.h"
-#include "explore/crew.h"
+#include "explore/packet.h"
 
 namespace racewalk::cli {
 

@@ -1,4 +1,4 @@
-#include "cli/decider/wire.h"
+#include "cli/wire.h"
 
 namespace racewalk::cli {
 namespace {
