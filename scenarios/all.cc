@@ -14,6 +14,7 @@ const std::vector<scenario>& all_scenarios() {
       whose_mask(),
       count_based_skip(),
       nested_gather(),
+      missing_notifier(),
       invalidate_migration_pmd(),
       split_migration_pmd(),
       store_vs_invalidate_pmd(),

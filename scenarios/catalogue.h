@@ -15,6 +15,7 @@ scenario overapproximated_mask();    // S1.6
 scenario whose_mask();               // S1.8
 scenario count_based_skip();         // S1.9
 scenario nested_gather();            // S2.10
+scenario missing_notifier();         // S3.5
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
 scenario store_vs_invalidate_pmd();  // S4.5

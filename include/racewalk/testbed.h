@@ -15,12 +15,17 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 class testbed : public scenario_world {
  public:
-  explicit testbed(unsigned cpus);
+  /// `devices`: bodies that are not CPUs of the machine.
+  explicit testbed(unsigned cpus, unsigned devices = 0);
   ~testbed() override;
 
   /// Adds the body of the next CPU. `twin`: a CPU with a lower number that does the same, in a scenario that
   /// does not tell the two apart.
   void cpu(std::function<void()> body, int twin = -1);
+  /// Adds the body of the next device, after those of all CPUs. Its thread's number is device_id(n) for the
+  /// nth.
+  void device(std::function<void()> body);
+  [[nodiscard]] unsigned device_id(unsigned n = 0) const { return machine.nr_cpus() + n; }
   /// The property of the final state: runs on each complete execution, reads what it likes, and says by
   /// VM_BUG_ON() what is lost.
   void finally(std::function<void()> property) { program.finally = std::move(property); }
@@ -68,6 +73,7 @@ class testbed : public scenario_world {
     std::string mm;
   };
 
+  const unsigned devices_;
   machine_scope scope_{machine};
   page_allocator allocator_;
   std::deque<inode> inodes_;

@@ -22,6 +22,10 @@ struct machine_policy_t {
   /// Interrupts are off while a CPU goes from one mm to another, or back from lazy mode (S1.6, 38cf307c1f20).
   bool switch_mm_irqs_off = true;
   lazy_mask_clear_t lazy_mask_clear = lazy_mask_clear_t::by_target; ///< S1.6, 38cf307c1f20
+  /// A flush of the CPUs' TLBs also reaches devices that walk the same tables (M27, S3.5, 6bbd42e2df8f).
+  bool flush_secondary_tlbs = true;
+  /// A device that was told to forget a range has also ended the walks that were under way (M27, S3.5).
+  bool device_drains_walks = true;
 };
 
 inline constexpr machine_policy_t default_machine_policy{};

@@ -114,7 +114,8 @@ void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned str
     tlb_broadcast(mask, range);
     smp_mb(); // DSB: the targets' last accesses before what the caller does next
   }
-  if (mm.flush_secondary_tlbs != nullptr) mm.flush_secondary_tlbs(mm, start, end);
+  if (machine_policy().flush_secondary_tlbs && mm.flush_secondary_tlbs != nullptr)
+    mm.flush_secondary_tlbs(mm, start, end);
 }
 
 void flush_tlb_mm(mm_context& mm) { flush_tlb_mm_range(mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, true); }

@@ -68,7 +68,7 @@ walk_result use_leaf(leaf l, vaddr_t va, bool write, site s) {
 
 } // namespace
 
-walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s) {
+walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s, tlb_t* stepwise) {
   const geometry_t& g = geometry();
   if (va >= g.address_limit()) return {};
   pfn_t table = mm.pgd;
@@ -82,6 +82,10 @@ walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s
     if (n == PTE_LEVEL || arch().leaf(entry, level)) return use_leaf({slot, entry, level}, va, write, s);
     table = arch().table_pfn(entry);
     dep = read;
+    if (stepwise != nullptr) {
+      stepwise->walk_end(s);
+      stepwise->walk_begin(s);
+    }
   }
 }
 

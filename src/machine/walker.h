@@ -17,7 +17,10 @@ struct walk_result {
   mapping map; ///< of the page that holds the address
 };
 
-/// Walks mm's table for an access to `va`. Caller is between tlb_t::walk_begin() and walk_end().
-walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s = RW_HERE);
+/// Walks mm's table for an access to `va`. Caller is between tlb_t::walk_begin() and walk_end(). `stepwise`:
+/// the TLB of a walker whose invalidations wait for the step under way only, not for the whole walk; else
+/// null.
+walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s = RW_HERE,
+                            tlb_t* stepwise = nullptr);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -197,9 +197,10 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
 }
 
 void split_huge_pmd(const vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp) {
+  const vaddr_t start = addr & pmd_mask();
+  mmu_notifier_invalidation notify(*vma.vm_mm, mmu_notifier_event::clear, start, start + pmd_size());
   spin_guard pml(pmd_lockptr(pmdp));
-  if (is_huge_or_migration(pmdp_get(pmdp)))
-    split_huge_pmd_locked(vma, addr & pmd_mask(), pmdp, split_into::pages);
+  if (is_huge_or_migration(pmdp_get(pmdp))) split_huge_pmd_locked(vma, start, pmdp, split_into::pages);
 }
 
 void split_huge_pmd_address(const vm_area_struct& vma, vaddr_t addr) {

@@ -113,7 +113,8 @@ u64 mmu_interval_read_begin(mmu_interval_notifier& subscription) {
 
 mmu_notifier_invalidation::mmu_notifier_invalidation(mm_struct& mm, mmu_notifier_event event, vaddr_t start,
                                                      vaddr_t end)
-    : range_{mm, event, start, end}, told_(mm_has_notifiers(mm.notifier_subscriptions)) {
+    : range_{mm, event, start, end},
+      told_(policy().notify_ranges && mm_has_notifiers(mm.notifier_subscriptions)) {
   if (!told_) return;
   mmu_notifier_subscriptions& subscriptions = mm.notifier_subscriptions;
   callback_section section(subscriptions);
@@ -266,9 +267,15 @@ int mmu_interval_notifier_remove(mmu_interval_notifier& subscription) {
 
 void mmu_notifier_release(mm_struct& mm) {
   mmu_notifier_subscriptions& subscriptions = mm.notifier_subscriptions;
-  while (mmu_interval_notifier* interval = READ_ONCE(subscriptions.intervals)) {
-    unlink(subscriptions.intervals, *interval);
-    interval->mm = nullptr;
+  if (READ_ONCE(subscriptions.intervals) != nullptr) {
+    const mmu_notifier_range everything{mm, mmu_notifier_event::release, 0, geometry().address_limit()};
+    const u64 seq = invalidation_begins(subscriptions, everything);
+    while (mmu_interval_notifier* interval = READ_ONCE(subscriptions.intervals)) {
+      interval->invalidate(*interval, everything, seq);
+      unlink(subscriptions.intervals, *interval);
+      interval->mm = nullptr;
+    }
+    invalidation_ends(subscriptions);
   }
   while (mmu_notifier* subscription = READ_ONCE(subscriptions.list)) {
     unlink(subscriptions.list, *subscription);

@@ -35,6 +35,7 @@ enum class mmu_notifier_event : u8 {
   clear,           ///< pages are replaced: by a copy, by a huge page
   protection_vma,  ///< the area's rights change
   protection_page, ///< entries lose rights or their dirtiness, the area keeps its rights
+  release,         ///< the mm goes away, and with it the subscription
 };
 
 /// What is invalidated: [start, end) of mm.
@@ -113,7 +114,7 @@ int mmu_notifier_synchronize(mm_struct& mm);
 /// As mmu_notifier_unregister().
 int mmu_interval_notifier_remove(mmu_interval_notifier& subscription);
 
-/// The mm goes away: tells everybody, and ends all subscriptions.
+/// The mm goes away: tells everybody, also those who subscribe to intervals, and ends all subscriptions.
 void mmu_notifier_release(mm_struct& mm);
 
 // ---- the sequence of an interval --------------------------------------------------------------------------

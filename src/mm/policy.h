@@ -159,6 +159,10 @@ struct policy_t {
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)
   bool collapse_sync_ipi = true;           ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)
 
+  // ---- secondary MMUs: M27 ----
+  bool notify_ranges = true;   ///< ranges are told to subscribers before and after (S3.5, f268f6cf875f)
+  bool secondary_retry = true; ///< a shadow table enters only what was not invalidated meanwhile (S3.5)
+
   // ---- pins: M34, M36, mail 5 ----
   pin_scheme_t pin_scheme = pin_scheme_t::upstream;          ///< S5.1, S5.6, S5.7
   pin_fence_t pin_fence = pin_fence_t::value_returning;      ///< S5.7

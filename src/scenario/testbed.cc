@@ -35,8 +35,9 @@ std::string hex(u64 v) {
 
 } // namespace
 
-testbed::testbed(unsigned cpus)
-    : machine(memory_of(cpus), cpus), allocator_(machine, 2 * cpus * EXPLORED_ALLOCATIONS_PER_THREAD) {
+testbed::testbed(unsigned cpus, unsigned devices)
+    : machine(memory_of(cpus + devices), cpus), devices_(devices),
+      allocator_(machine, 2 * (cpus + devices) * EXPLORED_ALLOCATIONS_PER_THREAD) {
   names.name = [this](const void* a) { return name_of(a); };
   names.object = [this](const void* frame) {
     return page_label(static_cast<u64>(static_cast<const std::byte*>(frame) - machine.frames()) >>
@@ -55,6 +56,14 @@ void testbed::cpu(std::function<void()> body, int twin) {
   require(program.threads.size() < machine.nr_cpus(), "there are more bodies than CPUs");
   program.threads.push_back(std::move(body));
   program.twins.push_back(twin);
+}
+
+void testbed::device(std::function<void()> body) {
+  const std::size_t before = program.threads.size();
+  require(before >= machine.nr_cpus(), "a device comes before a CPU");
+  require(before < machine.nr_cpus() + devices_, "there are more bodies than devices");
+  program.threads.push_back(std::move(body));
+  program.twins.push_back(-1);
 }
 
 mm_struct& testbed::new_mm() {
@@ -202,6 +211,9 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &mm.context.tlb_gen) return whose + "tlb_gen";
     if (addr == &mm.lockless_walkers) return whose + "walkers";
     if (addr == &mm.tlb_flush_pending) return whose + "tlb_flush_pending";
+    if (addr == &mm.notifier_subscriptions.list) return whose + "notifiers";
+    if (addr == &mm.notifier_subscriptions.intervals) return whose + "interval_notifiers";
+    if (addr == &mm.notifier_subscriptions.invalidate_seq) return whose + "invalidate_seq";
   }
   for (const inode& i : inodes_) {
     const std::string whose =

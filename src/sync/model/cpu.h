@@ -39,6 +39,11 @@ class tlb_t {
   }
 
   void invalidate(const tlb_range&) {} // Cpu::flush_local() tells the engine
+  /// Of a device, which takes no interrupts; it also waits for what the device has under way. `id`: its
+  /// thread's number.
+  void invalidate_device(unsigned id, const tlb_range& range, site s = RW_HERE) {
+    tlb_broadcast(cpumask_bits{1} << id, range, s);
+  }
 
  private:
   std::byte* frames_;

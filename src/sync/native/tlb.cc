@@ -31,6 +31,7 @@ tlb_t::walk_token tlb_t::walk_begin(site) {
       return {seq};
     }
     in_access_.store(0, std::memory_order_release);
+    acknowledge();
     poll_interrupts();
   }
 }
@@ -139,6 +140,16 @@ void tlb_t::invalidate_remote(const tlb_range& range) {
   else
     next_epoch();
   if (in_use) drain_accesses();
+  unlock_flushes(seq);
+}
+
+void tlb_t::invalidate_device(unsigned, const tlb_range& range, site) {
+  const u32 seq = lock_flushes(); // a walk that is under way fills nothing
+  if (few_entries(range))
+    remove(range);
+  else
+    next_epoch();
+  drain_accesses();
   unlock_flushes(seq);
 }
 

@@ -93,6 +93,9 @@ class tlb_t {
   void invalidate_all();
   /// By another CPU. On return no access of this CPU uses what was removed.
   void invalidate_remote(const tlb_range& range);
+  /// Of a device, which takes no interrupts: no walk that was under way is, either. `id`: its thread's
+  /// number.
+  void invalidate_device(unsigned id, const tlb_range& range, site = {});
 
   // ---- attention: how another CPU reaches the owner (smp.cc) ----
 
