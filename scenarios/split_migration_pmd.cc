@@ -28,6 +28,7 @@ bool arch_is(const settings& s, std::initializer_list<std::string_view> names) {
 enum question : unsigned { STAYS_HUGE, STAYS_NOT_PRESENT, KEEPS_OFFSET };
 
 template <class F> void for_each_migration_pmd(F&& visit) {
+  if (!arch().thp_migration) return; // has none
   for (const unsigned type : {SWP_MIGRATION_READ, SWP_MIGRATION_READ_EXCLUSIVE, SWP_MIGRATION_WRITE})
     for (pfn_t pfn = 1; pfn < swp_pfn_mask(arch()); pfn <<= 1)
       visit(swp_entry_t{type, pfn & ~pfn_t{hpage_pmd_nr() - 1}});
@@ -49,8 +50,8 @@ void ask(unsigned question) {
     const pmd_t invalid = pmd_mkinvalid(pmd);
     VM_BUG_ON(question == STAYS_NOT_PRESENT && pmd_present(invalid), "INV-TYPE",
               "an entry that is not present was made present");
-    VM_BUG_ON(question == KEEPS_OFFSET && pmd_to_swp_entry(invalid).offset != entry.offset, "INV-TYPE",
-              "a migration entry stands for another page");
+    VM_BUG_ON(question == KEEPS_OFFSET && swp_offset_pfn(pmd_to_swp_entry(invalid)) != swp_offset_pfn(entry),
+              "INV-TYPE", "a migration entry stands for another page");
   });
 }
 

@@ -6,15 +6,19 @@
 #include <string_view>
 
 #include "arch/arm64.h"
+#include "arch/loongarch64.h"
 #include "arch/powerpc64.h"
 #include "arch/riscv64.h"
+#include "arch/s390x.h"
+#include "arch/sparc64.h"
 #include "arch/x86_64.h"
 #include "arch/x86_64_pv.h"
 
 namespace racewalk {
 
 namespace detail {
-inline constexpr std::array arch_list{&x86_64, &x86_64_pv, &arm64, &powerpc64, &riscv64};
+inline constexpr std::array arch_list{&x86_64,  &x86_64_pv,   &arm64, &powerpc64,
+                                      &riscv64, &loongarch64, &s390x, &sparc64};
 } // namespace detail
 
 /// In the order in which verdict tables show them.

@@ -12,6 +12,8 @@
 //   protnone    a leaf that keeps its pfn but grants no access (PROT_NONE, NUMA hinting)
 //   invalid     a leaf that mkinvalid() made: hardware faults on it, software still takes it for a huge page
 //   swap        not present: a type and an offset; a migration entry is one whose offset holds a pfn
+// Each question names the level, for an entry's layout may depend on it (s390x). The value 0 is none at every
+// level: an architecture whose empty entries have bits set (s390x, loongarch64) says so in its file.
 // Software is free to ask a question about a kind for which the contract says "undefined"; the answer is then
 // whatever the bits give, as in Linux, and the table in tests/arch records it where an argument depends on
 // it.
@@ -139,6 +141,8 @@ struct arch_desc {
   bool fullmm_skips_flush = false;
   /// Ordering of the exchange in ptep_get_and_clear, pmdp_establish and their like.
   order xchg_order;
+  /// May a huge page have a migration entry of its own? Otherwise its mapping is split first (M31).
+  bool thp_migration;
   /// Physical address bits (Linux's MAX_PHYSMEM_BITS): pfns are below 2^(phys_bits - PAGE_SHIFT). A swap
   /// offset holds such a pfn and two bits more.
   unsigned phys_bits;
@@ -152,14 +156,16 @@ struct arch_desc {
 
   /// True for none, false for every other kind. Stray A and D bits that hardware is known to leave count as
   /// none.
-  bool (*none)(u64);
+  bool (*none)(u64, level_t);
   /// p?d_present: true for table, leaf, protnone and invalid; false for none and swap. For what mkinvalid()
   /// makes of a swap entry, which must not happen, each architecture answers as its bits do: the matter of
   /// mail 4.
   bool (*present)(u64, level_t);
-  /// May hardware use it, as a table or a leaf? True for table and leaf; false for none, invalid and swap;
-  /// for protnone true only where the entry is valid but grants nothing (powerpc64).
-  bool (*valid)(u64);
+  /// May hardware use it, as a table or a leaf? True for table and for a leaf that is young; false for none,
+  /// invalid and swap; for protnone true only where the entry is valid but grants nothing (powerpc64). An old
+  /// leaf is valid too, but where the bit that makes it valid is the one that says it was accessed (s390x,
+  /// sparc64).
+  bool (*valid)(u64, level_t);
   /// p?d_leaf: true for leaf, protnone and invalid; false for none and table; undefined for swap (powerpc64
   /// says true). At the PTE level the same as present().
   bool (*leaf)(u64, level_t);
@@ -168,17 +174,17 @@ struct arch_desc {
   /// p?d_bad, asked of what is neither none nor leaf: false for table, true for what cannot be one.
   bool (*bad)(u64, level_t);
   /// pte_protnone/pmd_protnone: true for protnone; false for none, table, leaf and invalid.
-  bool (*protnone)(u64);
+  bool (*protnone)(u64, level_t);
 
   // ---- what does a present leaf say; undefined for other kinds ----
 
   /// May be stored to. Never true for protnone; invalid keeps it.
-  bool (*write)(u64);
+  bool (*write)(u64, level_t);
   /// Was stored to, as hardware or software recorded it.
-  bool (*dirty)(u64);
-  bool (*young)(u64);
+  bool (*dirty)(u64, level_t);
+  bool (*young)(u64, level_t);
   /// pte_special: no struct page may be taken from it.
-  bool (*special)(u64);
+  bool (*special)(u64, level_t);
   /// The first page that it maps; kept by protnone and invalid.
   pfn_t (*pfn)(u64, level_t);
   /// The page that a table entry points to.
@@ -189,7 +195,7 @@ struct arch_desc {
   bool (*access_permitted)(u64, level_t, bool write);
   /// pte_accessible: may a TLB hold it? True for every valid entry; also for what is present but not valid
   /// while its writer may not have flushed yet (`flush_pending`, M11).
-  bool (*accessible)(u64, bool flush_pending);
+  bool (*accessible)(u64, level_t, bool flush_pending);
   /// pte_needs_flush: going from `from` to `to` under the ptl, may a TLB hold a right that `to` no longer
   /// grants?
   bool (*needs_flush)(u64 from, u64 to, level_t);
@@ -198,31 +204,32 @@ struct arch_desc {
 
   /// A leaf with these rights, clean, young. `pfn` is aligned to the level's order.
   u64 (*mk_leaf)(pfn_t, pgprot_t, level_t);
-  /// A table entry at this level, pointing to `pfn`.
+  /// A table entry at this level, pointing to `pfn`, which is not 0: there are architectures where that would
+  /// be none.
   u64 (*mk_table)(pfn_t, level_t);
   /// pte_modify: these rights; pfn, A, D and special as before. Also turns protnone into leaf and back.
   u64 (*modify)(u64, pgprot_t, level_t);
   /// Takes the right to store away; dirty() stays as it was.
-  u64 (*wrprotect)(u64);
+  u64 (*wrprotect)(u64, level_t);
   /// Grants the right to store, to a leaf that can be read.
-  u64 (*mkwrite)(u64);
+  u64 (*mkwrite)(u64, level_t);
   /// Makes dirty() true, write() stays.
-  u64 (*mkdirty)(u64);
-  u64 (*mkclean)(u64);
-  u64 (*mkyoung)(u64);
-  u64 (*mkold)(u64);
-  u64 (*mkspecial)(u64);
+  u64 (*mkdirty)(u64, level_t);
+  u64 (*mkclean)(u64, level_t);
+  u64 (*mkyoung)(u64, level_t);
+  u64 (*mkold)(u64, level_t);
+  u64 (*mkspecial)(u64, level_t);
   /// The entry part of pmdp_invalidate, asked of a present leaf: not valid any more, and otherwise as the
-  /// kind `invalid` above; pfn, W, A, D stay.
+  /// kind `invalid` above; pfn, W and D stay, and A where it has a bit of its own (not on loongarch64).
   u64 (*mkinvalid)(u64, level_t);
 
   // ---- swap entries ----
 
   unsigned swp_type_bits;
   unsigned swp_offset_bits;
-  /// A swap entry: neither none nor present, except that of type 0 one offset may be none: the first or the
-  /// last, which no swap device uses.
-  u64 (*swp_entry)(unsigned type, u64 offset);
+  /// A swap entry for this level, PMD only with thp_migration: neither none nor present, except that of type
+  /// 0 one offset may be none: the first or the last, which no swap device uses.
+  u64 (*swp_entry)(unsigned type, u64 offset, level_t);
   unsigned (*swp_type)(u64);
   u64 (*swp_offset)(u64);
 
@@ -230,10 +237,10 @@ struct arch_desc {
 
   /// May a user access of this kind go through a leaf, given what hardware does to A and D by itself? False
   /// for every kind but leaf.
-  bool (*mmu_permits)(u64, bool write);
+  bool (*mmu_permits)(u64, level_t, bool write);
   /// The leaf after such an access: with A and, for a store, D recorded if hardware does that; else
   /// unchanged.
-  u64 (*mmu_update)(u64, bool write);
+  u64 (*mmu_update)(u64, level_t, bool write);
 };
 
 } // namespace racewalk

@@ -108,7 +108,7 @@ constexpr u64 modify(u64 e, pgprot_t prot, level_t) {
 }
 constexpr u64 mkinvalid(u64 e, level_t) { return (e | PRESENT_INVALID) & ~VALID; }
 
-constexpr u64 swp_entry(unsigned type, u64 offset) {
+constexpr u64 swp_entry(unsigned type, u64 offset, level_t) {
   return (u64{type} << SWP_TYPE_SHIFT) | (offset << SWP_OFFSET_SHIFT);
 }
 constexpr unsigned swp_type(u64 e) { return static_cast<unsigned>((e & SWP_TYPE) >> SWP_TYPE_SHIFT); }
@@ -134,36 +134,37 @@ inline constexpr arch_desc arm64{
     .mm_cpumask = cpumask_rule_t::set_only, // flushes reach every CPU and do not look at the mask
     .fullmm_skips_flush = true,
     .xchg_order = order::relaxed,
+    .thp_migration = true,
     .phys_bits = 48,
 
-    .none = arm::none,
+    .none = at_any_level<arm::none>,
     .present = arm::present,
-    .valid = arm::valid,
+    .valid = at_any_level<arm::valid>,
     .leaf = arm::leaf,
     .trans_huge = arm::trans_huge,
     .bad = arm::bad,
-    .protnone = arm::protnone,
+    .protnone = at_any_level<arm::protnone>,
 
-    .write = arm::write,
-    .dirty = arm::dirty,
-    .young = arm::young,
-    .special = arm::special,
+    .write = at_any_level<arm::write>,
+    .dirty = at_any_level<arm::dirty>,
+    .young = at_any_level<arm::young>,
+    .special = at_any_level<arm::special>,
     .pfn = arm::pfn,
     .table_pfn = arm::table_pfn,
     .access_permitted = arm::access_permitted,
-    .accessible = arm::accessible,
+    .accessible = at_any_level<arm::accessible>,
     .needs_flush = arm::needs_flush,
 
     .mk_leaf = arm::mk_leaf,
     .mk_table = arm::mk_table,
     .modify = arm::modify,
-    .wrprotect = arm::wrprotect,
-    .mkwrite = arm::mkwrite,
-    .mkdirty = arm::mkdirty,
-    .mkclean = arm::mkclean,
-    .mkyoung = arm::mkyoung,
-    .mkold = arm::mkold,
-    .mkspecial = arm::mkspecial,
+    .wrprotect = at_any_level<arm::wrprotect>,
+    .mkwrite = at_any_level<arm::mkwrite>,
+    .mkdirty = at_any_level<arm::mkdirty>,
+    .mkclean = at_any_level<arm::mkclean>,
+    .mkyoung = at_any_level<arm::mkyoung>,
+    .mkold = at_any_level<arm::mkold>,
+    .mkspecial = at_any_level<arm::mkspecial>,
     .mkinvalid = arm::mkinvalid,
 
     .swp_type_bits = arm::SWP_TYPE_BITS,
@@ -172,8 +173,8 @@ inline constexpr arch_desc arm64{
     .swp_type = arm::swp_type,
     .swp_offset = arm::swp_offset,
 
-    .mmu_permits = arm::mmu_permits,
-    .mmu_update = arm::mmu_update,
+    .mmu_permits = at_any_level<arm::mmu_permits>,
+    .mmu_update = at_any_level<arm::mmu_update>,
 };
 
 static_assert(arm::SWP_OFFSET_BITS >= arm64.phys_bits - PAGE_SHIFT + 2);

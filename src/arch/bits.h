@@ -26,6 +26,14 @@ constexpr u64 bit_if(bool condition, u64 flag) { return condition ? flag : 0; }
 
 namespace racewalk {
 
+/// A function of an entry whose layout is the same at every level, in the form in which arch_desc wants it:
+/// with the level, and without looking at it.
+template <auto F, class Signature = decltype(F)> inline constexpr auto at_any_level = F;
+template <auto F, class R, class... Rest>
+inline constexpr auto at_any_level<F, R (*)(u64, Rest...)> = +[](u64 e, level_t, Rest... rest) -> R {
+  return F(e, rest...);
+};
+
 /// Does each encoding give back what was put in? Every bit of a pfn at every level, every bit of a swap
 /// offset, every swap type. The rest of the contract is tested in tests/arch.
 consteval bool round_trips(const arch_desc& a) {
@@ -43,7 +51,7 @@ consteval bool round_trips(const arch_desc& a) {
   }
   for (unsigned type = 0; type < 1U << a.swp_type_bits; type++)
     for (unsigned b = 0; b < a.swp_offset_bits; b++) {
-      const u64 e = a.swp_entry(type, u64{1} << b);
+      const u64 e = a.swp_entry(type, u64{1} << b, geometry.level(PTE_LEVEL));
       if (a.swp_type(e) != type || a.swp_offset(e) != u64{1} << b) return false;
     }
   return true;

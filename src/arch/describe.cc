@@ -19,8 +19,9 @@ std::string flags_text(bool write, bool dirty, bool young) {
 }
 
 std::string describe_leaf(const arch_desc& a, level_t level, u64 entry) {
-  const char* kind = a.protnone(entry) ? "protnone" : a.valid(entry) ? "leaf" : "invalid-leaf";
-  return kind + pfn_text(a.pfn(entry, level)) + flags_text(a.write(entry), a.dirty(entry), a.young(entry));
+  const char* kind = a.protnone(entry, level) ? "protnone" : a.valid(entry, level) ? "leaf" : "invalid-leaf";
+  return kind + pfn_text(a.pfn(entry, level)) +
+         flags_text(a.write(entry, level), a.dirty(entry, level), a.young(entry, level));
 }
 
 std::string describe_swap(const arch_desc& a, u64 entry) {
@@ -36,7 +37,7 @@ std::string describe_swap(const arch_desc& a, u64 entry) {
 } // namespace
 
 std::string describe_entry(const arch_desc& a, level_t level, u64 entry) {
-  if (a.none(entry)) return "none";
+  if (a.none(entry, level)) return "none";
   if (!a.present(entry, level)) return describe_swap(a, entry);
   if (a.leaf(entry, level)) return describe_leaf(a, level, entry);
   return "table" + pfn_text(a.table_pfn(entry));

@@ -86,14 +86,14 @@ inline vaddr_t pgd_addr_end(vaddr_t addr, vaddr_t end) { return entry_addr_end(a
 
 // ---- PTE values ------------------------------------------------------------------------------------------
 
-inline bool pte_none(pte_t pte) { return arch().none(pte.val); }
+inline bool pte_none(pte_t pte) { return arch().none(pte.val, pte.level()); }
 inline bool pte_present(pte_t pte) { return arch().present(pte.val, pte.level()); }
-inline bool pte_valid(pte_t pte) { return arch().valid(pte.val); }
-inline bool pte_protnone(pte_t pte) { return arch().protnone(pte.val); }
-inline bool pte_write(pte_t pte) { return arch().write(pte.val); }
-inline bool pte_dirty(pte_t pte) { return arch().dirty(pte.val); }
-inline bool pte_young(pte_t pte) { return arch().young(pte.val); }
-inline bool pte_special(pte_t pte) { return arch().special(pte.val); }
+inline bool pte_valid(pte_t pte) { return arch().valid(pte.val, pte.level()); }
+inline bool pte_protnone(pte_t pte) { return arch().protnone(pte.val, pte.level()); }
+inline bool pte_write(pte_t pte) { return arch().write(pte.val, pte.level()); }
+inline bool pte_dirty(pte_t pte) { return arch().dirty(pte.val, pte.level()); }
+inline bool pte_young(pte_t pte) { return arch().young(pte.val, pte.level()); }
+inline bool pte_special(pte_t pte) { return arch().special(pte.val, pte.level()); }
 inline pfn_t pte_pfn(pte_t pte) { return arch().pfn(pte.val, pte.level()); }
 inline bool pte_same(pte_t a, pte_t b) { return a.val == b.val; }
 /// May GUP-fast take the page? Ask pte_protnone first.
@@ -102,7 +102,7 @@ inline bool pte_access_permitted(pte_t pte, bool write) {
 }
 /// May a TLB hold it? `flush_pending`: mm_tlb_flush_pending(mm), read under the ptl (M11).
 inline bool pte_accessible(pte_t pte, bool flush_pending) {
-  return arch().accessible(pte.val, flush_pending);
+  return arch().accessible(pte.val, pte.level(), flush_pending);
 }
 inline bool pte_needs_flush(pte_t from, pte_t to) { return arch().needs_flush(from.val, to.val, to.level()); }
 
@@ -111,26 +111,26 @@ inline pte_t mk_pte(pfn_t pfn, pgprot_t prot) { return pfn_pte(pfn, prot); }
 inline pte_t pte_modify(pte_t pte, pgprot_t prot) {
   return pte.with(arch().modify(pte.val, prot, pte.level()));
 }
-inline pte_t pte_wrprotect(pte_t pte) { return pte.with(arch().wrprotect(pte.val)); }
-inline pte_t pte_mkwrite(pte_t pte) { return pte.with(arch().mkwrite(pte.val)); }
-inline pte_t pte_mkdirty(pte_t pte) { return pte.with(arch().mkdirty(pte.val)); }
-inline pte_t pte_mkclean(pte_t pte) { return pte.with(arch().mkclean(pte.val)); }
-inline pte_t pte_mkyoung(pte_t pte) { return pte.with(arch().mkyoung(pte.val)); }
-inline pte_t pte_mkold(pte_t pte) { return pte.with(arch().mkold(pte.val)); }
-inline pte_t pte_mkspecial(pte_t pte) { return pte.with(arch().mkspecial(pte.val)); }
+inline pte_t pte_wrprotect(pte_t pte) { return pte.with(arch().wrprotect(pte.val, pte.level())); }
+inline pte_t pte_mkwrite(pte_t pte) { return pte.with(arch().mkwrite(pte.val, pte.level())); }
+inline pte_t pte_mkdirty(pte_t pte) { return pte.with(arch().mkdirty(pte.val, pte.level())); }
+inline pte_t pte_mkclean(pte_t pte) { return pte.with(arch().mkclean(pte.val, pte.level())); }
+inline pte_t pte_mkyoung(pte_t pte) { return pte.with(arch().mkyoung(pte.val, pte.level())); }
+inline pte_t pte_mkold(pte_t pte) { return pte.with(arch().mkold(pte.val, pte.level())); }
+inline pte_t pte_mkspecial(pte_t pte) { return pte.with(arch().mkspecial(pte.val, pte.level())); }
 
 // ---- PMD values ------------------------------------------------------------------------------------------
 
-inline bool pmd_none(pmd_t pmd) { return arch().none(pmd.val); }
+inline bool pmd_none(pmd_t pmd) { return arch().none(pmd.val, pmd.level()); }
 inline bool pmd_present(pmd_t pmd) { return arch().present(pmd.val, pmd.level()); }
-inline bool pmd_valid(pmd_t pmd) { return arch().valid(pmd.val); }
+inline bool pmd_valid(pmd_t pmd) { return arch().valid(pmd.val, pmd.level()); }
 inline bool pmd_leaf(pmd_t pmd) { return arch().leaf(pmd.val, pmd.level()); }
 inline bool pmd_trans_huge(pmd_t pmd) { return arch().trans_huge(pmd.val); }
 inline bool pmd_bad(pmd_t pmd) { return arch().bad(pmd.val, pmd.level()); }
-inline bool pmd_protnone(pmd_t pmd) { return arch().protnone(pmd.val); }
-inline bool pmd_write(pmd_t pmd) { return arch().write(pmd.val); }
-inline bool pmd_dirty(pmd_t pmd) { return arch().dirty(pmd.val); }
-inline bool pmd_young(pmd_t pmd) { return arch().young(pmd.val); }
+inline bool pmd_protnone(pmd_t pmd) { return arch().protnone(pmd.val, pmd.level()); }
+inline bool pmd_write(pmd_t pmd) { return arch().write(pmd.val, pmd.level()); }
+inline bool pmd_dirty(pmd_t pmd) { return arch().dirty(pmd.val, pmd.level()); }
+inline bool pmd_young(pmd_t pmd) { return arch().young(pmd.val, pmd.level()); }
 inline pfn_t pmd_pfn(pmd_t pmd) { return arch().pfn(pmd.val, pmd.level()); }
 inline pfn_t pmd_table_pfn(pmd_t pmd) { return arch().table_pfn(pmd.val); }
 inline bool pmd_same(pmd_t a, pmd_t b) { return a.val == b.val; }
@@ -139,7 +139,7 @@ inline bool pmd_access_permitted(pmd_t pmd, bool write) {
   return arch().access_permitted(pmd.val, pmd.level(), write);
 }
 inline bool pmd_accessible(pmd_t pmd, bool flush_pending) {
-  return arch().accessible(pmd.val, flush_pending);
+  return arch().accessible(pmd.val, pmd.level(), flush_pending);
 }
 inline bool huge_pmd_needs_flush(pmd_t from, pmd_t to) {
   return arch().needs_flush(from.val, to.val, to.level());
@@ -152,25 +152,25 @@ inline pmd_t mk_pmd_table(pfn_t pfn) { return {arch().mk_table(pfn, level_of(PMD
 inline pmd_t pmd_modify(pmd_t pmd, pgprot_t prot) {
   return pmd.with(arch().modify(pmd.val, prot, pmd.level()));
 }
-inline pmd_t pmd_wrprotect(pmd_t pmd) { return pmd.with(arch().wrprotect(pmd.val)); }
-inline pmd_t pmd_mkwrite(pmd_t pmd) { return pmd.with(arch().mkwrite(pmd.val)); }
-inline pmd_t pmd_mkdirty(pmd_t pmd) { return pmd.with(arch().mkdirty(pmd.val)); }
-inline pmd_t pmd_mkclean(pmd_t pmd) { return pmd.with(arch().mkclean(pmd.val)); }
-inline pmd_t pmd_mkyoung(pmd_t pmd) { return pmd.with(arch().mkyoung(pmd.val)); }
-inline pmd_t pmd_mkold(pmd_t pmd) { return pmd.with(arch().mkold(pmd.val)); }
+inline pmd_t pmd_wrprotect(pmd_t pmd) { return pmd.with(arch().wrprotect(pmd.val, pmd.level())); }
+inline pmd_t pmd_mkwrite(pmd_t pmd) { return pmd.with(arch().mkwrite(pmd.val, pmd.level())); }
+inline pmd_t pmd_mkdirty(pmd_t pmd) { return pmd.with(arch().mkdirty(pmd.val, pmd.level())); }
+inline pmd_t pmd_mkclean(pmd_t pmd) { return pmd.with(arch().mkclean(pmd.val, pmd.level())); }
+inline pmd_t pmd_mkyoung(pmd_t pmd) { return pmd.with(arch().mkyoung(pmd.val, pmd.level())); }
+inline pmd_t pmd_mkold(pmd_t pmd) { return pmd.with(arch().mkold(pmd.val, pmd.level())); }
 /// Only of a present pmd: of a swap pmd several architectures make a present one (S4.1).
 inline pmd_t pmd_mkinvalid(pmd_t pmd) { return pmd.with(arch().mkinvalid(pmd.val, pmd.level())); }
 
 // ---- PUD and PGD values: tables only ---------------------------------------------------------------------
 
-inline bool pud_none(pud_t pud) { return !pud_folded() && arch().none(pud.val); }
+inline bool pud_none(pud_t pud) { return !pud_folded() && arch().none(pud.val, pud.level()); }
 inline bool pud_present(pud_t pud) { return pud_folded() || arch().present(pud.val, pud.level()); }
 inline bool pud_leaf(pud_t pud) { return !pud_folded() && arch().leaf(pud.val, pud.level()); }
 inline bool pud_bad(pud_t pud) { return !pud_folded() && arch().bad(pud.val, pud.level()); }
 inline pfn_t pud_table_pfn(pud_t pud) { return arch().table_pfn(pud.val); }
 inline pud_t mk_pud_table(pfn_t pfn) { return {arch().mk_table(pfn, level_of(PUD_LEVEL))}; }
 
-inline bool pgd_none(pgd_t pgd) { return !pgd_folded() && arch().none(pgd.val); }
+inline bool pgd_none(pgd_t pgd) { return !pgd_folded() && arch().none(pgd.val, pgd.level()); }
 inline bool pgd_present(pgd_t pgd) { return pgd_folded() || arch().present(pgd.val, pgd.level()); }
 inline bool pgd_leaf(pgd_t) { return false; } // no architecture maps memory at this level
 inline bool pgd_bad(pgd_t pgd) { return !pgd_folded() && arch().bad(pgd.val, pgd.level()); }
@@ -213,12 +213,13 @@ template <unsigned Level>
 entry_t<Level> exchange_entry(const slot_t<Level>& slot, u64 entry, site s = RW_HERE) {
   return {xchg(slot.word(), entry, arch().xchg_order, s)};
 }
-/// Applies `change`, which maps raw entries to raw entries, atomically with respect to hardware that sets A
-/// and D. Orders nothing. Returns the entry as it was.
+/// Applies `change`, one of arch_desc's or of its kind, atomically with respect to hardware that sets A and
+/// D. Orders nothing. Returns the entry as it was.
 template <unsigned Level, class Change>
 entry_t<Level> update_entry(const slot_t<Level>& slot, Change change, site s = RW_HERE) {
+  const level_t level = level_of(Level);
   u64 old = READ_ONCE(slot.word(), s);
-  while (!try_cmpxchg(slot.word(), old, change(old), order::relaxed, s)) {
+  while (!try_cmpxchg(slot.word(), old, change(old, level), order::relaxed, s)) {
   }
   return {old};
 }
@@ -260,10 +261,10 @@ inline bool ptep_test_and_clear_young(vaddr_t, const ptep_t& ptep, site s = RW_H
 /// Grants rights, or records A and D, after a fault: `entry` is the present one made young, dirty or
 /// writable. Needs the ptl. Returns whether the entry changed. A and D that hardware set meanwhile are kept.
 inline bool ptep_set_access_flags(vaddr_t, const ptep_t& ptep, pte_t entry, site s = RW_HERE) {
-  const auto relaxed_to = [&](u64 old) {
+  const auto relaxed_to = [&](u64 old, level_t level) {
     u64 e = entry.val;
-    if (arch().young(old)) e = arch().mkyoung(e);
-    if (arch().dirty(old)) e = arch().mkdirty(e);
+    if (arch().young(old, level)) e = arch().mkyoung(e, level);
+    if (arch().dirty(old, level)) e = arch().mkdirty(e, level);
     return e;
   };
   if (pte_same(ptep_get(ptep, s), entry)) return false;

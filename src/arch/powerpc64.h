@@ -108,7 +108,7 @@ constexpr u64 mkold(u64 e) { return e & ~ACCESSED; }
 constexpr u64 mkspecial(u64 e) { return e | SPECIAL; }
 constexpr u64 mkinvalid(u64 e, level_t) { return (e & ~PRESENT) | INVALID; }
 
-constexpr u64 swp_entry(unsigned type, u64 offset) {
+constexpr u64 swp_entry(unsigned type, u64 offset, level_t) {
   return PTE | type | ((offset << SWP_OFFSET_SHIFT) & SWP_OFFSET);
 }
 constexpr unsigned swp_type(u64 e) { return static_cast<unsigned>(e & SWP_TYPE); }
@@ -133,36 +133,37 @@ inline constexpr arch_desc powerpc64{
     .table_free = table_free_rule_t::rcu,
     .mm_cpumask = cpumask_rule_t::trimmed,
     .xchg_order = order::relaxed,
+    .thp_migration = true,
     .phys_bits = 51,
 
-    .none = radix::none,
+    .none = at_any_level<radix::none>,
     .present = radix::present,
-    .valid = radix::valid,
+    .valid = at_any_level<radix::valid>,
     .leaf = radix::leaf,
     .trans_huge = radix::trans_huge,
     .bad = radix::bad,
-    .protnone = radix::protnone,
+    .protnone = at_any_level<radix::protnone>,
 
-    .write = radix::write,
-    .dirty = radix::dirty,
-    .young = radix::young,
-    .special = radix::special,
+    .write = at_any_level<radix::write>,
+    .dirty = at_any_level<radix::dirty>,
+    .young = at_any_level<radix::young>,
+    .special = at_any_level<radix::special>,
     .pfn = radix::pfn,
     .table_pfn = radix::table_pfn,
     .access_permitted = radix::access_permitted,
-    .accessible = radix::accessible,
+    .accessible = at_any_level<radix::accessible>,
     .needs_flush = radix::needs_flush,
 
     .mk_leaf = radix::mk_leaf,
     .mk_table = radix::mk_table,
     .modify = radix::modify,
-    .wrprotect = radix::wrprotect,
-    .mkwrite = radix::mkwrite,
-    .mkdirty = radix::mkdirty,
-    .mkclean = radix::mkclean,
-    .mkyoung = radix::mkyoung,
-    .mkold = radix::mkold,
-    .mkspecial = radix::mkspecial,
+    .wrprotect = at_any_level<radix::wrprotect>,
+    .mkwrite = at_any_level<radix::mkwrite>,
+    .mkdirty = at_any_level<radix::mkdirty>,
+    .mkclean = at_any_level<radix::mkclean>,
+    .mkyoung = at_any_level<radix::mkyoung>,
+    .mkold = at_any_level<radix::mkold>,
+    .mkspecial = at_any_level<radix::mkspecial>,
     .mkinvalid = radix::mkinvalid,
 
     .swp_type_bits = radix::SWP_TYPE_BITS,
@@ -171,8 +172,8 @@ inline constexpr arch_desc powerpc64{
     .swp_type = radix::swp_type,
     .swp_offset = radix::swp_offset,
 
-    .mmu_permits = radix::mmu_permits,
-    .mmu_update = radix::mmu_update,
+    .mmu_permits = at_any_level<radix::mmu_permits>,
+    .mmu_update = at_any_level<radix::mmu_update>,
 };
 
 static_assert(radix::SWP_OFFSET_BITS >= powerpc64.phys_bits - PAGE_SHIFT + 2);

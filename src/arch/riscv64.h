@@ -92,7 +92,7 @@ constexpr u64 mkold(u64 e) { return e & ~ACCESSED; }
 constexpr u64 mkspecial(u64 e) { return e | SPECIAL; }
 constexpr u64 mkinvalid(u64 e, level_t) { return e & ~(VALID | PROTNONE); }
 
-constexpr u64 swp_entry(unsigned type, u64 offset) {
+constexpr u64 swp_entry(unsigned type, u64 offset, level_t) {
   return (u64{type} << SWP_TYPE_SHIFT) | (offset << SWP_OFFSET_SHIFT);
 }
 constexpr unsigned swp_type(u64 e) { return static_cast<unsigned>((e & SWP_TYPE) >> SWP_TYPE_SHIFT); }
@@ -118,36 +118,37 @@ inline constexpr arch_desc riscv64{
     .table_free = table_free_rule_t::rcu,
     .mm_cpumask = cpumask_rule_t::set_only, // with ASIDs translations outlive the switch, and so do the bits
     .xchg_order = order::full,
+    .thp_migration = true,
     .phys_bits = 56,
 
-    .none = riscv::none,
+    .none = at_any_level<riscv::none>,
     .present = riscv::present,
-    .valid = riscv::valid,
+    .valid = at_any_level<riscv::valid>,
     .leaf = riscv::leaf,
     .trans_huge = riscv::trans_huge,
     .bad = riscv::bad,
-    .protnone = riscv::protnone,
+    .protnone = at_any_level<riscv::protnone>,
 
-    .write = riscv::write,
-    .dirty = riscv::dirty,
-    .young = riscv::young,
-    .special = riscv::special,
+    .write = at_any_level<riscv::write>,
+    .dirty = at_any_level<riscv::dirty>,
+    .young = at_any_level<riscv::young>,
+    .special = at_any_level<riscv::special>,
     .pfn = riscv::pfn,
     .table_pfn = riscv::table_pfn,
     .access_permitted = riscv::access_permitted,
-    .accessible = riscv::accessible,
+    .accessible = at_any_level<riscv::accessible>,
     .needs_flush = riscv::needs_flush,
 
     .mk_leaf = riscv::mk_leaf,
     .mk_table = riscv::mk_table,
     .modify = riscv::modify,
-    .wrprotect = riscv::wrprotect,
-    .mkwrite = riscv::mkwrite,
-    .mkdirty = riscv::mkdirty,
-    .mkclean = riscv::mkclean,
-    .mkyoung = riscv::mkyoung,
-    .mkold = riscv::mkold,
-    .mkspecial = riscv::mkspecial,
+    .wrprotect = at_any_level<riscv::wrprotect>,
+    .mkwrite = at_any_level<riscv::mkwrite>,
+    .mkdirty = at_any_level<riscv::mkdirty>,
+    .mkclean = at_any_level<riscv::mkclean>,
+    .mkyoung = at_any_level<riscv::mkyoung>,
+    .mkold = at_any_level<riscv::mkold>,
+    .mkspecial = at_any_level<riscv::mkspecial>,
     .mkinvalid = riscv::mkinvalid,
 
     .swp_type_bits = riscv::SWP_TYPE_BITS,
@@ -156,8 +157,8 @@ inline constexpr arch_desc riscv64{
     .swp_type = riscv::swp_type,
     .swp_offset = riscv::swp_offset,
 
-    .mmu_permits = riscv::mmu_permits,
-    .mmu_update = riscv::mmu_update,
+    .mmu_permits = at_any_level<riscv::mmu_permits>,
+    .mmu_update = at_any_level<riscv::mmu_update>,
 };
 
 static_assert(riscv::SWP_OFFSET_BITS >= riscv64.phys_bits - PAGE_SHIFT + 2);

@@ -33,8 +33,13 @@ template <unsigned Level> swp_entry_t entry_to_swp_entry(entry_t<Level> e) {
 }
 inline swp_entry_t pte_to_swp_entry(pte_t pte) { return entry_to_swp_entry(pte); }
 inline swp_entry_t pmd_to_swp_entry(pmd_t pmd) { return entry_to_swp_entry(pmd); }
-inline pte_t swp_entry_to_pte(swp_entry_t entry) { return {arch().swp_entry(entry.type, entry.offset)}; }
-inline pmd_t swp_entry_to_pmd(swp_entry_t entry) { return {arch().swp_entry(entry.type, entry.offset)}; }
+inline pte_t swp_entry_to_pte(swp_entry_t entry) {
+  return {arch().swp_entry(entry.type, entry.offset, level_of(PTE_LEVEL))};
+}
+/// Only with arch_desc::thp_migration.
+inline pmd_t swp_entry_to_pmd(swp_entry_t entry) {
+  return {arch().swp_entry(entry.type, entry.offset, level_of(PMD_LEVEL))};
+}
 
 inline swp_entry_t make_readable_migration_entry(pfn_t pfn) { return {SWP_MIGRATION_READ, pfn}; }
 inline swp_entry_t make_readable_exclusive_migration_entry(pfn_t pfn) {

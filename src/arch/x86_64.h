@@ -140,7 +140,7 @@ constexpr u64 mkinvalid(u64 e, level_t level) {
 }
 
 /// The offset is stored inverted, for the same reason as a pfn.
-constexpr u64 swp_entry(unsigned type, u64 offset) {
+constexpr u64 swp_entry(unsigned type, u64 offset, level_t) {
   return (u64{type} << SWP_TYPE_SHIFT) | (~(offset << SWP_OFFSET_SHIFT) & SWP_OFFSET);
 }
 constexpr unsigned swp_type(u64 e) { return static_cast<unsigned>(e >> SWP_TYPE_SHIFT); }
@@ -166,36 +166,37 @@ inline constexpr arch_desc x86_64{
         table_free_rule_t::ipi_flush, // a kernel without PARAVIRT, before table freeing became always RCU
     .mm_cpumask = cpumask_rule_t::clear_on_switch,
     .xchg_order = order::full,
+    .thp_migration = true,
     .phys_bits = 46,
 
-    .none = x86::none,
+    .none = at_any_level<x86::none>,
     .present = x86::present,
-    .valid = x86::valid,
+    .valid = at_any_level<x86::valid>,
     .leaf = x86::leaf,
     .trans_huge = x86::trans_huge,
     .bad = x86::bad,
-    .protnone = x86::protnone,
+    .protnone = at_any_level<x86::protnone>,
 
-    .write = x86::write,
-    .dirty = x86::dirty,
-    .young = x86::young,
-    .special = x86::special,
+    .write = at_any_level<x86::write>,
+    .dirty = at_any_level<x86::dirty>,
+    .young = at_any_level<x86::young>,
+    .special = at_any_level<x86::special>,
     .pfn = x86::pfn,
     .table_pfn = x86::table_pfn,
     .access_permitted = x86::access_permitted,
-    .accessible = x86::accessible,
+    .accessible = at_any_level<x86::accessible>,
     .needs_flush = x86::needs_flush,
 
     .mk_leaf = x86::mk_leaf,
     .mk_table = x86::mk_table,
     .modify = x86::modify,
-    .wrprotect = x86::wrprotect,
-    .mkwrite = x86::mkwrite,
-    .mkdirty = x86::mkdirty,
-    .mkclean = x86::mkclean,
-    .mkyoung = x86::mkyoung,
-    .mkold = x86::mkold,
-    .mkspecial = x86::mkspecial,
+    .wrprotect = at_any_level<x86::wrprotect>,
+    .mkwrite = at_any_level<x86::mkwrite>,
+    .mkdirty = at_any_level<x86::mkdirty>,
+    .mkclean = at_any_level<x86::mkclean>,
+    .mkyoung = at_any_level<x86::mkyoung>,
+    .mkold = at_any_level<x86::mkold>,
+    .mkspecial = at_any_level<x86::mkspecial>,
     .mkinvalid = x86::mkinvalid,
 
     .swp_type_bits = x86::SWP_TYPE_BITS,
@@ -204,13 +205,14 @@ inline constexpr arch_desc x86_64{
     .swp_type = x86::swp_type,
     .swp_offset = x86::swp_offset,
 
-    .mmu_permits = x86::mmu_permits,
-    .mmu_update = x86::mmu_update,
+    .mmu_permits = at_any_level<x86::mmu_permits>,
+    .mmu_update = at_any_level<x86::mmu_update>,
 };
 
 static_assert(x86::SWP_OFFSET_BITS >= x86_64.phys_bits - PAGE_SHIFT + 2);
 static_assert(round_trips(x86_64));
 // mechanisms M30: what a stray pmdp_invalidate does to the offset of a migration entry
-static_assert(x86::swp_offset(x86::mkinvalid(x86::swp_entry(0, 0x2468a00), {PMD_LEVEL, 9})) == 0x2468ff8);
+static_assert(x86::swp_offset(x86::mkinvalid(x86::swp_entry(0, 0x2468a00, {PMD_LEVEL, 9}), {PMD_LEVEL, 9})) ==
+              0x2468ff8);
 
 } // namespace racewalk

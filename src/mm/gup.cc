@@ -171,6 +171,7 @@ bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, v
   // architecture's test of access says so (S4.7).
   if (policy().gup_refuses_invalid && !pmd_valid(pmd)) return false;
   VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "a page was taken from an entry that is not present");
+  VM_BUG_ON(!pfn_valid(pmd_pfn(pmd)), "INV-TYPE", "a page was taken from bits that are no pfn");
   const auto refs = static_cast<s32>((end - addr) >> PAGE_SHIFT);
   page* first = pfn_to_page(pmd_pfn(pmd)) + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
   folio* folio = try_grab_folio_fast(first, refs, gup.how);

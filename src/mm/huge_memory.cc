@@ -54,8 +54,9 @@ fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags) {
   const pmd_t old = pmdp_get(pmdp);
   if (!pmd_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
   const bool write = (flags & FAULT_FLAG_WRITE) != 0;
-  update_entry(pmdp,
-               [write](u64 e) { return arch().mkyoung(write ? arch().mkdirty(arch().mkwrite(e)) : e); });
+  update_entry(pmdp, [write](u64 e, level_t level) {
+    return arch().mkyoung(write ? arch().mkdirty(arch().mkwrite(e, level), level) : e, level);
+  });
   return fault_result::handled;
 }
 

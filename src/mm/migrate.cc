@@ -55,7 +55,7 @@ bool try_to_migrate_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, f
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t pmd = pmdp_get(pmdp);
   if (!pmd_trans_huge(pmd) || pmd_pfn(pmd) != folio_pfn(folio)) return false;
-  if (split == split_entry::yes)
+  if (split == split_entry::yes || !arch().thp_migration)
     split_huge_pmd_locked(vma, start, pmdp, split_into::migration_entries);
   else
     set_pmd_migration_entry(*vma.vm_mm, start, pmdp, folio);

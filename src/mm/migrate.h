@@ -16,20 +16,20 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// The migration entry for page `pfn` that remembers what a present entry said, and whether the page was its
 /// alone.
 template <unsigned Level> swp_entry_t migration_entry_of(entry_t<Level> old, pfn_t pfn, bool exclusive) {
-  swp_entry_t entry = arch().write(old.val) ? make_writable_migration_entry(pfn)
-                      : exclusive           ? make_readable_exclusive_migration_entry(pfn)
-                                            : make_readable_migration_entry(pfn);
-  if (arch().young(old.val)) entry = make_migration_entry_young(entry);
-  if (arch().dirty(old.val)) entry = make_migration_entry_dirty(entry);
+  swp_entry_t entry = arch().write(old.val, old.level()) ? make_writable_migration_entry(pfn)
+                      : exclusive                        ? make_readable_exclusive_migration_entry(pfn)
+                                                         : make_readable_migration_entry(pfn);
+  if (arch().young(old.val, old.level())) entry = make_migration_entry_young(entry);
+  if (arch().dirty(old.val, old.level())) entry = make_migration_entry_dirty(entry);
   return entry;
 }
 
 enum class split_entry : bool { no, yes };
 
 /// Makes every entry that maps the folio a migration entry, except those of pages that are pinned. A huge
-/// entry becomes one of its own, or with `split` a table of them. Until the caller has flushed `batch`, CPUs
-/// may go on using the page. Caller holds the folio lock, a reference, and the mmap_lock of the region that
-/// maps it.
+/// entry becomes one of its own, or with `split`, and where huge pages have none, a table of them. Until the
+/// caller has flushed `batch`, CPUs may go on using the page. Caller holds the folio lock, a reference, and
+/// the mmap_lock of the region that maps it.
 void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch);
 
 /// Makes the migration entries for the `nr` pages from `from` on, which stand at `start` and above, entries

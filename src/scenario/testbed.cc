@@ -290,7 +290,7 @@ explore::reading testbed::reading_of(const void* addr, u64 value) const {
   if (place.kind == explore::variable_kind::entry) {
     const u64 offset = static_cast<u64>(static_cast<const std::byte*>(addr) - machine.frames());
     const level_t level = geometry().level(tables_.at(offset >> PAGE_SHIFT).level);
-    if (arch().none(value) || !arch().present(value, level)) return r;
+    if (arch().none(value, level) || !arch().present(value, level)) return r;
     r.target = page_label(arch().leaf(value, level) ? arch().pfn(value, level) : arch().table_pfn(value));
   } else if (place.field == "refcount" && static_cast<s32>(value) >= GUP_PIN_COUNTING_BIAS) {
     const s64 pins = static_cast<s32>(value) / GUP_PIN_COUNTING_BIAS;

@@ -15,7 +15,7 @@ class Algebra : public ArchTest {
  protected:
   template <class Check> void for_each_leaf(Check check) const {
     for (const level_t level : leaf_levels())
-      for (const pgprot_t prot : all_prots)
+      for (const pgprot_t prot : prots_of(a))
         for (const pfn_t pfn : boundary_pfns(a, level))
           check(level, prot, pfn, a.mk_leaf(pfn, prot, level));
   }
@@ -24,29 +24,29 @@ FOR_EVERY_ARCH(Algebra);
 
 TEST_P(Algebra, AFreshLeafIsCleanYoungAndWhatWasAsked) {
   for_each_leaf([&](level_t level, pgprot_t prot, pfn_t pfn, u64 e) {
-    ASSERT_FALSE(a.none(e));
+    ASSERT_FALSE(a.none(e, level));
     ASSERT_EQ(a.pfn(e, level), pfn);
-    ASSERT_EQ(a.protnone(e), prot.none);
-    ASSERT_EQ(a.write(e), prot.write && !prot.none);
-    ASSERT_FALSE(a.dirty(e));
-    ASSERT_TRUE(a.young(e));
-    ASSERT_FALSE(a.special(e));
+    ASSERT_EQ(a.protnone(e, level), prot.none);
+    ASSERT_EQ(a.write(e, level), prot.write && !prot.none);
+    ASSERT_FALSE(a.dirty(e, level));
+    ASSERT_TRUE(a.young(e, level));
+    ASSERT_FALSE(a.special(e, level));
   });
 }
 
 TEST_P(Algebra, ModifyThereAndBackIsTheSameEntry) {
   for_each_leaf([&](level_t level, pgprot_t prot, pfn_t, u64 e) {
-    for (const u64 f : {e, a.mkdirty(e), a.mkold(e), a.mkold(a.mkdirty(e))})
-      for (const pgprot_t other : all_prots) {
+    for (const u64 f : {e, a.mkdirty(e, level), a.mkold(e, level), a.mkold(a.mkdirty(e, level), level)})
+      for (const pgprot_t other : prots_of(a)) {
         const u64 there = a.modify(f, other, level);
-        ASSERT_EQ(a.write(there), other.write && !other.none);
-        ASSERT_EQ(a.protnone(there), other.none);
-        ASSERT_EQ(a.dirty(there), a.dirty(f));
-        ASSERT_EQ(a.young(there), a.young(f));
+        ASSERT_EQ(a.write(there, level), other.write && !other.none);
+        ASSERT_EQ(a.protnone(there, level), other.none);
+        ASSERT_EQ(a.dirty(there, level), a.dirty(f, level));
+        ASSERT_EQ(a.young(there, level), a.young(f, level));
         ASSERT_EQ(a.pfn(there, level), a.pfn(f, level));
         const u64 back = a.modify(there, prot, level);
-        ASSERT_EQ(a.write(back), a.write(f));
-        ASSERT_EQ(a.dirty(back), a.dirty(f));
+        ASSERT_EQ(a.write(back, level), a.write(f, level));
+        ASSERT_EQ(a.dirty(back, level), a.dirty(f, level));
         ASSERT_EQ(a.modify(back, prot, level), a.modify(f, prot, level));
       }
   });
@@ -55,7 +55,7 @@ TEST_P(Algebra, ModifyThereAndBackIsTheSameEntry) {
 // Bit for bit: not even bits that no question asks about may be left over.
 TEST_P(Algebra, ModifyMakesTheEntryThatMkLeafMakes) {
   for_each_leaf([&](level_t level, pgprot_t, pfn_t pfn, u64 e) {
-    for (const pgprot_t other : all_prots)
+    for (const pgprot_t other : prots_of(a))
       ASSERT_EQ(a.modify(e, other, level), a.mk_leaf(pfn, other, level));
   });
 }
@@ -66,61 +66,72 @@ TEST_P(Algebra, InvalidationKeepsEverythingButValidity) {
     for (const pgprot_t prot : {PAGE_READONLY, PAGE_SHARED, PAGE_SHARED_EXEC})
       for (const pfn_t pfn : boundary_pfns(a, level)) {
         const u64 e = a.mk_leaf(pfn, prot, level);
-        for (const u64 f : {e, a.mkdirty(e), a.mkold(e), a.mkold(a.mkdirty(e))}) {
+        for (const u64 f : {e, a.mkdirty(e, level), a.mkold(e, level), a.mkold(a.mkdirty(e, level), level)}) {
           const u64 invalid = a.mkinvalid(f, level);
-          ASSERT_FALSE(a.valid(invalid));
+          ASSERT_FALSE(a.valid(invalid, level));
           ASSERT_TRUE(a.present(invalid, level));
           ASSERT_TRUE(a.leaf(invalid, level));
           ASSERT_TRUE(a.trans_huge(invalid));
           ASSERT_EQ(a.pfn(invalid, level), pfn);
-          ASSERT_EQ(a.write(invalid), a.write(f));
-          ASSERT_EQ(a.dirty(invalid), a.dirty(f));
-          ASSERT_EQ(a.young(invalid), a.young(f));
+          ASSERT_EQ(a.write(invalid, level), a.write(f, level));
+          ASSERT_EQ(a.dirty(invalid, level), a.dirty(f, level));
+          ASSERT_EQ(a.young(invalid, level), a.young(f, level) && keeps_young_if_invalid(a));
           ASSERT_EQ(a.mkinvalid(invalid, level), invalid);
         }
       }
   }
 }
 
+/// The levels that swap entries may stand at.
+std::vector<level_t> swap_levels(const arch_desc& a) {
+  std::vector<level_t> levels;
+  for (const level_t level : leaf_levels())
+    if (level.number == PTE_LEVEL || (level.number == PMD_LEVEL && a.thp_migration)) levels.push_back(level);
+  return levels;
+}
+
 TEST_P(Algebra, SwapEntriesRoundTripAndAreNeitherNoneNorPresent) {
-  for (unsigned type = 0; type < 1U << a.swp_type_bits; type++)
-    for (unsigned b = 0; b <= a.swp_offset_bits; b++) // the last one: offset 0
-      for (const bool hole : {false, true}) {
-        const u64 all = (u64{1} << a.swp_offset_bits) - 1;
-        const u64 bit = (u64{1} << b) & all;
-        const u64 offset = hole ? all ^ bit : bit;
-        const u64 e = a.swp_entry(type, offset);
-        ASSERT_EQ(a.swp_type(e), type);
-        ASSERT_EQ(a.swp_offset(e), offset);
-        if (type == 0 && e == 0) continue; // the one encoding that is none; see the next test
-        ASSERT_FALSE(a.none(e)) << type << ' ' << offset;
-        for (const level_t level : leaf_levels())
+  for (const level_t level : swap_levels(a)) {
+    // above the PTE level it is a migration entry, which has a pfn, young and dirty
+    const unsigned offset_bits = level.number == PTE_LEVEL ? a.swp_offset_bits : a.phys_bits - PAGE_SHIFT + 2;
+    const u64 all = (u64{1} << offset_bits) - 1;
+    for (unsigned type = 0; type < 1U << a.swp_type_bits; type++)
+      for (unsigned b = 0; b <= offset_bits; b++) // the last one: offset 0
+        for (const bool hole : {false, true}) {
+          const u64 bit = (u64{1} << b) & all;
+          const u64 offset = hole ? all ^ bit : bit;
+          const u64 e = a.swp_entry(type, offset, level);
+          ASSERT_EQ(a.swp_type(e), type);
+          ASSERT_EQ(a.swp_offset(e), offset);
+          if (type == 0 && e == 0) continue; // the one encoding that is none; see the next test
+          ASSERT_FALSE(a.none(e, level)) << type << ' ' << offset;
           ASSERT_FALSE(a.present(e, level)) << type << ' ' << offset;
-        ASSERT_FALSE(a.valid(e));
-      }
+          ASSERT_FALSE(a.valid(e, level));
+        }
+  }
 }
 
 // One swap entry of type 0 has all bits clear. It is the one that no device uses: offset 0 is its header, and
 // on x86, which stores offsets inverted, it is the last offset.
 TEST_P(Algebra, OnlyOneSwapEntryIsNone) {
+  const level_t level = geometry_t{}.level(PTE_LEVEL);
   const u64 last = (u64{1} << a.swp_offset_bits) - 1;
-  const bool inverted = std::string_view(a.name).starts_with("x86");
-  if (a.name == powerpc64.name) {
-    EXPECT_FALSE(a.none(a.swp_entry(0, 0))); // carries the PTE bit
-    return;
-  }
-  EXPECT_EQ(a.none(a.swp_entry(0, 0)), !inverted);
-  EXPECT_EQ(a.none(a.swp_entry(0, last)), inverted);
+  const std::string_view name = a.name;
+  const bool marked = name == "powerpc64" || name == "s390x"; // with a bit that none has not
+  const bool inverted = name.starts_with("x86");
+  EXPECT_EQ(a.none(a.swp_entry(0, 0, level), level), !marked && !inverted);
+  EXPECT_EQ(a.none(a.swp_entry(0, last, level), level), inverted);
 }
 
 TEST_P(Algebra, TablesKeepTheirPfnAndNothingElse) {
   for (const geometry_t& g : geometries)
     for (unsigned n = PMD_LEVEL; !g.folded(n); n++)
-      for (const pfn_t pfn : boundary_pfns(a, g.level(PTE_LEVEL))) {
-        const u64 e = a.mk_table(pfn, g.level(n));
+      for (const pfn_t pfn : table_pfns(a)) {
+        const level_t level = g.level(n);
+        const u64 e = a.mk_table(pfn, level);
         ASSERT_EQ(a.table_pfn(e), pfn);
-        ASSERT_FALSE(a.none(e));
-        ASSERT_FALSE(a.leaf(e, g.level(n)));
+        ASSERT_FALSE(a.none(e, level));
+        ASSERT_FALSE(a.leaf(e, level));
       }
 }
 
@@ -133,8 +144,8 @@ struct record {
   friend bool operator==(const record&, const record&) = default;
 };
 
-record said_by(const arch_desc& a, u64 e, pgprot_t prot) {
-  return {prot, a.write(e), a.dirty(e), a.young(e), a.special(e)};
+record said_by(const arch_desc& a, level_t level, u64 e, pgprot_t prot) {
+  return {prot, a.write(e, level), a.dirty(e, level), a.young(e, level), a.special(e, level)};
 }
 
 record after_modify(record r, pgprot_t prot) {
@@ -169,24 +180,25 @@ std::vector<step> steps_from(const arch_desc& a, level_t level, u64 e, const rec
     change(should);
     next.push_back({entry, should});
   };
-  add(a.mkdirty(e), [](record& s) { s.dirty = true; });
-  add(a.mkclean(e), [](record& s) { s.dirty = false; });
-  add(a.mkyoung(e), [](record& s) { s.young = true; });
-  add(a.mkold(e), [](record& s) { s.young = false; });
-  add(a.mkspecial(e), [](record& s) { s.special = true; });
-  add(a.wrprotect(e), [](record& s) { s.write = false; });
-  if (!r.prot.none) add(a.mkwrite(e), [](record& s) { s.write = true; });
-  for (const pgprot_t prot : all_prots)
+  add(a.mkdirty(e, level), [](record& s) { s.dirty = true; });
+  add(a.mkclean(e, level), [](record& s) { s.dirty = false; });
+  add(a.mkyoung(e, level), [](record& s) { s.young = true; });
+  add(a.mkold(e, level), [](record& s) { s.young = false; });
+  add(a.mkspecial(e, level), [](record& s) { s.special = true; });
+  add(a.wrprotect(e, level), [](record& s) { s.write = false; });
+  if (!r.prot.none) add(a.mkwrite(e, level), [](record& s) { s.write = true; });
+  for (const pgprot_t prot : prots_of(a))
     next.push_back({a.modify(e, prot, level), after_modify(r, prot)});
   for (const bool store : {false, true})
-    if (const auto should = after_access(a, r, store)) next.push_back({a.mmu_update(e, store), *should});
+    if (const auto should = after_access(a, r, store))
+      next.push_back({a.mmu_update(e, level, store), *should});
   return next;
 }
 
 /// All entries that any sequence of operations can reach from a fresh leaf, each with its record.
 std::map<u64, record> reachable(const arch_desc& a, level_t level, pfn_t pfn) {
   const u64 first = a.mk_leaf(pfn, PAGE_READONLY, level);
-  std::map<u64, record> seen{{first, said_by(a, first, PAGE_READONLY)}};
+  std::map<u64, record> seen{{first, said_by(a, level, first, PAGE_READONLY)}};
   std::vector<u64> todo{first};
   while (!todo.empty()) {
     const u64 e = todo.back();
@@ -213,20 +225,20 @@ FOR_EVERY_ARCH(Reachable);
 
 TEST_P(Reachable, EveryEntrySaysWhatItsRecordSays) {
   for_each_entry([&](level_t level, pfn_t pfn, u64 e, const record& r) {
-    ASSERT_EQ(said_by(a, e, r.prot), r) << std::hex << e;
+    ASSERT_EQ(said_by(a, level, e, r.prot), r) << std::hex << e;
     ASSERT_EQ(a.pfn(e, level), pfn) << std::hex << e;
-    ASSERT_EQ(a.protnone(e), r.prot.none) << std::hex << e;
+    ASSERT_EQ(a.protnone(e, level), r.prot.none) << std::hex << e;
     ASSERT_TRUE(a.present(e, level) && a.leaf(e, level)) << std::hex << e;
     // and so does every entry one step further
     for (const auto& [entry, should] : steps_from(a, level, e, r))
-      ASSERT_EQ(said_by(a, entry, should.prot), should) << std::hex << e << " -> " << entry;
+      ASSERT_EQ(said_by(a, level, entry, should.prot), should) << std::hex << e << " -> " << entry;
   });
 }
 
 TEST_P(Reachable, HardwareLetsThroughWhatItsProfileSays) {
-  for_each_entry([&](level_t, pfn_t, u64 e, const record& r) {
+  for_each_entry([&](level_t level, pfn_t, u64 e, const record& r) {
     for (const bool store : {false, true})
-      ASSERT_EQ(a.mmu_permits(e, store), after_access(a, r, store).has_value())
+      ASSERT_EQ(a.mmu_permits(e, level, store), after_access(a, r, store).has_value())
           << std::hex << e << " " << store;
   });
 }
@@ -247,10 +259,10 @@ TEST_P(Reachable, WhateverTakesARightAwayNeedsAFlush) {
     for (const auto& [from, r] : entries)
       for (const auto& [to, s] : entries) {
         if (r.special != s.special) continue;
-        const bool cached_store = a.mmu_permits(from, true);
+        const bool cached_store = a.mmu_permits(from, level, true);
         const bool lost_store = cached_store && (!s.write || s.prot.none || !s.prot.user);
         const bool hidden_store = cached_store && r.dirty && !s.dirty;
-        const bool lost_read = a.mmu_permits(from, false) && (s.prot.none || !s.prot.user);
+        const bool lost_read = a.mmu_permits(from, level, false) && (s.prot.none || !s.prot.user);
         if (lost_store || hidden_store || lost_read) {
           ASSERT_TRUE(a.needs_flush(from, to, level)) << std::hex << from << " -> " << to;
         }
@@ -310,8 +322,9 @@ TEST(BitTricks, X86InversionIsPerBit) {
         ASSERT_EQ(stored, inverted) << b;
       }
     }
+  const level_t level = geometry_t{}.level(PTE_LEVEL);
   for (unsigned b = 0; b < x86::SWP_OFFSET_BITS; b++) {
-    const u64 e = x86_64.swp_entry(0, u64{1} << b);
+    const u64 e = x86_64.swp_entry(0, u64{1} << b, level);
     for (unsigned c = 0; c < x86::SWP_OFFSET_BITS; c++)
       ASSERT_EQ((e >> (x86::SWP_OFFSET_SHIFT + c) & 1) != 0, b != c);
   }
@@ -326,7 +339,7 @@ TEST(BitTricks, X86InvalidationOfASwapEntrySetsTheLowOffsetBits) {
     for (unsigned b = PAGE_SHIFT; b < PAGE_SHIFT + level.order(); b++)
       lost |= u64{1} << (b - x86::SWP_OFFSET_SHIFT);
     for (const u64 offset : migration_offsets(x86_64)) {
-      const u64 e = x86_64.swp_entry(SWP_MIGRATION_WRITE, offset);
+      const u64 e = x86_64.swp_entry(SWP_MIGRATION_WRITE, offset, level);
       ASSERT_EQ(x86_64.swp_offset(x86_64.mkinvalid(e, level)), offset | lost);
       ASSERT_EQ(x86_64.swp_type(x86_64.mkinvalid(e, level)), SWP_MIGRATION_WRITE);
     }

@@ -13,7 +13,8 @@ TEST(AllArchs, AreFoundByTheirNamesAndOnlyByThose) {
     EXPECT_TRUE(names.insert(a->name).second) << a->name;
     EXPECT_EQ(find_arch(a->name), a);
   }
-  EXPECT_EQ(names, (std::set<std::string_view>{"x86-64", "x86-64-pv", "arm64", "powerpc64", "riscv64"}));
+  EXPECT_EQ(names, (std::set<std::string_view>{"x86-64", "x86-64-pv", "arm64", "powerpc64", "riscv64",
+                                               "loongarch64", "s390x", "sparc64"}));
   for (const char* wrong : {"", "x86", "x86-64-", "X86-64", "all"})
     EXPECT_EQ(find_arch(wrong), nullptr) << wrong;
 }
@@ -29,7 +30,9 @@ struct expectation {
   table_free_rule_t table_free;
   cpumask_rule_t mm_cpumask;
   order xchg_order;
+  bool thp_migration = true;
 };
+constexpr bool no_thp_migration = false;
 constexpr expectation expectations[] = {
     {"x86-64", memory_model_t::tso, ad_profile_t::hw_a, flush_kind_t::ipi, flush_targets_t::cpumask,
      walk_cache_rule_t::any_flush, table_free_rule_t::ipi_flush, cpumask_rule_t::clear_on_switch,
@@ -42,6 +45,14 @@ constexpr expectation expectations[] = {
      walk_cache_rule_t::nonleaf_flush, table_free_rule_t::rcu, cpumask_rule_t::trimmed, order::relaxed},
     {"riscv64", memory_model_t::weak, ad_profile_t::sw, flush_kind_t::broadcast, flush_targets_t::cpumask,
      walk_cache_rule_t::mm_flush, table_free_rule_t::rcu, cpumask_rule_t::set_only, order::full},
+    {"loongarch64", memory_model_t::weak, ad_profile_t::sw, flush_kind_t::ipi, flush_targets_t::cpumask,
+     walk_cache_rule_t::any_flush, table_free_rule_t::ipi_flush, cpumask_rule_t::set_only, order::relaxed},
+    {"s390x", memory_model_t::tso, ad_profile_t::sw, flush_kind_t::broadcast, flush_targets_t::all,
+     walk_cache_rule_t::mm_flush, table_free_rule_t::rcu, cpumask_rule_t::set_only, order::full,
+     no_thp_migration},
+    {"sparc64", memory_model_t::tso, ad_profile_t::sw, flush_kind_t::broadcast, flush_targets_t::cpumask,
+     walk_cache_rule_t::any_flush, table_free_rule_t::rcu, cpumask_rule_t::set_only, order::full,
+     no_thp_migration},
 };
 
 TEST(AllArchs, BehaveAsTheMechanismsSay) {
@@ -58,6 +69,7 @@ TEST(AllArchs, BehaveAsTheMechanismsSay) {
     EXPECT_EQ(a->table_free, e.table_free);
     EXPECT_EQ(a->mm_cpumask, e.mm_cpumask);
     EXPECT_EQ(a->xchg_order, e.xchg_order);
+    EXPECT_EQ(a->thp_migration, e.thp_migration);
   }
 }
 
@@ -97,13 +109,13 @@ FOR_EVERY_ARCH(AccessibleEntries);
 // pte_accessible (M11): a TLB may hold what is valid, and what is PROT_NONE while the flush is still to come.
 TEST_P(AccessibleEntries, IncludeProtnoneOnlyWhileAFlushIsPending) {
   const level_t level = geometry_t{}.level(PTE_LEVEL);
-  const bool always = a.accessible(0, false); // powerpc64 says yes to everything
-  EXPECT_EQ(always, std::string_view(a.name) == "powerpc64");
+  const bool always = a.accessible(0, level, false); // two say yes to everything
+  EXPECT_EQ(always, a.name == std::string_view("powerpc64") || a.name == std::string_view("s390x"));
   for (const pfn_t pfn : boundary_pfns(a, level)) {
-    EXPECT_TRUE(a.accessible(a.mk_leaf(pfn, PAGE_READONLY, level), false));
-    EXPECT_TRUE(a.accessible(a.mk_leaf(pfn, PAGE_NONE, level), true));
-    EXPECT_EQ(a.accessible(a.mk_leaf(pfn, PAGE_NONE, level), false), always);
-    EXPECT_EQ(a.accessible(a.swp_entry(SWP_MIGRATION_READ, pfn), true), always);
+    EXPECT_TRUE(a.accessible(a.mk_leaf(pfn, PAGE_READONLY, level), level, false));
+    EXPECT_TRUE(a.accessible(a.mk_leaf(pfn, PAGE_NONE, level), level, true));
+    EXPECT_EQ(a.accessible(a.mk_leaf(pfn, PAGE_NONE, level), level, false), always);
+    EXPECT_EQ(a.accessible(a.swp_entry(SWP_MIGRATION_READ, pfn, level), level, true), always);
   }
 }
 

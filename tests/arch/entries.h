@@ -66,6 +66,16 @@ inline std::vector<u64> migration_offsets(const arch_desc& a) {
 inline constexpr std::array migration_types{SWP_MIGRATION_READ, SWP_MIGRATION_READ_EXCLUSIVE,
                                             SWP_MIGRATION_WRITE};
 
+/// The pfns that a table may have: those of a page, but for 0.
+inline std::vector<pfn_t> table_pfns(const arch_desc& a) {
+  std::vector<pfn_t> pfns = boundary_pfns(a, geometry_t{}.level(PTE_LEVEL));
+  std::erase(pfns, pfn_t{0});
+  return pfns;
+}
+
+/// Whether A outlives mkinvalid(): not where it is the bit that makes a leaf valid.
+inline bool keeps_young_if_invalid(const arch_desc& a) { return std::string_view(a.name) != "loongarch64"; }
+
 inline constexpr std::array all_prots{
     PAGE_NONE,
     PAGE_READONLY,
@@ -75,5 +85,12 @@ inline constexpr std::array all_prots{
     pgprot_t{.write = false, .user = false},
     pgprot_t{.write = true, .user = false},
 };
+
+/// The rights that entries can tell apart: on s390x user and kernel live in different address spaces.
+inline std::vector<pgprot_t> prots_of(const arch_desc& a) {
+  std::vector<pgprot_t> prots(all_prots.begin(), all_prots.end());
+  if (std::string_view(a.name) == "s390x") std::erase_if(prots, [](pgprot_t prot) { return !prot.user; });
+  return prots;
+}
 
 } // namespace racewalk

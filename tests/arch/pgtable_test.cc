@@ -29,10 +29,11 @@ class Walker {
 
  private:
   void run() {
+    const level_t PTE = level_of(PTE_LEVEL);
     while (!stopped_) {
       u64 e = READ_ONCE(word_);
-      if (!arch().mmu_permits(e, true) || arch().dirty(e)) continue;
-      if (try_cmpxchg(word_, e, arch().mmu_update(e, true))) marked_++;
+      if (!arch().mmu_permits(e, PTE, true) || arch().dirty(e, PTE)) continue;
+      if (try_cmpxchg(word_, e, arch().mmu_update(e, PTE, true))) marked_++;
     }
   }
 

@@ -31,6 +31,7 @@ enum class kind {
   table,
   leaf_ro,
   leaf_rw,
+  leaf_old, ///< writable
   protnone,
   invalid_ro,
   invalid_rw,
@@ -39,8 +40,8 @@ enum class kind {
   invalid_migration, ///< what a pmdp_invalidate of a migration pmd leaves (mail 4)
 };
 
-constexpr std::array<const char*, 10> kind_names{
-    "none",       "table",      "leaf RO",          "leaf RW",   "protnone",
+constexpr std::array<const char*, 11> kind_names{
+    "none",       "table",      "leaf RO",          "leaf RW",   "leaf RW old",         "protnone",
     "invalid RO", "invalid RW", "invalid protnone", "migration", "mkinvalid(migration)"};
 
 struct row {
@@ -55,6 +56,7 @@ constexpr row x86_pmd[] = {
     {kind::table, PRESENT | VALID | GUP_R | GUP_W}, // gup: of a table the bits happen to say so
     {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
     {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE},
     {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
     {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
@@ -67,6 +69,7 @@ constexpr row arm64_pmd[] = {
     {kind::table, PRESENT | VALID},
     {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
     {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE},
     {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
     {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
@@ -79,6 +82,7 @@ constexpr row powerpc64_pmd[] = {
     {kind::table, PRESENT | VALID},
     {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
     {kind::protnone, PRESENT | VALID | LEAF | THP | BAD | PROTNONE},
     {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
     {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
@@ -91,6 +95,7 @@ constexpr row riscv64_pmd[] = {
     {kind::table, PRESENT | VALID | GUP_R},
     {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
     {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R}, // hence protnone is tested first
     {kind::invalid_ro, PRESENT | LEAF | THP | BAD | GUP_R},
     {kind::invalid_rw, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W}, // S4.7
@@ -99,11 +104,49 @@ constexpr row riscv64_pmd[] = {
     {kind::invalid_migration, BAD},
 };
 
+constexpr row loongarch64_pmd[] = {
+    {kind::none, NONE},
+    {kind::table, PRESENT | VALID | GUP_R},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD | GUP_R},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W}, // S4.7
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD | GUP_R},
+    {kind::migration, LEAF | BAD},
+    {kind::invalid_migration, PRESENT | LEAF | THP | BAD | GUP_R}, // S4.2
+};
+// Valid and young are one: an old leaf and an invalid one are the same.
+constexpr row s390x_pmd[] = {
+    {kind::none, NONE},
+    {kind::table, PRESENT | VALID | GUP_R},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD | GUP_R},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W}, // S4.7
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R},
+};
+constexpr row sparc64_pmd[] = {
+    {kind::none, NONE},
+    {kind::table, PRESENT | VALID | GUP_R},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD | GUP_R},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD | GUP_R | GUP_W}, // S4.7
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD | PROTNONE | GUP_R},
+};
+
 // At the PTE level trans_huge and bad are not asked, and nothing is invalidated.
 constexpr row x86_pte[] = {
     {kind::none, NONE},
     {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | GUP_R | GUP_W},
     {kind::protnone, PRESENT | LEAF | PROTNONE},
     {kind::migration, 0},
 };
@@ -111,6 +154,7 @@ constexpr row arm64_pte[] = {
     {kind::none, NONE},
     {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | GUP_R | GUP_W},
     {kind::protnone, PRESENT | LEAF | PROTNONE},
     {kind::migration, 0},
 };
@@ -118,6 +162,7 @@ constexpr row powerpc64_pte[] = {
     {kind::none, NONE},
     {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | GUP_R | GUP_W},
     {kind::protnone, PRESENT | VALID | LEAF | PROTNONE},
     {kind::migration, 0},
 };
@@ -125,6 +170,32 @@ constexpr row riscv64_pte[] = {
     {kind::none, NONE},
     {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
     {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | PROTNONE | GUP_R},
+    {kind::migration, 0},
+};
+
+constexpr row loongarch64_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | PROTNONE | GUP_R},
+    {kind::migration, 0},
+};
+constexpr row s390x_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | LEAF | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | PROTNONE | GUP_R},
+    {kind::migration, 0},
+};
+constexpr row sparc64_pte[] = {
+    {kind::none, NONE},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | LEAF | GUP_R | GUP_W},
     {kind::protnone, PRESENT | LEAF | PROTNONE | GUP_R},
     {kind::migration, 0},
 };
@@ -143,7 +214,8 @@ struct arch_rows {
 constexpr arch_rows expected[] = {
     {"x86-64", x86_pte, x86_pmd},          {"x86-64-pv", x86_pte, x86_pmd},
     {"arm64", arm64_pte, arm64_pmd},       {"powerpc64", powerpc64_pte, powerpc64_pmd},
-    {"riscv64", riscv64_pte, riscv64_pmd},
+    {"riscv64", riscv64_pte, riscv64_pmd}, {"loongarch64", loongarch64_pte, loongarch64_pmd},
+    {"s390x", s390x_pte, s390x_pmd},       {"sparc64", sparc64_pte, sparc64_pmd},
 };
 
 constexpr unsigned ASKED_OF_PTE = NONE | PRESENT | VALID | LEAF | PROTNONE | GUP_R | GUP_W;
@@ -154,13 +226,13 @@ constexpr unsigned ASKED_OF_UPPER = NONE | PRESENT | VALID | LEAF;
 
 unsigned answers(const arch_desc& a, level_t level, u64 e) {
   unsigned yes = 0;
-  if (a.none(e)) yes |= NONE;
+  if (a.none(e, level)) yes |= NONE;
   if (a.present(e, level)) yes |= PRESENT;
-  if (a.valid(e)) yes |= VALID;
+  if (a.valid(e, level)) yes |= VALID;
   if (a.leaf(e, level)) yes |= LEAF;
   if (a.trans_huge(e)) yes |= THP;
   if (a.bad(e, level)) yes |= BAD;
-  if (a.protnone(e)) yes |= PROTNONE;
+  if (a.protnone(e, level)) yes |= PROTNONE;
   if (a.access_permitted(e, level, false)) yes |= GUP_R;
   if (a.access_permitted(e, level, true)) yes |= GUP_W;
   return yes;
@@ -173,14 +245,16 @@ std::string names(unsigned yes) {
   return text;
 }
 
-/// Leaves with these rights: boundary pfns, clean and dirty, young and old.
-std::vector<u64> leaves(const arch_desc& a, level_t level, pgprot_t prot) {
+enum class age { young, old, any };
+
+/// Leaves with these rights: boundary pfns, clean and dirty.
+std::vector<u64> leaves(const arch_desc& a, level_t level, pgprot_t prot, age wanted = age::any) {
   std::vector<u64> entries;
   for (const pfn_t pfn : boundary_pfns(a, level)) {
     const u64 e = a.mk_leaf(pfn, prot, level);
-    for (const u64 f : {e, a.mkdirty(e)}) {
-      entries.push_back(f);
-      entries.push_back(a.mkold(f));
+    for (const u64 f : {e, a.mkdirty(e, level)}) {
+      if (wanted != age::old) entries.push_back(f);
+      if (wanted != age::young) entries.push_back(a.mkold(f, level));
     }
   }
   return entries;
@@ -192,11 +266,11 @@ std::vector<u64> invalidated(const arch_desc& a, level_t level, std::vector<u64>
   return entries;
 }
 
-std::vector<u64> migrations(const arch_desc& a) {
+std::vector<u64> migrations(const arch_desc& a, level_t level) {
   std::vector<u64> entries;
   for (const unsigned type : migration_types)
     for (const u64 offset : migration_offsets(a))
-      entries.push_back(a.swp_entry(type, offset));
+      entries.push_back(a.swp_entry(type, offset, level));
   return entries;
 }
 
@@ -206,14 +280,16 @@ std::vector<u64> entries_of(const arch_desc& a, level_t level, kind what) {
     return {0};
   case kind::table: {
     std::vector<u64> tables;
-    for (const pfn_t pfn : boundary_pfns(a, {PTE_LEVEL, level.bits}))
+    for (const pfn_t pfn : table_pfns(a))
       tables.push_back(a.mk_table(pfn, level));
     return tables;
   }
   case kind::leaf_ro:
-    return leaves(a, level, PAGE_READONLY);
+    return leaves(a, level, PAGE_READONLY, age::young);
   case kind::leaf_rw:
-    return leaves(a, level, PAGE_SHARED);
+    return leaves(a, level, PAGE_SHARED, age::young);
+  case kind::leaf_old:
+    return leaves(a, level, PAGE_SHARED, age::old);
   case kind::protnone:
     return leaves(a, level, PAGE_NONE);
   case kind::invalid_ro:
@@ -223,9 +299,9 @@ std::vector<u64> entries_of(const arch_desc& a, level_t level, kind what) {
   case kind::invalid_protnone:
     return invalidated(a, level, leaves(a, level, PAGE_NONE));
   case kind::migration:
-    return migrations(a);
+    return migrations(a, level);
   case kind::invalid_migration:
-    return invalidated(a, level, migrations(a));
+    return invalidated(a, level, migrations(a, level));
   }
   return {};
 }
@@ -272,8 +348,9 @@ TEST(PredicateTables, CoverEveryArchitecture) { EXPECT_EQ(std::size(expected), a
 
 // Hardware that sets A and D in an entry which has just become none must not make it something.
 TEST(X86, StrayAccessedAndDirtyBitsAreNone) {
-  EXPECT_TRUE(x86_64.none(x86::ACCESSED | x86::DIRTY));
-  EXPECT_FALSE(x86_64.none(x86::ACCESSED | x86::PROTNONE));
+  const level_t level = geometry_t{}.level(PTE_LEVEL);
+  EXPECT_TRUE(x86_64.none(x86::ACCESSED | x86::DIRTY, level));
+  EXPECT_FALSE(x86_64.none(x86::ACCESSED | x86::PROTNONE, level));
 }
 
 // ---- scenario S4.1: which architectures turn a migration pmd into something else? -------------------------
@@ -281,32 +358,43 @@ TEST(X86, StrayAccessedAndDirtyBitsAreNone) {
 std::vector<std::string> archs_where(bool (*property)(const arch_desc&, level_t, u64 migration)) {
   std::vector<std::string> found;
   for (const arch_desc* a : all_archs) {
+    if (!a->thp_migration) continue; // has none
     const level_t level = geometry_t{}.level(PMD_LEVEL);
-    if (std::ranges::any_of(migrations(*a), [&](u64 e) { return property(*a, level, e); }))
+    if (std::ranges::any_of(migrations(*a, level), [&](u64 e) { return property(*a, level, e); }))
       found.emplace_back(a->name);
   }
   return found;
 }
 
-TEST(InvalidatedMigrationPmd, BecomesPresentOnArm64AndPowerpc) {
+TEST(InvalidatedMigrationPmd, BecomesPresentWhereABitSaysSo) {
   EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
               return !a.present(e, level) && a.present(a.mkinvalid(e, level), level);
             }),
-            (std::vector<std::string>{"arm64", "powerpc64"}));
+            (std::vector<std::string>{"arm64", "powerpc64", "loongarch64"}));
 }
 
-TEST(InvalidatedMigrationPmd, LosesOffsetBitsOnX86) {
+TEST(InvalidatedMigrationPmd, StandsForAnotherPageOnX86) {
   EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
-              return a.swp_offset(a.mkinvalid(e, level)) != a.swp_offset(e);
+              const auto pfn = [&](u64 entry) { return a.swp_offset(entry) & swp_pfn_mask(a); };
+              return pfn(a.mkinvalid(e, level)) != pfn(e);
             }),
             (std::vector<std::string>{"x86-64", "x86-64-pv"}));
 }
 
-TEST(InvalidatedMigrationPmd, IsAcceptedByGupFastNowhere) {
+// With 4 KiB pages and 48 bits of physical address the young bit of a migration entry is offset bit 36, which
+// is the one that loongarch64 takes for "present, though invalid".
+TEST(MigrationPmd, WouldBePresentOnLoongarchIfFramesHad36Bits) {
+  const level_t level = geometry_t{}.level(PMD_LEVEL);
+  const u64 young = u64{1} << (48 - PAGE_SHIFT);
+  EXPECT_TRUE(loongarch64.present(loongarch64.swp_entry(SWP_MIGRATION_READ, 512 | young, level), level));
+  EXPECT_LT(swp_mig_dirty(loongarch64), young);
+}
+
+TEST(InvalidatedMigrationPmd, IsAcceptedByGupFastOnLoongarch) {
   EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
               return a.access_permitted(a.mkinvalid(e, level), level, false);
             }),
-            std::vector<std::string>{});
+            std::vector<std::string>{"loongarch64"});
 }
 
 } // namespace

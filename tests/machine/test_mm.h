@@ -23,7 +23,8 @@ class test_mm {
     pfn_t table = context.pgd;
     for (unsigned n = geometry().root_level(); n > level; --n) {
       word_t& entry = words(table)[geometry().index(va, n)];
-      if (arch().none(READ_ONCE(entry))) WRITE_ONCE(entry, arch().mk_table(new_frame(), level_of(n)));
+      if (arch().none(READ_ONCE(entry), level_of(n)))
+        WRITE_ONCE(entry, arch().mk_table(new_frame(), level_of(n)));
       table = arch().table_pfn(READ_ONCE(entry));
     }
     return words(table)[geometry().index(va, level)];
@@ -34,7 +35,8 @@ class test_mm {
   }
   /// The same, and stores need not be recorded any more.
   void map_dirty(vaddr_t va, pfn_t pfn, unsigned level = PTE_LEVEL) {
-    WRITE_ONCE(slot(va, level), arch().mkdirty(arch().mk_leaf(pfn, PAGE_SHARED, level_of(level))));
+    WRITE_ONCE(slot(va, level),
+               arch().mkdirty(arch().mk_leaf(pfn, PAGE_SHARED, level_of(level)), level_of(level)));
   }
   void unmap(vaddr_t va, unsigned level = PTE_LEVEL) { WRITE_ONCE(slot(va, level), 0); }
 

@@ -30,6 +30,8 @@ class walker : public testing::TestWithParam<const arch_desc*> {
   u64 entry(unsigned level = PTE_LEVEL) { return READ_ONCE(mm_->slot(A, level)); }
   void set(u64 e, unsigned level = PTE_LEVEL) { WRITE_ONCE(mm_->slot(A, level), e); }
   u64 leaf(pgprot_t prot, unsigned level = PTE_LEVEL) { return arch().mk_leaf(16, prot, level_of(level)); }
+  const level_t PTE = level_of(PTE_LEVEL);
+  const level_t PMD = level_of(PMD_LEVEL);
   bool load() { return cpu().load<u64>(A).ok(); }
   bool store() { return cpu().store<u64>(A, 1).ok(); }
 
@@ -39,14 +41,14 @@ class walker : public testing::TestWithParam<const arch_desc*> {
 };
 
 TEST_P(walker, goes_through_leaves_that_grant_the_access) {
-  set(arch().mkdirty(leaf(PAGE_SHARED)));
+  set(arch().mkdirty(leaf(PAGE_SHARED), PTE));
   EXPECT_TRUE(store());
   EXPECT_TRUE(load());
   EXPECT_EQ(READ_ONCE(mm_->words(16)[0]), 1U);
 }
 
 TEST_P(walker, goes_through_huge_leaves_with_the_offset_in_them) {
-  set(arch().mkdirty(leaf(PAGE_SHARED, PMD_LEVEL)), PMD_LEVEL);
+  set(arch().mkdirty(leaf(PAGE_SHARED, PMD_LEVEL), PMD), PMD_LEVEL);
   EXPECT_TRUE(store());
   EXPECT_EQ(READ_ONCE(mm_->words(16 + 3)[0]), 1U); // A is the fourth page of the huge one
 }
@@ -55,7 +57,7 @@ TEST_P(walker, refuses_what_grants_nothing) {
   const u64 refused[] = {
       0,
       leaf(PAGE_NONE),
-      arch().swp_entry(1, 16),
+      arch().swp_entry(1, 16, PTE),
   };
   for (u64 e : refused) {
     set(e);
@@ -69,7 +71,7 @@ TEST_P(walker, refuses_what_grants_nothing) {
 }
 
 TEST_P(walker, refuses_an_invalidated_huge_leaf) {
-  const u64 e = arch().mkinvalid(arch().mkdirty(leaf(PAGE_SHARED, PMD_LEVEL)), level_of(PMD_LEVEL));
+  const u64 e = arch().mkinvalid(arch().mkdirty(leaf(PAGE_SHARED, PMD_LEVEL), PMD), PMD);
   set(e, PMD_LEVEL);
   EXPECT_FALSE(load());
   EXPECT_FALSE(store());
@@ -77,17 +79,17 @@ TEST_P(walker, refuses_an_invalidated_huge_leaf) {
 }
 
 TEST_P(walker, records_stores_in_the_entry_or_faults) {
-  set(arch().mkold(arch().mkclean(leaf(PAGE_SHARED))));
+  set(arch().mkold(arch().mkclean(leaf(PAGE_SHARED), PTE), PTE));
   if (arch().hw_sets_ad()) {
     EXPECT_TRUE(load());
-    EXPECT_TRUE(arch().young(entry()));
-    EXPECT_FALSE(arch().dirty(entry()));
+    EXPECT_TRUE(arch().young(entry(), PTE));
+    EXPECT_FALSE(arch().dirty(entry(), PTE));
     EXPECT_TRUE(store());
-    EXPECT_TRUE(arch().dirty(entry()));
-    EXPECT_TRUE(arch().write(entry()));
+    EXPECT_TRUE(arch().dirty(entry(), PTE));
+    EXPECT_TRUE(arch().write(entry(), PTE));
   } else {
     EXPECT_FALSE(store());
-    EXPECT_FALSE(arch().dirty(entry()));
+    EXPECT_FALSE(arch().dirty(entry(), PTE));
   }
 }
 
