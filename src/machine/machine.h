@@ -79,8 +79,8 @@ inline word_t* pfn_words(pfn_t pfn) {
 }
 inline word_t* page_words(const struct page* page) { return pfn_words(page_to_pfn(page)); }
 
-inline struct folio* page_folio(struct page* page, site s) {
-  u64 head = READ_ONCE(page->compound_head, s);
+inline struct folio* page_folio(struct page* page, dep_t found, site s) {
+  u64 head = READ_ONCE(ref<u64>(&page->compound_head, found), s);
   return reinterpret_cast<struct folio*>(head & 1 ? pfn_to_page(head >> 1) : page);
 }
 

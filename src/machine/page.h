@@ -70,8 +70,9 @@ pfn_t page_to_pfn(const struct page* page);
 void* page_address(const struct page* page);
 word_t* page_words(const struct page* page);
 
-/// The head of the folio that this page is part of.
-struct folio* page_folio(struct page* page, site s = RW_HERE);
+/// The head of the folio that this page is part of; `found`: the read that the page was found by.
+struct folio* page_folio(struct page* page, dep_t found, site s = RW_HERE);
+inline struct folio* page_folio(struct page* page, site s = RW_HERE) { return page_folio(page, dep_t{}, s); }
 /// The nth page of a folio.
 inline struct page* folio_page(struct folio* folio, u64 n) { return &folio->page + n; }
 inline unsigned folio_order(const struct folio* folio) { return folio->page.order.get(); }

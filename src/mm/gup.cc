@@ -89,9 +89,10 @@ void gup_put_folio(folio* folio, s32 refs, foll how) {
   how == foll::pin ? folio_put_pins(folio, refs) : folio_put_refs(folio, refs);
 }
 
-/// Takes a pin of a page that an entry led to, without a lock. Null: not to be had. (M3)
-folio* try_pin_folio_fast(page* page, s32 refs) {
-  folio* folio = page_folio(page);
+/// Takes a pin of a page that an entry led to, without a lock. Null: not to be had. (M3) `found` is the read
+/// of the entry: what its writer did to the page before is seen by address dependency.
+folio* try_pin_folio_fast(page* page, dep_t found, s32 refs) {
+  folio* folio = page_folio(page, found);
   const bool large = folio_test_large(folio);
   if (try_get_page_pin(folio, refs, large) != pin_result::pinned) return nullptr;
   // The folio may have been freed, and its pages made part of another, before the pin was taken.
@@ -102,16 +103,16 @@ folio* try_pin_folio_fast(page* page, s32 refs) {
 }
 
 /// The same for a reference.
-folio* try_get_folio_fast(page* page, s32 refs) {
-  folio* folio = page_folio(page);
+folio* try_get_folio_fast(page* page, dep_t found, s32 refs) {
+  folio* folio = page_folio(page, found);
   if (!folio_try_get(folio, refs)) return nullptr;
   if (!policy().gup_recheck_folio || page_folio(page) == folio) return folio;
   folio_put_refs(folio, refs);
   return nullptr;
 }
 
-folio* try_grab_folio_fast(page* page, s32 refs, foll how) {
-  return how == foll::pin ? try_pin_folio_fast(page, refs) : try_get_folio_fast(page, refs);
+folio* try_grab_folio_fast(page* page, dep_t found, s32 refs, foll how) {
+  return how == foll::pin ? try_pin_folio_fast(page, found, refs) : try_get_folio_fast(page, found, refs);
 }
 
 /// Does the entry that led to the page still lead there? Asked after the reference was taken: who changes an
@@ -126,7 +127,7 @@ bool still_mapped(pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
 /// The pin of pin_scheme_t::page_lock. The caller must not sleep, so it tries: if the lock or the folio is
 /// busy, the slow path waits.
 folio* grab_folio_locked_fast(page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
-  folio* folio = try_grab_folio_fast(page, 1, foll::get);
+  folio* folio = try_grab_folio_fast(page, pte.dep, 1, foll::get);
   if (folio == nullptr) return nullptr;
   bool pinned = false;
   const bool locked =
@@ -144,7 +145,7 @@ folio* grab_folio_locked_fast(page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, p
 folio* grab_mapped_folio(gup_request& gup, page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
   if (gup.how == foll::pin && policy().pin_scheme == pin_scheme_t::page_lock)
     return grab_folio_locked_fast(page, pmdp, pmd, ptep, pte);
-  folio* folio = try_grab_folio_fast(page, 1, gup.how);
+  folio* folio = try_grab_folio_fast(page, pte.dep, 1, gup.how);
   if (folio == nullptr) return nullptr;
   if (still_mapped(pmdp, pmd, ptep, pte)) return folio;
   gup_put_folio(folio, 1, gup.how);
@@ -174,7 +175,7 @@ bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, v
   VM_BUG_ON(!pfn_valid(pmd_pfn(pmd)), "INV-TYPE", "a page was taken from bits that are no pfn");
   const auto refs = static_cast<s32>((end - addr) >> PAGE_SHIFT);
   page* first = pfn_to_page(pmd_pfn(pmd)) + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
-  folio* folio = try_grab_folio_fast(first, refs, gup.how);
+  folio* folio = try_grab_folio_fast(first, pmd.dep, refs, gup.how);
   if (folio == nullptr) return false;
   // as still_mapped(): pairs with the exchange in zap_huge_pmd() and split_huge_pmd_address()
   if (policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp))) {
