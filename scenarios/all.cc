@@ -29,6 +29,7 @@ const std::vector<scenario>& all_scenarios() {
       pin_stable_wait(),
       batched_unmap_vs_change(),
       dontneed_vs_change_pmd(),
+      userfault_wake(),
       lazy_walk_vs_table_free(),
   };
   return all;

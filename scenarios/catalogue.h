@@ -31,6 +31,7 @@ scenario pin_stable_wait();          // S5.9
 
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();
+scenario userfault_wake();          // M26
 scenario lazy_walk_vs_table_free(); // H17
 scenario batched_unmap_vs_change(); // H7
 scenario dontneed_vs_change_pmd();  // H14

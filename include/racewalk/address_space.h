@@ -33,13 +33,13 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// A machine and the allocator of its memory.
 class System {
  public:
-  /// `cpus`: how many threads can be CPUs at a time, 1 to 63. Throws std::bad_alloc or std::invalid_argument.
+  /// `cpus`: how many threads can be CPUs at a time, 1 to 62. Throws std::bad_alloc or std::invalid_argument.
   System(std::uint64_t bytes, unsigned cpus);
   System(const System&) = delete;
   System& operator=(const System&) = delete;
 
   [[nodiscard]] Machine& machine() { return machine_; }
-  [[nodiscard]] unsigned cpus() const { return machine_.nr_cpus() - 1; }
+  [[nodiscard]] unsigned cpus() const { return machine_.nr_cpus() - HOUSE_CPUS; }
   /// Frames that nobody uses. Exact once threads and their RCU callbacks are done: settle().
   [[nodiscard]] std::uint64_t free_frames() const { return allocator_.frames().nr_free(); }
   [[nodiscard]] std::uint64_t total_frames() const { return allocator_.frames().nr_frames(); }
@@ -53,7 +53,9 @@ class System {
   friend class File;
   Machine machine_;
   page_allocator allocator_;
-  std::mutex house_cpu_; ///< held by the thread that is the last CPU
+  /// CPUs for threads that are none: one for userfaultfd handlers, one for all other calls.
+  static constexpr unsigned HOUSE_CPUS = 2;
+  std::mutex house_cpu_[HOUSE_CPUS]; ///< held by the thread that is that CPU
 };
 
 enum class Access : std::uint8_t { none, read, read_write };

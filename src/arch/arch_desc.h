@@ -223,6 +223,13 @@ struct arch_desc {
   /// kind `invalid` above; pfn, W and D stay, and A where it has a bit of its own (not on loongarch64).
   u64 (*mkinvalid)(u64, level_t);
 
+  // ---- userfaultfd ----
+
+  /// The software bit of a present PTE that says that userfaultfd write-protected it, and the bit for the
+  /// same in a swap PTE. Both are free for every other purpose, and kept by modify(). 0 where there is none.
+  u64 uffd_wp = 0;
+  u64 swp_uffd_wp = 0;
+
   // ---- swap entries ----
 
   unsigned swp_type_bits;

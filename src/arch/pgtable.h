@@ -119,6 +119,17 @@ inline pte_t pte_mkyoung(pte_t pte) { return pte.with(arch().mkyoung(pte.val, pt
 inline pte_t pte_mkold(pte_t pte) { return pte.with(arch().mkold(pte.val, pte.level())); }
 inline pte_t pte_mkspecial(pte_t pte) { return pte.with(arch().mkspecial(pte.val, pte.level())); }
 
+/// Write-protected by userfaultfd: whoever grants the right to store asks first. Of present PTEs, and, by the
+/// other names, of swap PTEs.
+inline bool pte_has_uffd_wp() { return arch().uffd_wp != 0; }
+inline bool pte_uffd_wp(pte_t pte) { return (pte.val & arch().uffd_wp) != 0; }
+inline pte_t pte_mkuffd_wp(pte_t pte) { return pte_wrprotect(pte.with(pte.val | arch().uffd_wp)); }
+/// The right to store does not come back by itself.
+inline pte_t pte_clear_uffd_wp(pte_t pte) { return pte.with(pte.val & ~arch().uffd_wp); }
+inline bool pte_swp_uffd_wp(pte_t pte) { return (pte.val & arch().swp_uffd_wp) != 0; }
+inline pte_t pte_swp_mkuffd_wp(pte_t pte) { return pte.with(pte.val | arch().swp_uffd_wp); }
+inline pte_t pte_swp_clear_uffd_wp(pte_t pte) { return pte.with(pte.val & ~arch().swp_uffd_wp); }
+
 // ---- PMD values ------------------------------------------------------------------------------------------
 
 inline bool pmd_none(pmd_t pmd) { return arch().none(pmd.val, pmd.level()); }

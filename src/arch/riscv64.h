@@ -1,6 +1,6 @@
 // riscv64 (Sv48), A and D updated by software (Svade), remote fences by the firmware (SBI).
 //
-//   53..10 pfn | 8 special | 7 D | 6 A | 5 G, PROT_NONE if not V | 4 U | 3 X | 2 W | 1 R | 0 V
+//   60 uffd-wp | 53..10 pfn | 8 special | 7 D | 6 A | 5 G, PROT_NONE if not V | 4 U | 3 X | 2 W | 1 R | 0 V
 //
 // What is kept true:
 //  - An entry with V and none of R, W, X points to a table; every leaf has one of them, also while it
@@ -27,6 +27,7 @@ inline constexpr u64 PROTNONE = bit(5); ///< the global bit, which means nothing
 inline constexpr u64 ACCESSED = bit(6);
 inline constexpr u64 DIRTY = bit(7);
 inline constexpr u64 SPECIAL = bit(8);
+inline constexpr u64 UFFD_WP = bit(60); ///< ignored by hardware with Svrsw60t59b
 inline constexpr u64 LEAF = READ | WRITE | EXEC;
 inline constexpr unsigned PFN_SHIFT = 10;
 inline constexpr u64 PFN = bits(53, PFN_SHIFT);
@@ -39,9 +40,10 @@ inline constexpr unsigned SWP_OFFSET_SHIFT = 12;
 inline constexpr unsigned SWP_OFFSET_BITS = 52;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_SHIFT + SWP_TYPE_BITS - 1, SWP_TYPE_SHIFT);
 inline constexpr u64 SWP_OFFSET = bits(63, SWP_OFFSET_SHIFT);
+inline constexpr u64 SWP_UFFD_WP = USER;
 
-static_assert(disjoint(VALID, READ, WRITE, EXEC, USER, PROTNONE, ACCESSED, DIRTY, SPECIAL, PFN));
-static_assert(disjoint(VALID, LEAF, PROTNONE, SWP_TYPE, SWP_OFFSET));
+static_assert(disjoint(VALID, READ, WRITE, EXEC, USER, PROTNONE, ACCESSED, DIRTY, SPECIAL, UFFD_WP, PFN));
+static_assert(disjoint(VALID, LEAF, PROTNONE, SWP_TYPE, SWP_OFFSET, SWP_UFFD_WP));
 
 constexpr bool none(u64 e) { return e == 0; }
 constexpr bool present(u64 e, level_t level) {
@@ -150,6 +152,9 @@ inline constexpr arch_desc riscv64{
     .mkold = at_any_level<riscv::mkold>,
     .mkspecial = at_any_level<riscv::mkspecial>,
     .mkinvalid = riscv::mkinvalid,
+
+    .uffd_wp = riscv::UFFD_WP,
+    .swp_uffd_wp = riscv::SWP_UFFD_WP,
 
     .swp_type_bits = riscv::SWP_TYPE_BITS,
     .swp_offset_bits = riscv::SWP_OFFSET_BITS,

@@ -1,7 +1,7 @@
 // x86-64: 4-level tables, hardware A and D bits, TLB shootdown by interrupt.
 //
-//   63 NX | 58 saved dirty | 51..12 pfn | 9 special | 8 G, PROT_NONE if not P | 7 PSE | 6 D | 5 A
-//   2 U | 1 W | 0 P
+//   63 NX | 58 saved dirty | 51..12 pfn | 10 uffd-wp | 9 special | 8 G, PROT_NONE if not P | 7 PSE | 6 D | 5
+//   A 2 U | 1 W | 0 P
 //
 // What is kept true:
 //  - An entry that is not none and not present to hardware holds its pfn inverted, so that speculation
@@ -30,22 +30,26 @@ inline constexpr u64 DIRTY = bit(6);
 inline constexpr u64 PSE = bit(7);      ///< a leaf, above the PTE level
 inline constexpr u64 PROTNONE = bit(8); ///< the global bit, which means nothing to hardware unless P
 inline constexpr u64 SPECIAL = bit(9);
+inline constexpr u64 UFFD_WP = bit(10);
 inline constexpr u64 SAVED_DIRTY = bit(58);
 inline constexpr u64 NX = bit(63);
 inline constexpr u64 PFN = bits(51, PAGE_SHIFT);
 inline constexpr u64 TABLE = PRESENT | RW | USER | ACCESSED | DIRTY;
 
 /// The bits that say what is mapped and what happened to it, not who may do what: pte_modify keeps them.
-inline constexpr u64 KEPT_BY_MODIFY = PFN | ACCESSED | DIRTY | SAVED_DIRTY | PSE | SPECIAL;
+inline constexpr u64 KEPT_BY_MODIFY = PFN | ACCESSED | DIRTY | SAVED_DIRTY | PSE | SPECIAL | UFFD_WP;
 
 inline constexpr unsigned SWP_TYPE_BITS = 5;
 inline constexpr unsigned SWP_TYPE_SHIFT = 64 - SWP_TYPE_BITS;
 inline constexpr unsigned SWP_OFFSET_SHIFT = 9; ///< above PROTNONE
 inline constexpr unsigned SWP_OFFSET_BITS = SWP_TYPE_SHIFT - SWP_OFFSET_SHIFT;
 inline constexpr u64 SWP_OFFSET = bits(SWP_TYPE_SHIFT - 1, SWP_OFFSET_SHIFT);
+inline constexpr u64 SWP_UFFD_WP = USER;
 
-static_assert(disjoint(PRESENT, RW, USER, ACCESSED, DIRTY, PSE, PROTNONE, SPECIAL, SAVED_DIRTY, NX, PFN));
-static_assert(disjoint(SWP_OFFSET, bits(63, SWP_TYPE_SHIFT), PRESENT, PROTNONE, PSE, ACCESSED, DIRTY));
+static_assert(disjoint(PRESENT, RW, USER, ACCESSED, DIRTY, PSE, PROTNONE, SPECIAL, UFFD_WP, SAVED_DIRTY, NX,
+                       PFN));
+static_assert(disjoint(SWP_OFFSET, bits(63, SWP_TYPE_SHIFT), PRESENT, PROTNONE, PSE, ACCESSED, DIRTY,
+                       SWP_UFFD_WP));
 
 /// The pfn field of a leaf of this level: the bits below its alignment are not part of it.
 constexpr u64 leaf_pfn_mask(level_t level) { return PFN & (~u64{0} << (PAGE_SHIFT + level.order())); }
@@ -198,6 +202,9 @@ inline constexpr arch_desc x86_64{
     .mkold = at_any_level<x86::mkold>,
     .mkspecial = at_any_level<x86::mkspecial>,
     .mkinvalid = x86::mkinvalid,
+
+    .uffd_wp = x86::UFFD_WP,
+    .swp_uffd_wp = x86::SWP_UFFD_WP,
 
     .swp_type_bits = x86::SWP_TYPE_BITS,
     .swp_offset_bits = x86::SWP_OFFSET_BITS,

@@ -12,14 +12,18 @@ namespace racewalk::inline RACEWALK_BACKEND {
 enum fault_flags : u32 {
   FAULT_FLAG_NONE = 0,
   FAULT_FLAG_WRITE = 1U << 0,
+  FAULT_FLAG_ALLOW_RETRY = 1U << 1, ///< of the manager's own: the area's lock may be dropped, to wait
+  FAULT_FLAG_VMA_LOCK = 1U << 2,    ///< of the manager's own: that lock is vm_lock, not mmap_lock
 };
+constexpr fault_flags operator|(fault_flags a, fault_flags b) { return fault_flags(u32(a) | u32(b)); }
 
 /// What came of a fault.
 enum class fault_result : u8 {
   handled, ///< try the access again
   sigsegv, ///< no mapping, or one that forbids the access
   sigbus,
-  oom, ///< no frame or table could be had
+  oom,   ///< no frame or table could be had
+  retry, ///< of the manager's own: the area's lock has been dropped, the fault begins anew
 };
 
 struct mm_context {

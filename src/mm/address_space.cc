@@ -8,7 +8,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- System ----------------------------------------------------------------------------------------------
 
-System::System(std::uint64_t bytes, unsigned cpus) : machine_(bytes, cpus + 1), allocator_(machine_) {}
+System::System(std::uint64_t bytes, unsigned cpus)
+    : machine_(bytes, cpus + HOUSE_CPUS), allocator_(machine_) {}
 
 void System::settle() {
   rcu_barrier();

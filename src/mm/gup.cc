@@ -322,7 +322,8 @@ follow follow_page(gup_request& gup, vaddr_t addr, page** result) {
   return with_mapped_page(gup, addr, result, [&](page* page) { return grab_under_lock(gup, page); });
 }
 
-/// One page, faulted in if need be. Caller holds the region's mmap_lock for reading. 0 or a negative errno.
+/// One page, faulted in if need be. Caller holds the region's mmap_lock for reading. 0 or a negative errno;
+/// -ERESTART: the fault has waited, and dropped the lock for that.
 int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
   for (unsigned retry = 0;;) {
     page* page = nullptr;
@@ -340,9 +341,12 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
       if (retry++ == policy().pin_retries) return -EAGAIN;
       break;
     case follow::fault:
-      switch (handle_mm_fault(vma, addr, gup.write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE)) {
+      switch (handle_mm_fault(vma, addr,
+                              FAULT_FLAG_ALLOW_RETRY | (gup.write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE))) {
       case fault_result::handled:
         break;
+      case fault_result::retry:
+        return -ERESTART;
       case fault_result::oom:
         return -ENOMEM;
       case fault_result::sigsegv:
@@ -358,14 +362,18 @@ bool vma_permits(const vm_area_struct& vma, bool write) {
   return (vma.vm_flags & (write ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
 }
 
-int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end) {
-  for (; addr < end; addr += PAGE_SIZE) {
+int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS {
+  while (addr < end) {
     mmap_region* region = gup.mm.existing_region(addr);
     if (region == nullptr) return -EFAULT;
-    read_guard mmap_lock(region->mmap_lock);
+    down_read(region->mmap_lock);
     vm_area_struct* vma = region->areas.find_vma(addr);
-    if (vma == nullptr || !vma->contains(addr) || !vma_permits(*vma, gup.write)) return -EFAULT;
-    if (const int error = get_user_page_slow(gup, *vma, addr)) return error;
+    const bool permitted = vma != nullptr && vma->contains(addr) && vma_permits(*vma, gup.write);
+    const int error = permitted ? get_user_page_slow(gup, *vma, addr) : -EFAULT;
+    if (error == -ERESTART) continue;
+    up_read(region->mmap_lock);
+    if (error != 0) return error;
+    addr += PAGE_SIZE;
   }
   return 0;
 }

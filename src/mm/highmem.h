@@ -46,4 +46,14 @@ inline void zero_user_segment(page* at, u64 from, u64 to, site s = RW_HERE) {
   }
 }
 
+/// `from`: PAGE_SIZE bytes of the host's that nobody stores to meanwhile.
+inline void copy_to_highpage(page* to, const std::byte* from, site s = RW_HERE) {
+  if (!explored()) {
+    std::memcpy(page_address(to), from, PAGE_SIZE);
+    return;
+  }
+  for (unsigned word = 0; word < ptrs_per_table(); ++word)
+    WRITE_ONCE(page_words(to)[word], reinterpret_cast<const u64*>(from)[word], s);
+}
+
 } // namespace racewalk::inline RACEWALK_BACKEND

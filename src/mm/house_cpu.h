@@ -9,17 +9,21 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Lets a thread that is no CPU make system calls: it becomes the machine's last CPU, one such thread at a
-/// time.
+/// What the thread is about to do. Faults wait for userfaultfd handlers, so a handler must not wait for the
+/// CPU of a thread that faults.
+enum class house_call : u8 { ordinary, userfaultfd };
+
+/// Makes a thread that is no CPU one of the machine's last CPUs for the time of a call, one thread at a time.
 class HouseCpu {
  public:
-  explicit HouseCpu(System& system) {
+  explicit HouseCpu(System& system, house_call call = house_call::ordinary) {
     if (raw_smp_processor_id() != NO_CPU) {
       if (run_context != &system.machine_) throw std::logic_error("this thread is a CPU of another system");
       return;
     }
-    turn_ = std::unique_lock(system.house_cpu_);
-    binding_.emplace(system.machine_, system.cpus());
+    const auto which = static_cast<unsigned>(call);
+    turn_ = std::unique_lock(system.house_cpu_[which]);
+    binding_.emplace(system.machine_, system.cpus() + which);
   }
 
  private:

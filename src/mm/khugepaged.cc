@@ -7,6 +7,7 @@
 #include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/userfaultfd.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -47,6 +48,7 @@ scan_result isolate_one(const collapse_target& c, unsigned i, unsigned* none, co
   const pte_t pte = pte_nth(c, i);
   if (pte_none(pte)) return ++*none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
   if (!pte_present(pte)) return scan_result::pte_non_present;
+  if (pte_uffd_wp(pte)) return scan_result::pte_uffd_wp;
   if (same_folio_as_before(c, i)) return scan_result::succeed;
   folio* folio = page_folio(pfn_to_page(pte_pfn(pte)));
   if (!folio_trylock(folio)) return scan_result::page_lock;
@@ -141,6 +143,12 @@ vm_area_struct* hugepage_vma_revalidate(mmap_region& region, vaddr_t start, cons
   return wanted && fits && vma_is_anonymous(*vma) && (vma->vm_flags & VM_ACCESS_FLAGS) != 0 ? vma : nullptr;
 }
 
+/// What a collapse may do in this area: a page that a userfaultfd is to fill is not filled with zeros.
+collapse_control control_in(const vm_area_struct& vma, collapse_control how) {
+  if (userfaultfd_armed(vma)) how.max_ptes_none = 0;
+  return how;
+}
+
 /// Is there a table to be collapsed? Caller holds the mmap_lock.
 scan_result check_pmd_state(const pmd_lookup& at) {
   if (!at.found) return scan_result::pmd_null;
@@ -159,7 +167,7 @@ scan_result collapse_under_mmap_lock(mm_struct& mm, mmap_region& region, vaddr_t
   if (result != scan_result::succeed) return result;
   write_guard vm_lock(vma->vm_lock);
   write_guard anon_vma(region.anon_vma_lock);
-  return collapse_table({mm, start, at.pmdp, {}}, *vma, huge, how);
+  return collapse_table({mm, start, at.pmdp, {}}, *vma, huge, control_in(*vma, how));
 }
 
 } // namespace
@@ -185,6 +193,7 @@ namespace {
 scan_result scan_one(pte_t pte, unsigned* none, const collapse_control& how) {
   if (pte_none(pte)) return ++*none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
   if (!pte_present(pte)) return scan_result::pte_non_present;
+  if (pte_uffd_wp(pte)) return scan_result::pte_uffd_wp;
   folio* folio = page_folio(pfn_to_page(pte_pfn(pte)));
   if (folio_test_locked(folio)) return scan_result::page_lock;
   return is_refcount_suitable(folio) ? scan_result::succeed : scan_result::page_count;
@@ -198,7 +207,8 @@ scan_result hpage_collapse_scan_pmd(mm_struct& mm, vaddr_t addr, const collapse_
   if (region == nullptr) return scan_result::vma_null;
   read_guard mmap_lock(region->mmap_lock);
   scan_result result;
-  if (hugepage_vma_revalidate(*region, start, how, &result) == nullptr) return result;
+  const vm_area_struct* vma = hugepage_vma_revalidate(*region, start, how, &result);
+  if (vma == nullptr) return result;
   const pmd_lookup at = find_pmd(mm, start);
   result = check_pmd_state(at);
   if (result != scan_result::succeed) return result;
@@ -206,7 +216,7 @@ scan_result hpage_collapse_scan_pmd(mm_struct& mm, vaddr_t addr, const collapse_
   if (!table) return scan_result::pmd_null;
   unsigned none = 0;
   for (unsigned i = 0; i < hpage_pmd_nr() && result == scan_result::succeed; ++i)
-    result = scan_one(ptep_get(table.at(start + i * PAGE_SIZE)), &none, how);
+    result = scan_one(ptep_get(table.at(start + i * PAGE_SIZE)), &none, control_in(*vma, how));
   return result;
 }
 

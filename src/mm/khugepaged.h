@@ -19,6 +19,7 @@ enum class scan_result : u8 {
   pte_non_present,      ///< a page is being moved
   page_count,           ///< a page is pinned or otherwise in use
   page_lock,            ///< a page is locked
+  pte_uffd_wp,          ///< a userfaultfd has write-protected a page
   vma_null,             ///< nothing is mapped there
   vma_check,            ///< the area is too small, forbids all access, or does not want huge pages
   alloc_huge_page_fail, ///< there is no free huge page

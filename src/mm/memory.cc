@@ -10,6 +10,7 @@
 #include "mm/migrate.h"
 #include "mm/rmap.h"
 #include "mm/tlbbatch.h"
+#include "mm/userfaultfd.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -26,6 +27,7 @@ namespace {
 
 /// A zeroed page behind an entry that is none.
 fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
+  if (userfaultfd_missing(vma)) return handle_userfault(vma, addr, flags, VM_UFFD_MISSING);
   page* page = alloc_page(GFP_ZERO);
   if (page == nullptr) return fault_result::oom;
   folio* folio = page_folio(page);
@@ -80,6 +82,8 @@ fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& p
     migration_entry_wait(pmdp, addr);
     return fault_result::handled;
   }
+  if ((flags & FAULT_FLAG_WRITE) != 0 && pte_uffd_wp(pte))
+    return handle_userfault(vma, addr, flags, VM_UFFD_WP);
   if (!vma_is_anonymous(vma) && (flags & FAULT_FLAG_WRITE) != 0 && !pte_write(pte))
     return do_wp_page(vma, addr, pmdp, pte);
   return do_present_pte(addr, pmdp, pte, flags);
@@ -97,7 +101,7 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
   const pmd_lookup at = pmd_alloc(mm, addr);
   if (!at.found) return fault_result::oom;
   pmd_t pmd = pmdp_get_lockless(at.pmdp);
-  if (pmd_none(pmd) && thp_vma_suitable(vma, addr)) {
+  if (pmd_none(pmd) && thp_vma_suitable(vma, addr) && !userfaultfd_missing(vma)) {
     if (do_huge_pmd_anonymous_page(vma, addr, at.pmdp, flags)) return fault_result::handled;
     pmd = pmdp_get_lockless(at.pmdp);
   }
@@ -137,17 +141,22 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr,
                                 fault_flags flags) NO_THREAD_SAFETY_ANALYSIS {
   if (addr >= geometry().address_limit()) return fault_result::sigsegv;
   mm_struct& mm = mm_of(context);
+  flags = flags | FAULT_FLAG_ALLOW_RETRY;
   if (vm_area_struct* vma = lock_vma(mm, addr)) {
-    const fault_result result = fault_in_vma(*vma, addr, flags);
+    const fault_result result = fault_in_vma(*vma, addr, flags | FAULT_FLAG_VMA_LOCK);
+    if (result == fault_result::retry) return fault_result::handled; // the access finds out
     up_read(vma->vm_lock);
     return result;
   }
   mmap_region* region = mm.existing_region(addr);
   if (region == nullptr) return fault_result::sigsegv;
-  read_guard mmap_lock(region->mmap_lock);
+  down_read(region->mmap_lock);
   vm_area_struct* vma = region->areas.find_vma(addr);
-  if (vma == nullptr || !vma->contains(addr)) return fault_result::sigsegv;
-  return fault_in_vma(*vma, addr, flags);
+  const fault_result result =
+      vma == nullptr || !vma->contains(addr) ? fault_result::sigsegv : fault_in_vma(*vma, addr, flags);
+  if (result == fault_result::retry) return fault_result::handled;
+  up_read(region->mmap_lock);
+  return result;
 }
 
 // ---- taking pages away -----------------------------------------------------------------------------------

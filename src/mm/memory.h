@@ -27,7 +27,8 @@ pgprot_t vm_page_prot(const vm_area_struct& vma);
 fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags flags);
 
 /// Makes the page at `addr` present with the access that `flags` asks for, which the area grants. Caller
-/// holds the area's vm_lock or the region's mmap_lock for reading.
+/// holds the area's vm_lock (FAULT_FLAG_VMA_LOCK) or the region's mmap_lock for reading; fault_result::retry,
+/// which FAULT_FLAG_ALLOW_RETRY permits: not any more.
 fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags);
 
 /// The area that holds `addr`, with its vm_lock held for reading; null if that takes the mmap_lock to find

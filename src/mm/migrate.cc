@@ -30,7 +30,9 @@ void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* p
     set_pte_at(addr, ptep, old);
     return;
   }
-  set_pte_at(addr, ptep, swp_entry_to_pte(migration_entry_of(old, page_to_pfn(page), exclusive)));
+  pte_t entry = swp_entry_to_pte(migration_entry_of(old, page_to_pfn(page), exclusive));
+  if (pte_uffd_wp(old)) entry = pte_swp_mkuffd_wp(entry);
+  set_pte_at(addr, ptep, entry);
   folio_remove_rmap_pte(page);
   folio_put(folio);
 }
@@ -109,6 +111,7 @@ void remove_migration_pte(const vm_area_struct& vma, vaddr_t addr, const pmdp_t&
   pte_t pte = mk_pte(page_to_pfn(to), restored_prot(vma, entry));
   if (is_migration_entry_dirty(entry)) pte = pte_mkdirty(pte);
   if (!is_migration_entry_young(entry)) pte = pte_mkold(pte);
+  if (pte_swp_uffd_wp(seen)) pte = pte_mkuffd_wp(pte);
   restore_anon_exclusive(to, entry);
   folio_get(page_folio(to));
   folio_add_rmap_pte(to);

@@ -29,6 +29,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 struct mm_struct;
+struct userfaultfd_ctx;
 
 /// Linux's vm_flags.
 enum vm_flags_t : u32 {
@@ -37,7 +38,10 @@ enum vm_flags_t : u32 {
   VM_WRITE = 1u << 1,
   VM_EXEC = 1u << 2,
   VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC,
-  VM_SHARED = 1u << 3,    ///< stores go to the file, and to all who map it shared
+  VM_SHARED = 1u << 3,       ///< stores go to the file, and to all who map it shared
+  VM_UFFD_MISSING = 1u << 9, ///< a userfaultfd hears of faults where nothing is mapped
+  VM_UFFD_WP = 1u << 12,     ///< it can write-protect pages, and hears of stores to them
+  VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP,
   VM_HUGEPAGE = 1u << 29, ///< huge pages on fault wherever they fit
 };
 constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }
@@ -46,17 +50,18 @@ constexpr vm_flags_t operator~(vm_flags_t a) { return vm_flags_t(~u32(a)); }
 
 /// A range of addresses with one set of rights.
 ///
-/// vm_start, vm_end, vm_flags, what it maps and attached change under the region's mmap_lock for writing and
-/// vm_lock for writing; holding either for reading keeps them still. Those of an area that maps a file change
-/// under the file's i_mmap_rwsem for writing, too.
+/// vm_start, vm_end, vm_flags, vm_userfaultfd_ctx, what it maps and attached change under the region's
+/// mmap_lock for writing and vm_lock for writing; holding either for reading keeps them still. Those of an
+/// area that maps a file change under the file's i_mmap_rwsem for writing, too.
 struct vm_area_struct {
   mm_struct* vm_mm = nullptr;
   vaddr_t vm_start = 0;
   vaddr_t vm_end = 0; ///< exclusive
   vm_flags_t vm_flags = VM_NONE;
-  bool attached = false;   ///< reachable in the region's tree
-  file* vm_file = nullptr; ///< what it maps, with a reference; null: anonymous memory
-  u64 vm_pgoff = 0;        ///< the page of the file that is at vm_start
+  bool attached = false;                         ///< reachable in the region's tree
+  file* vm_file = nullptr;                       ///< what it maps, with a reference; null: anonymous memory
+  u64 vm_pgoff = 0;                              ///< the page of the file that is at vm_start
+  userfaultfd_ctx* vm_userfaultfd_ctx = nullptr; ///< not null if flags are of VM_UFFD_FLAGS
   rwsem_t vm_lock;
   interval_node i_mmap_node;           ///< its place in the file's i_mmap
   vm_area_struct* next_free = nullptr; ///< while in the region's free list

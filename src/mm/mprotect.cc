@@ -1,5 +1,6 @@
 #include "mm/mprotect.h"
 
+#include "arch/swapops.h"
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
 #include "mm/pgalloc.h"
@@ -9,18 +10,43 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, pgprot_t prot) {
+pte_t changed_entry(pte_t old, pgprot_t prot, cp_flags what) {
+  switch (what) {
+  case cp_flags::uffd_wp:
+    return pte_mkuffd_wp(old);
+  case cp_flags::uffd_wp_resolve:
+    return pte_clear_uffd_wp(old);
+  case cp_flags::rights:
+    break;
+  }
+  const pte_t entry = pte_modify(old, prot);
+  return pte_uffd_wp(entry) ? pte_wrprotect(entry) : entry;
+}
+
+/// An entry that is not present: a migration entry takes its bit along. Needs the ptl.
+void change_nonpresent_pte(vaddr_t addr, const ptep_t& ptep, pte_t old, cp_flags what) {
+  if (!is_swap_pte(old) || what == cp_flags::rights) return;
+  set_pte_at(addr, ptep, what == cp_flags::uffd_wp ? pte_swp_mkuffd_wp(old) : pte_swp_clear_uffd_wp(old));
+}
+
+void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, pgprot_t prot,
+                      cp_flags what) {
   pte_map_lock table(pmdp);
   if (!table) return;
   // an entry that is gone has lost its rights already, if its flush is not still to come
   if (policy().mprotect_flushes_batched) flush_tlb_batched_pending(tlb.mm);
   for (; addr < end; addr += PAGE_SIZE) {
     const ptep_t ptep = table.at(addr);
-    if (!pte_present(ptep_get(ptep))) continue;
+    const pte_t seen = ptep_get(ptep);
+    if (!pte_present(seen)) {
+      change_nonpresent_pte(addr, ptep, seen, what);
+      continue;
+    }
+    if (what == cp_flags::uffd_wp_resolve && !pte_uffd_wp(seen)) continue;
     // none in between, so that no A or D that hardware sets is lost; lockless walks find no page then, which
     // is all that they may conclude
     const pte_t old = ptep_modify_prot_start(addr, ptep);
-    const pte_t entry = pte_modify(old, prot);
+    const pte_t entry = changed_entry(old, prot, what);
     ptep_modify_prot_commit(addr, ptep, entry);
     if (pte_needs_flush(old, entry)) tlb_remove_tlb_entry(tlb, addr);
   }
@@ -28,13 +54,15 @@ void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t
 
 } // namespace
 
-void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot) {
+void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot, cp_flags what) {
   for (vaddr_t addr = start, next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
     const pmd_lookup at = find_pmd(tlb.mm, addr);
     if (!at.found) continue;
-    if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && change_huge_pmd(tlb, addr, at.pmdp, prot)) continue;
-    change_pte_range(tlb, at.pmdp, addr, next, prot);
+    if (what == cp_flags::rights && pmd_trans_huge(pmdp_get_lockless(at.pmdp)) &&
+        change_huge_pmd(tlb, addr, at.pmdp, prot))
+      continue;
+    change_pte_range(tlb, at.pmdp, addr, next, prot, what);
   }
 }
 

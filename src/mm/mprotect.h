@@ -5,9 +5,20 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Gives the present entries of [start, end) these rights; the gather flushes those that lost one. No huge
-/// entry crosses the ends. Caller keeps faults out, by the area's vm_lock for writing.
-void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot);
+/// What change_protection() is for.
+enum class cp_flags : u8 {
+  rights,          ///< the area's rights have changed
+  uffd_wp,         ///< userfaultfd write-protects: entries lose the right to store, and remember why
+  uffd_wp_resolve, ///< ends that: the next store faults and gets the right back
+};
+
+/// Gives the present entries of [start, end) these rights, or takes or gives back one as `what` says; the
+/// gather flushes those that lost one. Migration entries remember what userfaultfd wants.
+///
+/// rights: no huge entry crosses the ends, and the caller keeps faults out, by the area's vm_lock for
+/// writing. Else: `prot` is not looked at, huge entries are passed by, and the caller holds the mmap_lock.
+void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot,
+                       cp_flags what = cp_flags::rights);
 
 /// Gives an area other flags; rights in the page table follow. Caller holds the region's mmap_lock for
 /// writing.

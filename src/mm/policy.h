@@ -155,6 +155,9 @@ struct policy_t {
   bool pte_map_rcu = true;      ///< tables are read in an RCU section (S3.2)
   bool ptl_rechecks_pmd = true; ///< the PMD entry is read again once the ptl is held (S3.1, S3.2)
 
+  // ---- userfaultfd: M26 ----
+  bool uffd_rechecks_when_queued = true; ///< a fault looks again once it is in the queue (M26)
+
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)
   bool collapse_sync_ipi = true;           ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)

@@ -55,6 +55,7 @@ void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_content
   vma.vm_flags = what.flags;
   vma.vm_file = what.backing;
   vma.vm_pgoff = what.pgoff;
+  vma.vm_userfaultfd_ctx = what.uffd;
   vma.attached = true;
 }
 
@@ -110,9 +111,13 @@ void merge_vmas(mmap_region& region, vaddr_t addr) {
 }
 
 void merge_vmas_in(mmap_region& region, vaddr_t start, vaddr_t end) {
-  for (vaddr_t at = end; at > start; at = region.areas.find_vma(at - 1)->vm_start)
-    merge_vmas(region, at);
-  merge_vmas(region, start);
+  while (start < end) {
+    const vm_area_struct* vma = region.areas.find_vma(start);
+    if (vma == nullptr || vma->vm_start >= end) break;
+    start = vma->vm_end;
+    merge_vmas(region, vma->vm_start);
+  }
+  merge_vmas(region, end);
 }
 
 bool fully_mapped(const regions_guard& regions) {

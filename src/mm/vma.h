@@ -58,15 +58,16 @@ struct vma_contents {
   vm_flags_t flags = VM_NONE;
   file* backing = nullptr; ///< null: anonymous memory
   u64 pgoff = 0;           ///< the page of the file at the area's start
+  userfaultfd_ctx* uffd = nullptr;
 
   /// The same, seen from an address so many bytes further on.
   vma_contents advanced(u64 bytes) const {
-    return {flags, backing, backing == nullptr ? 0 : pgoff + (bytes >> PAGE_SHIFT)};
+    return {flags, backing, backing == nullptr ? 0 : pgoff + (bytes >> PAGE_SHIFT), uffd};
   }
   friend bool operator==(const vma_contents&, const vma_contents&) = default;
 };
 inline vma_contents contents_of(const vm_area_struct& vma) {
-  return {vma.vm_flags, vma.vm_file, vma.vm_pgoff};
+  return {vma.vm_flags, vma.vm_file, vma.vm_pgoff, vma.vm_userfaultfd_ctx};
 }
 
 /// The i_mmap_rwsem of a file for writing, if there is a file: nobody finds its areas while they change.
@@ -106,7 +107,7 @@ void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed = nu
 [[nodiscard]] bool split_vma(mmap_region& region, vaddr_t addr);
 /// Joins the area that ends at `addr` and the one that begins there, if both are there and alike.
 void merge_vmas(mmap_region& region, vaddr_t addr);
-/// Joins what has become alike in [start, end), all of it mapped, and at its ends.
+/// Joins what has become alike in [start, end), which no area crosses, and at its ends.
 void merge_vmas_in(mmap_region& region, vaddr_t start, vaddr_t end);
 
 /// Whether all of the range is mapped.
