@@ -27,7 +27,10 @@ scenario pin_false_positive();       // S5.4
 scenario pin_overflow();             // S5.5
 scenario pin_page_lock();            // S5.6
 scenario pin_barrier();              // S5.7
+scenario pin_mkclean_window();       // S5.8
 scenario pin_stable_wait();          // S5.9
+scenario pin_redirty();              // S5.10
+scenario drop_clean_page();          // M18
 
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();

@@ -65,15 +65,17 @@ enum class Sharing : std::uint8_t { shared, private_copy };
 class File;
 
 /// Pages that stay where they are, with their content, until this object goes away: also when their mapping
-/// does.
+/// does. Those pinned for writing count as written then: what is a file's is written back.
 class PinnedPages {
  public:
-  PinnedPages(System& system, std::vector<page*> pages) : system_(&system), pages_(std::move(pages)) {}
+  PinnedPages(System& system, std::vector<page*> pages, Access access)
+      : system_(&system), pages_(std::move(pages)), access_(access) {}
   PinnedPages(PinnedPages&& other) noexcept
-      : system_(other.system_), pages_(std::exchange(other.pages_, {})) {}
+      : system_(other.system_), pages_(std::exchange(other.pages_, {})), access_(other.access_) {}
   PinnedPages& operator=(PinnedPages&& other) noexcept {
     std::swap(system_, other.system_);
     std::swap(pages_, other.pages_);
+    std::swap(access_, other.access_);
     return *this;
   }
   ~PinnedPages();
@@ -85,6 +87,7 @@ class PinnedPages {
  private:
   System* system_;
   std::vector<page*> pages_;
+  Access access_;
 };
 
 class AddressSpace {

@@ -2,6 +2,7 @@
 // them.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <map>
 
@@ -12,6 +13,13 @@
 #include "racewalk/scenario.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
+
+/// A file whose pages have one word each on a disk, which outlives what is in memory.
+struct disk_inode : inode {
+  disk_inode();
+  static constexpr unsigned MAX_PAGES = 4;
+  std::array<word_t, MAX_PAGES> disk;
+};
 
 class testbed : public scenario_world {
  public:
@@ -37,6 +45,11 @@ class testbed : public scenario_world {
                      vm_flags_t extra_flags = VM_NONE);
   /// A file of so many pages, made of memory.
   file& new_file(u64 pages);
+  /// A file of so many pages on a disk. Stores to its shared mappings are tracked.
+  file& new_disk_file(u64 pages);
+  /// The first word of a page as a reader gets it: from memory if it is there, else from the disk. For
+  /// finally().
+  static u64 read_back(const file& f, u64 index);
   /// Maps the file from page `pgoff` on at [start, start + bytes), VM_SHARED among `flags` or not, and
   /// touches nothing.
   void map_file(mm_struct& mm, vaddr_t start, u64 bytes, file& f, u64 pgoff, vm_flags_t flags);
@@ -57,6 +70,7 @@ class testbed : public scenario_world {
   Machine machine;
 
  private:
+  file& open(inode& i, u64 pages);
   vm_area_struct& new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags);
   std::string name_of(const void* addr) const;
   std::string value_of(const void* addr, u64 value) const;
@@ -77,6 +91,7 @@ class testbed : public scenario_world {
   machine_scope scope_{machine};
   page_allocator allocator_;
   std::deque<inode> inodes_;
+  std::deque<disk_inode> disk_inodes_;
   std::deque<file> files_;
   std::deque<mm_struct> mms_;
   std::map<pfn_t, std::string> pages_;

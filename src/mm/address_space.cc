@@ -100,7 +100,7 @@ expected<PinnedPages> AddressSpace::pin(vaddr_t start, std::size_t pages, Access
   const gup_flags flags = access == Access::read_write ? FOLL_WRITE : FOLL_NONE;
   const long got = pin_user_pages_fast(*mm_, start, pages, flags, pinned.data());
   if (got < 0) return static_cast<std::errc>(-got);
-  if (static_cast<std::size_t>(got) == pages) return PinnedPages(system_, std::move(pinned));
+  if (static_cast<std::size_t>(got) == pages) return PinnedPages(system_, std::move(pinned), access);
   unpin_user_pages(pinned.data(), static_cast<u64>(got));
   return std::errc::bad_address;
 }
@@ -110,7 +110,10 @@ expected<PinnedPages> AddressSpace::pin(vaddr_t start, std::size_t pages, Access
 PinnedPages::~PinnedPages() {
   if (pages_.empty()) return;
   machine_scope machine(system_->machine());
-  unpin_user_pages(pages_.data(), pages_.size());
+  if (access_ == Access::read_write)
+    unpin_user_pages_dirty_lock(pages_.data(), pages_.size());
+  else
+    unpin_user_pages(pages_.data(), pages_.size());
 }
 
 std::span<std::byte> PinnedPages::operator[](std::size_t n) const {

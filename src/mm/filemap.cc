@@ -103,7 +103,7 @@ u64 cache_flags(const address_space& mapping) { return mapping.a_ops == nullptr 
 
 /// A new folio in the cache, locked: or -EEXIST, -ENOMEM.
 filemap_result filemap_create_folio(address_space& mapping, u64 index) {
-  const bool zeroed = mapping.a_ops == nullptr || mapping.a_ops->read_folio == nullptr;
+  const bool zeroed = mapping.a_ops == nullptr || mapping.a_ops->read_pages == nullptr;
   page* page = alloc_page(zeroed ? GFP_ZERO : GFP_KERNEL);
   if (page == nullptr) return {nullptr, -ENOMEM};
   folio* folio = page_folio(page);
@@ -132,7 +132,8 @@ filemap_result filemap_lock_folio(address_space& mapping, u64 index) {
 }
 
 int filemap_read_folio(address_space& mapping, folio* folio) {
-  const int error = mapping.a_ops->read_folio(mapping, folio);
+  page* page = &folio->page;
+  const int error = mapping.a_ops->read_pages(mapping, folio_index(folio), &page, 1);
   if (error == 0) folio_set_uptodate(folio);
   return error;
 }
@@ -172,9 +173,12 @@ vm_fault_folio filemap_fault(address_space& mapping, u64 index) {
 }
 
 fault_result filemap_page_mkwrite(folio* folio) {
+  address_space& mapping = *folio_mapping(folio);
+  if (mapping.a_ops->page_mkwrite != nullptr && mapping.a_ops->page_mkwrite(mapping, folio) != 0)
+    return fault_result::sigbus;
   // Dirty before any entry is writable: while one is, writeback knows of the folio (M17).
   folio_mark_dirty(folio);
-  if (folio_mapping(folio)->stable_writes) folio_wait_writeback(folio);
+  if (mapping.stable_writes) folio_wait_writeback(folio);
   return fault_result::handled;
 }
 

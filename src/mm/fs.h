@@ -8,6 +8,7 @@
 // page in i_pages has one reference for that.
 #pragma once
 
+#include "mm/errseq.h"
 #include "mm/interval_tree.h"
 #include "mm/page_tree.h"
 #include "sync/sync.h"
@@ -17,12 +18,18 @@ namespace racewalk::inline RACEWALK_BACKEND {
 struct inode;
 struct address_space;
 
-/// How a file's pages come from what the file is made of. A null operation is one that it does not need.
+/// How a file's pages come from what the file is made of, and go there. A null operation is one that it does
+/// not need. What can fail returns 0 or a negative errno.
 struct address_space_operations {
-  /// Fills a locked folio that nobody has read yet: the content, or a negative errno. Null: it is zero.
-  int (*read_folio)(address_space& mapping, folio* folio);
-  /// Called for an inode whose last reference goes, with all its pages gone from memory.
-  void (*evict)(inode& inode);
+  /// Fills pages [index, index + nr) of the file, which nobody has read yet and which are locked. Null: they
+  /// are zero.
+  int (*read_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
+  /// Writes pages [index, index + nr) of the file with this content. They are under writeback.
+  int (*write_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
+  /// A page is about to be dirtied: room for it on the disk. The folio is locked.
+  int (*page_mkwrite)(address_space& mapping, folio* folio) = nullptr;
+  /// Frees an inode whose last reference is gone, and its pages with it. Null: delete.
+  void (*evict)(inode& inode) = nullptr;
 };
 
 struct address_space {
@@ -38,6 +45,7 @@ struct address_space {
   rwsem_t i_mmap_rwsem; ///< guards i_mmap; inside the folio lock, outside page-table locks
   interval_tree i_mmap;
   atomic64_t nrpages; ///< in i_pages
+  errseq_t wb_err;    ///< the last error of writing back, for each opening to be told once
 };
 
 struct inode {
@@ -59,6 +67,7 @@ struct file {
   inode* const f_inode;
   const fmode_t f_mode;
   atomic_t f_count{1};
+  shared<u32> f_wb_err; ///< up to which of its mapping's errors it has been told
 
   address_space& mapping() const { return f_inode->i_data; }
   bool writable() const { return (f_mode & FMODE_WRITE) != 0; }

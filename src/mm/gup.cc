@@ -4,8 +4,11 @@
 #include <cerrno>
 
 #include "machine/cpu.h"
+#include "mm/file_fault.h"
+#include "mm/filemap.h"
 #include "mm/memory.h"
 #include "mm/page_lock.h"
+#include "mm/rmap.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -83,7 +86,18 @@ struct gup_request {
   bool write;
   page** pages;
   u64 nr = 0;
+  bool longterm = false;
 };
+
+/// May the page be pinned for that long? Not for writing if writeback relies on hearing of each store: a
+/// device stores without a fault (S5.10).
+bool longterm_allowed(const gup_request& gup, const folio* folio) {
+  return !gup.longterm || !gup.write || !policy().longterm_refuses_file ||
+         mm_counter_of(folio) != MM_FILEPAGES;
+}
+bool longterm_allowed(const gup_request& gup, const vm_area_struct& vma) {
+  return !gup.longterm || !gup.write || !policy().longterm_refuses_file || !vma_wants_writenotify(vma);
+}
 
 void gup_put_folio(folio* folio, s32 refs, foll how) {
   how == foll::pin ? folio_put_pins(folio, refs) : folio_put_refs(folio, refs);
@@ -147,7 +161,8 @@ folio* grab_mapped_folio(gup_request& gup, page* page, pmdp_t pmdp, pmd_t pmd, p
     return grab_folio_locked_fast(page, pmdp, pmd, ptep, pte);
   folio* folio = try_grab_folio_fast(page, pte.dep, 1, gup.how);
   if (folio == nullptr) return nullptr;
-  if (still_mapped(pmdp, pmd, ptep, pte)) return folio;
+  // whose it is can be asked only now: before, it might not have been the folio that is mapped
+  if (still_mapped(pmdp, pmd, ptep, pte) && longterm_allowed(gup, folio)) return folio;
   gup_put_folio(folio, 1, gup.how);
   return nullptr;
 }
@@ -368,7 +383,8 @@ int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end) NO_THREAD_SAFETY_ANALY
     if (region == nullptr) return -EFAULT;
     down_read(region->mmap_lock);
     vm_area_struct* vma = region->areas.find_vma(addr);
-    const bool permitted = vma != nullptr && vma->contains(addr) && vma_permits(*vma, gup.write);
+    const bool permitted =
+        vma != nullptr && vma->contains(addr) && vma_permits(*vma, gup.write) && longterm_allowed(gup, *vma);
     const int error = permitted ? get_user_page_slow(gup, *vma, addr) : -EFAULT;
     if (error == -ERESTART) continue;
     up_read(region->mmap_lock);
@@ -402,7 +418,7 @@ long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_
 } // namespace
 
 long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
-  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
+  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages, 0, (flags & FOLL_LONGTERM) != 0};
   return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
 }
 
@@ -412,7 +428,7 @@ long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags f
 }
 
 long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
-  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
+  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages, 0, (flags & FOLL_LONGTERM) != 0};
   return internal_get_user_pages(gup, start, nr_pages, gup_path::slow);
 }
 
@@ -420,7 +436,7 @@ u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_fla
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return 0;
-  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages};
+  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages, 0, (flags & FOLL_LONGTERM) != 0};
   gup_fast(gup, first, end);
   return gup.nr;
 }
@@ -434,6 +450,18 @@ void unpin_user_pages(page* const* pages, u64 nr_pages) {
     folio_put_pins(folio, static_cast<s32>(n - i));
     i = n;
   }
+}
+
+void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages) {
+  for (u64 i = 0; i < nr_pages; ++i) {
+    folio* folio = page_folio(pages[i]);
+    // Dirty before the pin goes: writeback, which looks for pins, sees one or the other. Under the lock,
+    // which keeps truncation from taking the folio's file away.
+    folio_lock(folio);
+    folio_mark_dirty(folio);
+    folio_unlock(folio);
+  }
+  unpin_user_pages(pages, nr_pages);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

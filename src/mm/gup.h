@@ -16,8 +16,11 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 enum gup_flags : u32 {
   FOLL_NONE = 0,
-  FOLL_WRITE = 1u << 0, ///< the page is to be written
+  FOLL_WRITE = 1u << 0,    ///< the page is to be written
+  FOLL_LONGTERM = 1u << 8, ///< for longer than a transfer takes: a device keeps it
 };
+
+constexpr gup_flags operator|(gup_flags a, gup_flags b) { return gup_flags(u32(a) | u32(b)); }
 
 /// A section in which page tables are not freed, and in which the mm knows, if it counts them, of this walk.
 ///
@@ -50,5 +53,7 @@ u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_fla
 inline void unpin_user_page(page* page, site s = RW_HERE) { folio_put_pins(page_folio(page, s), 1, s); }
 /// Drops one pin of each page; neighbours in one folio together.
 void unpin_user_pages(page* const* pages, u64 nr_pages);
+/// The same for pages that a device has stored to: they are dirty afterwards. May sleep.
+void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

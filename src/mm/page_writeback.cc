@@ -1,5 +1,10 @@
 #include "mm/page_writeback.h"
 
+#include <cerrno>
+
+#include "mm/filemap.h"
+#include "mm/highmem.h"
+#include "mm/page_alloc.h"
 #include "mm/page_lock.h"
 #include "mm/page_pin.h"
 #include "mm/rmap.h"
@@ -12,13 +17,27 @@ writeback_decision decision(bool pinned) {
   return pinned ? writeback_decision::pinned : writeback_decision::unpinned;
 }
 
-/// Moves the dirtiness of the entries to the folio, where it is cleared: what is stored from now on dirties
-/// it again.
-void folio_clear_dirty_for_io(folio* folio) {
-  if (folio_mkclean(folio)) folio_set_dirty(folio);
+/// Sets or clears what lets writeback find the folio in the cache.
+void update_marks(folio* folio, bool writeback) {
+  address_space* mapping = folio_mapping(folio);
+  if (mapping == nullptr || !mapping->tracks_dirty) return;
+  spin_guard xa_lock(mapping->i_pages.xa_lock);
+  if (folio_mapping(folio) != mapping) return; // truncated
+  const u64 index = folio_index(folio);
+  if (writeback)
+    mapping->i_pages.set_mark(index, xa_entry::WRITEBACK);
+  else
+    mapping->i_pages.clear_mark(index, xa_entry::WRITEBACK);
+  // read under the lock that folio_mark_dirty() sets the mark under: a folio that is dirty has it
+  if (!folio_test_dirty(folio)) mapping->i_pages.clear_mark(index, xa_entry::DIRTY);
 }
 
 } // namespace
+
+bool folio_clear_dirty_for_io(folio* folio) {
+  if (folio_mkclean(folio)) folio_mark_dirty(folio);
+  return folio_test_clear_dirty(folio);
+}
 
 writeback_decision folio_test_set_writeback_pinned(folio* folio) {
   const bool already = folio_test_set_writeback(folio);
@@ -38,25 +57,70 @@ writeback_decision folio_test_set_writeback_pinned(folio* folio) {
   return decision(folio_maybe_dma_pinned(folio));
 }
 
-writeback_decision folio_begin_writeback(folio* folio) {
-  folio_lock(folio);
-  folio_clear_dirty_for_io(folio);
+namespace {
+
+/// A locked folio whose entries are clean, and which is clean itself, begins to be written.
+writeback_decision begin_writeback_locked(folio* folio) {
   writeback_decision result;
   if (policy().pin_scheme == pin_scheme_t::barrier) {
-    folio_test_clear_dirty(folio);
     result = folio_test_set_writeback_pinned(folio);
   } else {
     // after mkclean: a pin by a lockless walk is seen here, or that walk sees the entry changed (S5.8)
     result = decision(folio_maybe_dma_pinned(folio));
-    folio_test_clear_dirty(folio);
     const bool already = folio_test_set_writeback(folio);
     VM_BUG_ON(already, "INV-DIRTY", "writeback began twice");
   }
+  update_marks(folio, true);
+  return result;
+}
+
+} // namespace
+
+writeback_decision folio_begin_writeback(folio* folio) {
+  folio_lock(folio);
+  (void)folio_clear_dirty_for_io(folio);
+  const writeback_decision result = begin_writeback_locked(folio);
   folio_unlock(folio);
   return result;
 }
 
+namespace {
+
+/// The content that is written: the page, or a copy of it that no device changes meanwhile. Null if there is
+/// no memory for the copy.
+page* stable_content(folio* folio, writeback_decision pins) {
+  if (pins == writeback_decision::unpinned || !policy().wb_bounces_pinned) return &folio->page;
+  page* copy = alloc_page(GFP_KERNEL);
+  if (copy != nullptr) copy_user_highpage(copy, &folio->page);
+  return copy;
+}
+
+} // namespace
+
+int writeback_folio(folio* folio) {
+  address_space& mapping = *folio_mapping(folio);
+  const u64 index = folio_index(folio);
+  folio_wait_writeback(folio); // of before: one at a time
+  if (!folio_clear_dirty_for_io(folio)) {
+    folio_unlock(folio);
+    return 0;
+  }
+  const writeback_decision pins = begin_writeback_locked(folio);
+  folio_unlock(folio);
+  page* content = stable_content(folio, pins);
+  const int error = content == nullptr ? -ENOMEM : mapping.a_ops->write_pages(mapping, index, &content, 1);
+  if (content != nullptr && content != &folio->page) put_page(content);
+  // Dirty again before writeback ends: at no time does it look clean without being on the disk. A device may
+  // have stored to a pinned page since it was copied.
+  const bool bounced = pins == writeback_decision::pinned && policy().wb_bounces_pinned;
+  if (error != 0 || bounced) folio_mark_dirty(folio);
+  folio_end_writeback(folio);
+  if (error != 0) errseq::set(mapping.wb_err, error);
+  return error;
+}
+
 void folio_end_writeback(folio* folio) {
+  update_marks(folio, false);
   const bool was_set = folio_test_clear_writeback(folio);
   VM_BUG_ON(!was_set, "INV-DIRTY", "writeback ended that had not begun");
   wake_up_all(folio->page.flags);

@@ -1,4 +1,11 @@
-// The state machine of writeback (M17), as far as it decides about pinned pages (mail 5).
+// The state machine of writeback (M17), and what it decides about pinned pages (mail 5).
+//
+//   dirty -> clear_dirty_for_io: entries lose W and D, and their dirtiness -> PG_writeback -> written ->
+//   clean
+//
+// Invariants: while an entry of a mapping that tracks dirtiness is writable, its folio is dirty, or is being
+// made so under the folio lock; and what is on the disk is not older than the last store that no dirty mark
+// stands for. So a store after clear_dirty_for_io faults, and waits for the folio lock to dirty it again.
 //
 // A page that is pinned may be written by a device at any time, so its content must not be taken for stable.
 // Who begins writeback therefore asks whether it is pinned; a pin that begins later must either see
@@ -14,6 +21,15 @@ enum class writeback_decision : u8 {
   unpinned, ///< no pin exists until writeback ends
   pinned,   ///< bounce: write from a copy
 };
+
+/// Moves the dirtiness of the entries to the locked folio, and clears it there: what is stored from now on
+/// dirties it again. Whether it was dirty.
+[[nodiscard]] bool folio_clear_dirty_for_io(folio* folio);
+
+/// Writes a locked folio of a file if it is dirty, and unlocks it; it may be stored to and dirtied again
+/// meanwhile. On error it is dirty as before, and the mapping's next fsync() says so. The caller has a
+/// reference. May sleep. 0 or a negative errno.
+int writeback_folio(folio* folio);
 
 /// lock; mkclean; clear dirty; set writeback; unlock, with the check for pins where policy().pin_scheme has
 /// it. The caller holds a reference. May sleep.

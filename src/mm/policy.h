@@ -11,6 +11,19 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+/// When folio_mkclean() asks whether others have changed entries and not flushed yet, where it finds one that
+/// is read-only and clean (mail 2). Linux does not ask, and has nobody who would leave such an entry behind
+/// that writeback meets; here clean_record_shared_mapping_range() may be given any file.
+enum class mkclean_pending_t : u8 { no, under_ptl, before_ptl };
+
+/// What stands between the change of an entry and the look at the page's pins besides its exchange and flush.
+enum class mkclean_fence_t : u8 {
+  none,
+  rmb,       ///< smp_rmb()
+  lock_pair, ///< another lock taken and dropped
+  mb,        ///< smp_mb()
+};
+
 /// What keeps tables alive under a lockless walk.
 enum class gup_section_t : u8 {
   irq_off, ///< holds back RCU grace periods and every IPI
@@ -141,7 +154,13 @@ struct policy_t {
   bool accessible_while_pending = true; ///< a TLB may hold what a flush under way has not reached (M11)
 
   // ---- files: M16-M18 ----
-  u8 fault_around_pages = 16; ///< in the cache, that a read fault maps: a power of two
+  mkclean_pending_t mkclean_tests_flush_pending = mkclean_pending_t::under_ptl; ///< mail 2, S2.1-S2.4
+  bool mkclean_flushes = true;                                                  ///< S5.8
+  mkclean_fence_t mkclean_fence = mkclean_fence_t::none; ///< between mkclean and looking for pins (S5.8)
+  bool drop_freezes_first = true;    ///< then asks whether it is dirty; false: asks first (M18)
+  bool wb_bounces_pinned = true;     ///< a pinned page is written from a copy and stays dirty (S5.10)
+  bool longterm_refuses_file = true; ///< long-term pins for writing, where writeback counts on faults (S5.10)
+  u8 fault_around_pages = 16;        ///< in the cache, that a read fault maps: a power of two
 
   // ---- huge entries: M29, M30 ----
   split_step_t split_step = split_step_t::invalid; ///< S1.1

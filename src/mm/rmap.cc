@@ -1,6 +1,8 @@
 #include "mm/rmap.h"
 
 #include "machine/tlbflush.h"
+#include "mm/filemap.h"
+#include "mm/mmu_gather.h"
 #include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable_generic.h"
@@ -68,17 +70,26 @@ s32 folio_mapcount(folio* folio) {
 
 namespace {
 
+/// Has somebody taken rights away from entries and not flushed yet? Then an entry that is read-only and clean
+/// says nothing about what TLBs grant (mail 2).
+bool flush_pending(const mm_struct& mm, mkclean_pending_t when) {
+  return policy().mkclean_tests_flush_pending == when && mm_tlb_flush_pending(mm);
+}
+
 bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, const page* page) {
+  bool pending = flush_pending(mm, mkclean_pending_t::before_ptl);
   pte_map_lock table(pmdp);
   if (!table) return false;
   const ptep_t ptep = table.at(addr);
   pte_t pte = ptep_get(ptep);
   if (!pte_present(pte) || pte_pfn(pte) != page_to_pfn(page)) return false;
-  if (!pte_dirty(pte) && !pte_write(pte)) return false;
+  // Under the ptl that whoever changed the entry held: pairs with the increment in tlb_gather_mmu() (M10).
+  pending = pending || flush_pending(mm, mkclean_pending_t::under_ptl);
+  if (!pte_dirty(pte) && !pte_write(pte) && !pending) return false;
   // Exchange, flush, and only then the new entry: no store goes through a stale translation afterwards. The
   // exchange and the flush are also the full barrier that the caller's check for pins needs: pairs with the
   // pin that gup_fast_pte_range() takes before it reads the entry again.
-  pte = ptep_clear_flush(mm, addr, ptep);
+  pte = policy().mkclean_flushes ? ptep_clear_flush(mm, addr, ptep) : ptep_get_and_clear(addr, ptep);
   set_pte_at(addr, ptep, pte_mkclean(pte_wrprotect(pte)));
   return true;
 }
@@ -93,6 +104,24 @@ bool pmd_mkclean_one(mm_struct& mm, vaddr_t addr, pmdp_t pmdp, const folio* foli
   flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), pmd_shift(), false);
   set_pmd_at(addr, pmdp, pmd_mkclean(pmd_wrprotect(pmd)));
   return true;
+}
+
+/// What is in the way of reordering the change of an entry and the look at the pins (S5.8).
+void mkclean_fence(folio* folio) {
+  switch (policy().mkclean_fence) {
+  case mkclean_fence_t::none:
+    break;
+  case mkclean_fence_t::rmb:
+    smp_rmb();
+    break;
+  case mkclean_fence_t::lock_pair: {
+    spin_guard another(folio->page.ptl); // nobody else's: the page is no table
+    break;
+  }
+  case mkclean_fence_t::mb:
+    smp_mb();
+    break;
+  }
 }
 
 /// The entries for so many pages of the folio, from `addr` on.
@@ -118,7 +147,40 @@ bool folio_mkclean(folio* folio) {
   rmap_walk(folio, [&](mm_struct& mm, vaddr_t addr, page* page, u64 nr) {
     cleaned |= page_vma_mkclean_one(mm, addr, page, nr);
   });
+  mkclean_fence(folio);
   return cleaned;
+}
+
+// ---- taking every entry out ------------------------------------------------------------------------------
+
+namespace {
+
+/// The entry for a page of a file, if it is one.
+void try_to_unmap_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page,
+                      tlbflush_unmap_batch& batch) {
+  pte_map_lock table(pmdp);
+  if (!table) return;
+  const ptep_t ptep = table.at(addr);
+  if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page)) return;
+  const pte_t pte = ptep_clear_batched(batch, mm, addr, ptep);
+  folio* folio = page_folio(page);
+  // What hardware recorded goes with the folio, which is not given up then. A store that a TLB still lets
+  // through was recorded: an entry that is not dirty is read again before the first store.
+  if (pte_dirty(pte)) folio_mark_dirty(folio);
+  folio_remove_rmap_pte(page);
+  add_mm_counter(mm, mm_counter_of(folio), -1);
+  folio_put(folio); // the caller has a reference
+}
+
+} // namespace
+
+void try_to_unmap(folio* folio, tlbflush_unmap_batch& batch) {
+  rmap_walk(folio, [&](mm_struct& mm, vaddr_t addr, page* first, u64 nr) {
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, addr, addr + nr * PAGE_SIZE);
+    for (u64 i = 0; i < nr; ++i)
+      if (const pmd_lookup at = find_pmd(mm, addr + i * PAGE_SIZE); at.found)
+        try_to_unmap_one(mm, addr + i * PAGE_SIZE, at.pmdp, first + i, batch);
+  });
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -11,6 +11,7 @@
 
 #include "mm/mm_types.h"
 #include "mm/page_ref.h"
+#include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -86,5 +87,10 @@ template <class Visit> void rmap_walk(folio* folio, Visit&& visit) {
 ///
 /// Full barrier between the change of an entry and the return: the caller looks for pins next.
 bool folio_mkclean(folio* folio);
+
+/// Takes out every entry that maps a page of the folio, which is a file's; their flush is put off, and comes
+/// before the folio is freed. The folio is dirty if one of them was. Caller holds the folio lock and a
+/// reference.
+void try_to_unmap(folio* folio, tlbflush_unmap_batch& batch);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -28,8 +28,10 @@ void iput(inode& i) {
   VM_BUG_ON(!i.i_data.i_mmap.empty(), "INV-REF", "a file goes that is still mapped");
   truncate_inode_pages(i.i_data, 0);
   i.i_data.i_pages.destroy();
-  if (i.i_data.a_ops != nullptr && i.i_data.a_ops->evict != nullptr) i.i_data.a_ops->evict(i);
-  delete &i;
+  if (i.i_data.a_ops != nullptr && i.i_data.a_ops->evict != nullptr)
+    i.i_data.a_ops->evict(i);
+  else
+    delete &i;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

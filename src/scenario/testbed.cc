@@ -87,8 +87,46 @@ vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_fl
   return *vma;
 }
 
-file& testbed::new_file(u64 pages) {
-  inode& i = inodes_.emplace_back();
+namespace {
+
+int read_disk_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+  auto& on = static_cast<disk_inode&>(mapping.host);
+  for (unsigned i = 0; i < nr; ++i)
+    WRITE_ONCE(page_words(pages[i])[0], READ_ONCE(on.disk[index + i]));
+  return 0;
+}
+
+int write_disk_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+  auto& on = static_cast<disk_inode&>(mapping.host);
+  for (unsigned i = 0; i < nr; ++i)
+    WRITE_ONCE(on.disk[index + i], READ_ONCE(page_words(pages[i])[0]));
+  return 0;
+}
+
+constexpr address_space_operations DISK_OPERATIONS{.read_pages = read_disk_pages,
+                                                   .write_pages = write_disk_pages};
+
+} // namespace
+
+disk_inode::disk_inode() {
+  i_data.a_ops = &DISK_OPERATIONS;
+  i_data.tracks_dirty = true;
+}
+
+file& testbed::new_disk_file(u64 pages) {
+  require(pages <= disk_inode::MAX_PAGES, "the disk is too small for the file");
+  return open(disk_inodes_.emplace_back(), pages);
+}
+
+u64 testbed::read_back(const file& f, u64 index) {
+  const xa_entry entry = f.mapping().i_pages.load(index);
+  if (entry.is_folio()) return READ_ONCE(page_words(folio_page(entry.folio(), 0))[0]);
+  return READ_ONCE(static_cast<const disk_inode&>(*f.f_inode).disk[index]);
+}
+
+file& testbed::new_file(u64 pages) { return open(inodes_.emplace_back(), pages); }
+
+file& testbed::open(inode& i, u64 pages) {
   atomic_set(i.i_size, static_cast<s64>(pages * PAGE_SIZE));
   {
     spin_guard xa_lock(i.i_data.i_pages.xa_lock);
@@ -215,9 +253,13 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &mm.notifier_subscriptions.intervals) return whose + "interval_notifiers";
     if (addr == &mm.notifier_subscriptions.invalidate_seq) return whose + "invalidate_seq";
   }
-  for (const inode& i : inodes_) {
+  for (const disk_inode& i : disk_inodes_)
+    for (unsigned n = 0; n < disk_inode::MAX_PAGES; ++n)
+      if (addr == &i.disk[n]) return "disk[" + std::to_string(n) + "]";
+  for (const file& f : files_) {
+    const inode& i = *f.f_inode;
     const std::string whose =
-        inodes_.size() > 1 ? std::string("file") + (&i == &inodes_.front() ? "A." : "B.") : "file.";
+        files_.size() > 1 ? std::string("file") + (&f == &files_.front() ? "A." : "B.") : "file.";
     if (addr == &i.i_size) return whose + "size";
     if (addr == &i.i_data.i_mmap_rwsem) return whose + "i_mmap_rwsem";
     if (addr == &i.i_data.i_pages.xa_lock) return whose + "xa_lock";
