@@ -99,6 +99,11 @@ figure_group pin_figures() {
   return group;
 }
 
+figure_group userfault_figures() {
+  return {"userfaultfd, per page",
+          {make_figure<userfault_round_trip>("missing fault, handled", 1, 1, {{kind::at_most_ratio, 1}})}};
+}
+
 figure_group scale_figures() {
   constexpr std::size_t memory = 128 * MiB;
   constexpr double pages = memory / page_bytes;
@@ -126,7 +131,8 @@ figure_group scale_figures() {
 } // namespace
 
 std::vector<figure_group> figures() {
-  return {load_figures(), fault_figures(), map_figures(), unmap_figures(), pin_figures(), scale_figures()};
+  return {load_figures(), fault_figures(),     map_figures(),  unmap_figures(),
+          pin_figures(),  userfault_figures(), scale_figures()};
 }
 
 } // namespace racewalk::bench

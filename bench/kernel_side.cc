@@ -5,7 +5,10 @@
 #include <system_error>
 
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace racewalk::bench {
@@ -102,5 +105,30 @@ void kernel_side::pinner::pin_and_unpin(std::uint64_t at, std::size_t pages) {
     left -= static_cast<std::size_t>(pinned);
   }
 }
+
+kernel_side::userfaults::userfaults(kernel_side& /*side*/, std::uint64_t at, std::size_t bytes)
+    : at_(at), bytes_(bytes),
+      fd_(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY))) {
+  uffdio_api api = {.api = UFFD_API, .features = 0, .ioctls = 0};
+  if (fd_ < 0 || ioctl(fd_, UFFDIO_API, &api) != 0) fail("userfaultfd");
+  uffdio_register range = {
+      .range = {.start = at, .len = bytes}, .mode = UFFDIO_REGISTER_MODE_MISSING, .ioctls = 0};
+  if (ioctl(fd_, UFFDIO_REGISTER, &range) != 0) fail("UFFDIO_REGISTER");
+}
+
+kernel_side::userfaults::~userfaults() { close(fd_); }
+
+void kernel_side::userfaults::answer(const std::byte* content) {
+  uffd_msg fault;
+  if (read(fd_, &fault, sizeof fault) != sizeof fault) fail("read");
+  uffdio_copy copy = {.dst = fault.arg.pagefault.address,
+                      .src = reinterpret_cast<std::uint64_t>(content),
+                      .len = page,
+                      .mode = 0,
+                      .copy = 0};
+  if (ioctl(fd_, UFFDIO_COPY, &copy) != 0) fail("UFFDIO_COPY");
+}
+
+void kernel_side::userfaults::drop() { cpu::dont_need(at_, bytes_); }
 
 } // namespace racewalk::bench

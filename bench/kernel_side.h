@@ -69,6 +69,24 @@ class kernel_side {
     int pipe_[2];
     int null_;
   };
+
+  /// Missing pages that a handler of the program's own fills.
+  class userfaults {
+   public:
+    userfaults(kernel_side& side, std::uint64_t at, std::size_t bytes);
+    ~userfaults();
+    userfaults(const userfaults&) = delete;
+    userfaults& operator=(const userfaults&) = delete;
+    /// Waits for a fault and fills its page.
+    void answer(const std::byte* content);
+    /// Makes all pages missing again.
+    void drop();
+
+   private:
+    std::uint64_t at_;
+    std::size_t bytes_;
+    int fd_;
+  };
 };
 
 } // namespace racewalk::bench

@@ -7,7 +7,9 @@
 #include <stdexcept>
 
 #include "bench/kernel_side.h"
+#include "mm/mmap.h"
 #include "racewalk/address_space.h"
+#include "racewalk/userfaultfd.h"
 
 namespace racewalk::bench {
 
@@ -75,6 +77,25 @@ class racewalk_side {
    private:
     mm_struct& mm_;
     std::array<page*, 256> pages_;
+  };
+
+  class userfaults {
+   public:
+    userfaults(racewalk_side& side, std::uint64_t at, std::size_t bytes)
+        : mm_(side.space_->mm()), at_(at), bytes_(bytes), uffd_(*side.space_) {
+      uffd_.register_range(at, bytes, Userfaultfd::MISSING).value();
+    }
+    void answer(const std::byte* content) {
+      const auto fault = uffd_.read().value();
+      static_cast<void>(uffd_.copy(fault.address, {content, PAGE_SIZE}).value());
+    }
+    void drop() { cpu::check(vm_madvise(mm_, at_, bytes_, MADV_DONTNEED) == 0); }
+
+   private:
+    mm_struct& mm_;
+    std::uint64_t at_;
+    std::size_t bytes_;
+    Userfaultfd uffd_;
   };
 
  private:

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 
 #include "bench/crew.h"
 #include "bench/kernel_side.h"
@@ -38,6 +39,7 @@ template <class Side> class shared_space : public workload {
           return own;
         }) {}
 
+  Side& side() { return side_; }
   side_cpu& on(unsigned i) { return *cpus_[i]; }
   nanoseconds together(const std::function<void(unsigned)>& job) { return crew_.run(job); }
 
@@ -237,6 +239,47 @@ template <class Side, class Pinner = typename Side::pinner> class pin_unpin : pu
  private:
   std::size_t pages_;
   std::array<std::uint64_t, max_threads> at_{};
+};
+
+/// The first load of each page of a range, which a second thread fills from a userfaultfd.
+template <class Side> class userfault_round_trip : public shared_space<Side> {
+ public:
+  static constexpr std::size_t pages = 1024;
+
+  userfault_round_trip() : shared_space<Side>(2, 64 * MiB) {
+    this->together([this](unsigned i) {
+      if (i == 0) at_ = this->on(0).map(pages * page_bytes, backing::small_pages);
+    });
+  }
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      if (i == 0) faults_.emplace(this->side(), at_, pages * page_bytes);
+    });
+    this->together([&](unsigned i) {
+      for (std::uint64_t n = 0; n < iterations; n++)
+        if (i == 1)
+          faults_->answer(content_.data());
+        else
+          counted += touch(n % pages);
+    });
+    this->together([&](unsigned i) {
+      if (i == 0) faults_.reset();
+    });
+    return counted;
+  }
+
+ private:
+  nanoseconds touch(std::size_t page) {
+    if (page == 0) faults_->drop();
+    const auto from = bench_clock::now();
+    keep(this->on(0).load(at_ + page * page_bytes));
+    return bench_clock::now() - from;
+  }
+
+  std::uint64_t at_ = 0;
+  std::optional<typename Side::userfaults> faults_;
+  const std::array<std::byte, page_bytes> content_{};
 };
 
 /// Store, MADV_DONTNEED and load of every page of a mapping: will-it-scale's tlb_flush.

@@ -33,6 +33,7 @@ const std::vector<scenario>& all_scenarios() {
       batched_unmap_vs_change(),
       dontneed_vs_change_pmd(),
       userfault_wake(),
+      userfault_marker(),
       lazy_walk_vs_table_free(),
   };
   return all;

@@ -35,6 +35,7 @@ scenario drop_clean_page();          // M18
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();
 scenario userfault_wake();          // M26
+scenario userfault_marker();        // M26
 scenario lazy_walk_vs_table_free(); // H17
 scenario batched_unmap_vs_change(); // H7
 scenario dontneed_vs_change_pmd();  // H14

@@ -34,12 +34,14 @@ class Userfaultfd {
   struct Fault {
     vaddr_t address;      ///< of the page
     bool write;           ///< it is to be written
-    bool write_protected; ///< it is there and write_protect()ed; else it is missing
+    bool write_protected; ///< it is there and write_protect()ed
+    bool minor;           ///< the file has it, and it is not mapped; neither: it is missing
   };
   /// What of a range is reported; sums are allowed.
   enum Mode : std::uint8_t {
     MISSING = 1,       ///< pages that are not there
     WRITE_PROTECT = 2, ///< stores to pages that are write_protect()ed
+    MINOR = 4,         ///< pages that a File of memory has and that are not mapped here
   };
   /// What to do instead of waiting: nothing, or fail the access with fault_result::sigbus.
   enum class Unhandled : std::uint8_t { wait, sigbus };
@@ -56,9 +58,11 @@ class Userfaultfd {
   // Addresses and lengths are in bytes and whole pages, else: invalid_argument. After close() all of them
   // fail: bad_file_descriptor.
 
-  /// Reports faults of the range, all or part of which is mapped. invalid_argument: nothing of it is mapped,
-  /// or the architecture cannot write-protect so; device_or_resource_busy: another Userfaultfd has a part of
-  /// it; not_enough_memory. Registered again, it gets the new mode.
+  /// Reports faults of the range, all or part of which is mapped: anonymous memory, or a File of memory.
+  /// invalid_argument: nothing of it is mapped, or that kind of memory has no such mode, or the architecture
+  /// cannot write-protect so; operation_not_permitted: it is shared and its File may not be written;
+  /// device_or_resource_busy: another Userfaultfd has a part of it; not_enough_memory. Registered again, it
+  /// gets the new mode.
   expected<void> register_range(vaddr_t start, std::uint64_t bytes, Mode mode);
   /// Ends that, and wakes who waits there. invalid_argument: nothing of it is mapped, or another Userfaultfd
   /// has a part of it.
@@ -73,7 +77,8 @@ class Userfaultfd {
 
   /// Fills the pages from `at` on with `content`, whole pages of it, and wakes who waits for them. How many
   /// bytes it has filled: fewer than all if something was in the way after the first page. file_exists: a
-  /// page is there already (whoever waits for it is not woken: wake()); no_such_file_or_directory: it is not
+  /// page is there already, or the File that is mapped shared has one (whoever waits for it is not woken:
+  /// wake()); bad_address: the File ends before; no_such_file_or_directory: it is not
   /// all registered here; not_enough_memory.
   expected<std::uint64_t> copy(vaddr_t at, std::span<const std::byte> content, Wake wake = Wake::yes);
   /// The same, and the pages are write-protected from the start.
@@ -82,8 +87,14 @@ class Userfaultfd {
   /// The same as copy() with zeros.
   expected<std::uint64_t> zeropage(vaddr_t at, std::uint64_t bytes, Wake wake = Wake::yes);
 
-  /// Write-protects the pages of the range that are there: stores to them are reported.
-  /// no_such_file_or_directory: it is not all registered for WRITE_PROTECT.
+  /// Maps the pages that the File has, and wakes who waits for them: the answer to a minor fault, once the
+  /// content is right. As copy(), but bad_address: the File does not have the page; invalid_argument: no
+  /// File.
+  expected<std::uint64_t> continue_range(vaddr_t at, std::uint64_t bytes, Wake wake = Wake::yes);
+
+  /// Write-protects the pages of the range: stores to them are reported. In anonymous memory those that are
+  /// there; of a File also those that come later. no_such_file_or_directory: it is not all registered for
+  /// WRITE_PROTECT; not_enough_memory.
   expected<void> write_protect(vaddr_t start, std::uint64_t bytes);
   /// Ends that, and wakes who waits to store.
   expected<void> write_unprotect(vaddr_t start, std::uint64_t bytes, Wake wake = Wake::yes);

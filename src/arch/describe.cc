@@ -21,13 +21,15 @@ std::string flags_text(bool write, bool dirty, bool young) {
 std::string describe_leaf(const arch_desc& a, level_t level, u64 entry) {
   const char* kind = a.protnone(entry, level) ? "protnone" : a.valid(entry, level) ? "leaf" : "invalid-leaf";
   return kind + pfn_text(a.pfn(entry, level)) +
-         flags_text(a.write(entry, level), a.dirty(entry, level), a.young(entry, level));
+         flags_text(a.write(entry, level), a.dirty(entry, level), a.young(entry, level)) +
+         (level.number == PTE_LEVEL && (entry & a.uffd_wp) != 0 ? " uffd-wp" : "");
 }
 
 std::string describe_swap(const arch_desc& a, u64 entry) {
   static constexpr std::array migration_kinds{"migration-read", "migration-read-exclusive",
                                               "migration-write"};
   const swp_entry_t swp{a.swp_type(entry), a.swp_offset(entry)};
+  if (swp.type == SWP_PTE_MARKER) return swp.offset == PTE_MARKER_UFFD_WP ? "marker uffd-wp" : "marker";
   if (!is_migration_entry(swp))
     return "swap type=" + std::to_string(swp.type) + " offset=" + std::to_string(swp.offset);
   return migration_kinds[swp.type - SWP_MIGRATION_READ] + pfn_text(swp_offset_pfn(swp, a)) +

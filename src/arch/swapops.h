@@ -25,6 +25,11 @@ constexpr u64 swp_pfn_mask(const arch_desc& a) { return (u64{1} << (a.phys_bits 
 constexpr u64 swp_mig_young(const arch_desc& a) { return swp_pfn_mask(a) + 1; }
 constexpr u64 swp_mig_dirty(const arch_desc& a) { return swp_mig_young(a) << 1; }
 
+/// A PTE marker remembers something about an address of a file at which nothing is mapped; its offset says
+/// what.
+inline constexpr unsigned SWP_PTE_MARKER = 27;
+inline constexpr u64 PTE_MARKER_UFFD_WP = 1; ///< userfaultfd write-protected it
+
 inline bool is_swap_pte(pte_t pte) { return !pte_none(pte) && !pte_present(pte); }
 inline bool is_swap_pmd(pmd_t pmd) { return !pmd_none(pmd) && !pmd_present(pmd); }
 
@@ -40,6 +45,16 @@ inline pte_t swp_entry_to_pte(swp_entry_t entry) {
 inline pmd_t swp_entry_to_pmd(swp_entry_t entry) {
   return {arch().swp_entry(entry.type, entry.offset, level_of(PMD_LEVEL))};
 }
+
+inline pte_t make_pte_marker(u64 what) { return swp_entry_to_pte({SWP_PTE_MARKER, what}); }
+inline bool is_pte_marker(pte_t pte) {
+  return is_swap_pte(pte) && pte_to_swp_entry(pte).type == SWP_PTE_MARKER;
+}
+inline bool pte_marker_uffd_wp(pte_t pte) {
+  return is_pte_marker(pte) && (pte_to_swp_entry(pte).offset & PTE_MARKER_UFFD_WP) != 0;
+}
+/// Nothing is mapped there, whatever is remembered of it.
+inline bool pte_none_mostly(pte_t pte) { return pte_none(pte) || is_pte_marker(pte); }
 
 inline swp_entry_t make_readable_migration_entry(pfn_t pfn) { return {SWP_MIGRATION_READ, pfn}; }
 inline swp_entry_t make_readable_exclusive_migration_entry(pfn_t pfn) {

@@ -1,9 +1,11 @@
 #include "mm/file_fault.h"
 
+#include "arch/swapops.h"
 #include "machine/tlbflush.h"
 #include "mm/filemap.h"
 #include "mm/highmem.h"
 #include "mm/rmap.h"
+#include "mm/userfaultfd.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -17,6 +19,7 @@ bool vma_wants_writenotify(const vm_area_struct& vma) {
 void set_file_pte(vm_area_struct& vma, vaddr_t addr, ptep_t ptep, page* page, fault_flags flags) {
   pte_t entry = mk_pte(page_to_pfn(page), vm_page_prot(vma));
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
+  if (pte_marker_uffd_wp(ptep_get(ptep))) entry = pte_mkuffd_wp(entry);
   folio_add_rmap_pte(page);
   smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
   set_pte_at(addr, ptep, entry);
@@ -28,7 +31,7 @@ namespace {
 /// Puts the entry in, unless one is there by now. Caller holds the folio lock.
 bool finish_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, page* page, fault_flags flags) {
   pte_map_lock table(pmdp);
-  if (!table || !pte_none(ptep_get(table.at(addr)))) return false;
+  if (!table || !pte_none_mostly(ptep_get(table.at(addr)))) return false;
   set_file_pte(vma, addr, table.at(addr), page, flags);
   return true;
 }
@@ -38,18 +41,38 @@ void unlock_and_put(folio* folio, bool mapped) {
   if (!mapped) folio_put(folio);
 }
 
-fault_result do_read_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
-  if (filemap_map_pages(vma, addr, pmdp)) return fault_result::handled;
+/// What the area's file has at a page, or userfaultfd's answer: then there is no folio, and perhaps no lock
+/// of the area any more.
+vm_fault_folio vma_fault_folio(vm_area_struct& vma, vaddr_t addr, fault_flags flags) {
+  address_space& mapping = vma.vm_file->mapping();
   const u64 index = linear_page_index(vma, addr);
-  const auto [result, folio] = filemap_fault(vma.vm_file->mapping(), index);
+  if (userfaultfd_minor(vma))
+    if (folio* folio = filemap_get_folio(mapping, index)) {
+      folio_put(folio);
+      return {handle_userfault(vma, addr, flags, VM_UFFD_MINOR), nullptr};
+    }
+  if (!userfaultfd_missing(vma)) return filemap_fault(mapping, index);
+  // Whether the page is there is found out in the step that would make it: a hole that is punched meanwhile
+  // is reported, too.
+  const vm_fault_folio found = filemap_fault(mapping, index, fgp::no_creat);
+  if (found.folio != nullptr || found.result != fault_result::handled) return found;
+  return {handle_userfault(vma, addr, flags, VM_UFFD_MISSING), nullptr};
+}
+
+fault_result do_read_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
+  // pages that a userfaultfd wants to know of are mapped one by one
+  const bool alone = (vma.vm_flags & (VM_UFFD_WP | VM_UFFD_MINOR)) != 0;
+  if (!alone && filemap_map_pages(vma, addr, pmdp)) return fault_result::handled;
+  const u64 index = linear_page_index(vma, addr);
+  const auto [result, folio] = vma_fault_folio(vma, addr, flags);
   if (folio == nullptr) return result;
   unlock_and_put(folio, finish_fault(vma, addr, pmdp, folio_file_page(folio, index), FAULT_FLAG_NONE));
   return fault_result::handled;
 }
 
-fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   const u64 index = linear_page_index(vma, addr);
-  const auto [result, folio] = filemap_fault(vma.vm_file->mapping(), index);
+  const auto [result, folio] = vma_fault_folio(vma, addr, flags);
   if (folio == nullptr) return result;
   if (vma_wants_writenotify(vma))
     if (const fault_result refused = filemap_page_mkwrite(folio); refused != fault_result::handled) {
@@ -63,11 +86,11 @@ fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pm
 }
 
 /// A store to a private mapping: the page is copied at once.
-fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   page* copy = alloc_page(GFP_KERNEL);
   if (copy == nullptr) return fault_result::oom;
   const u64 index = linear_page_index(vma, addr);
-  const auto [result, folio] = filemap_fault(vma.vm_file->mapping(), index);
+  const auto [result, folio] = vma_fault_folio(vma, addr, flags);
   if (folio == nullptr) {
     put_page(copy);
     return result;
@@ -76,11 +99,13 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp)
   bool mapped = false;
   {
     pte_map_lock table(pmdp);
-    if (table && pte_none(ptep_get(table.at(addr)))) {
+    const pte_t old = table ? ptep_get(table.at(addr)) : pte_t{};
+    if (table && pte_none_mostly(old)) {
+      pte_t entry = pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(copy), vm_page_prot(vma))));
+      if (pte_marker_uffd_wp(old)) entry = pte_mkuffd_wp(entry);
       folio_add_new_anon_rmap(page_folio(copy), *vma.vm_mm, addr);
       smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
-      set_pte_at(addr, table.at(addr),
-                 pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(copy), vm_page_prot(vma)))));
+      set_pte_at(addr, table.at(addr), entry);
       mapped = true;
     }
   }
@@ -95,8 +120,9 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp)
 } // namespace
 
 fault_result do_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
-  if ((flags & FAULT_FLAG_WRITE) == 0) return do_read_fault(vma, addr, pmdp);
-  return (vma.vm_flags & VM_SHARED) != 0 ? do_shared_fault(vma, addr, pmdp) : do_cow_fault(vma, addr, pmdp);
+  if ((flags & FAULT_FLAG_WRITE) == 0) return do_read_fault(vma, addr, pmdp, flags);
+  return (vma.vm_flags & VM_SHARED) != 0 ? do_shared_fault(vma, addr, pmdp, flags)
+                                         : do_cow_fault(vma, addr, pmdp, flags);
 }
 
 // ---- stores to read-only entries -------------------------------------------------------------------------

@@ -13,15 +13,16 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// dirty.
 bool vma_wants_writenotify(const vm_area_struct& vma);
 
-/// A fault on an entry that is none. Locks as handle_mm_fault.
+/// A fault on an entry that is none or a marker. fault_result::retry as handle_mm_fault. Locks as
+/// handle_mm_fault.
 fault_result do_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags);
 
 /// A store to what the entry `seen` maps read-only: it becomes writable, or what is private is copied (M41).
 /// Locks as above.
 fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen);
 
-/// Puts an entry for a page of the area's file where none is, with the reference that the caller has. Caller
-/// holds the ptl and the folio lock.
+/// Puts an entry for a page of the area's file where none or a marker is, with the reference that the caller
+/// has. Caller holds the ptl and the folio lock.
 void set_file_pte(vm_area_struct& vma, vaddr_t addr, ptep_t ptep, page* page, fault_flags flags);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

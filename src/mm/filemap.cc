@@ -116,10 +116,11 @@ filemap_result filemap_create_folio(address_space& mapping, u64 index) {
 }
 
 /// The folio at the index, locked and still part of the file.
-filemap_result filemap_lock_folio(address_space& mapping, u64 index) {
+filemap_result filemap_lock_folio(address_space& mapping, u64 index, fgp how) {
   for (;;) {
     folio* folio = filemap_get_folio(mapping, index);
     if (folio == nullptr) {
+      if (how == fgp::no_creat) return {nullptr, -ENOENT};
       const filemap_result made = filemap_create_folio(mapping, index);
       if (made.error != -EEXIST) return made;
       continue; // another CPU was faster
@@ -140,9 +141,9 @@ int filemap_read_folio(address_space& mapping, folio* folio) {
 
 } // namespace
 
-filemap_result read_mapping_folio(address_space& mapping, u64 index) {
+filemap_result read_mapping_folio(address_space& mapping, u64 index, fgp how) {
   if (index >= i_size_pages(mapping.host)) return {nullptr, 0};
-  const filemap_result found = filemap_lock_folio(mapping, index);
+  const filemap_result found = filemap_lock_folio(mapping, index, how);
   if (found.error != 0) return found;
   int error = 0;
   if (!folio_test_uptodate(found.folio)) error = filemap_read_folio(mapping, found.folio);
@@ -166,9 +167,9 @@ bool folio_mark_dirty(folio* folio) {
 
 // ---- faults ----------------------------------------------------------------------------------------------
 
-vm_fault_folio filemap_fault(address_space& mapping, u64 index) {
-  const filemap_result found = read_mapping_folio(mapping, index);
-  if (found.folio != nullptr) return {fault_result::handled, found.folio};
+vm_fault_folio filemap_fault(address_space& mapping, u64 index, fgp how) {
+  const filemap_result found = read_mapping_folio(mapping, index, how);
+  if (found.folio != nullptr || found.error == -ENOENT) return {fault_result::handled, found.folio};
   return {found.error == -ENOMEM ? fault_result::oom : fault_result::sigbus, nullptr};
 }
 

@@ -56,18 +56,21 @@ struct filemap_result {
   struct folio* folio;
   int error;
 };
-filemap_result read_mapping_folio(address_space& mapping, u64 index);
+/// fgp::no_creat: -ENOENT rather than to make it.
+enum class fgp : u8 { creat, no_creat };
+filemap_result read_mapping_folio(address_space& mapping, u64 index, fgp how = fgp::creat);
 
 /// Marks the folio dirty, for writeback to find. The caller holds its lock, or the lock of an entry that maps
 /// it, or has it pinned. True if it was clean.
 bool folio_mark_dirty(folio* folio);
 
-/// What a fault's file has at a page: the locked folio with a reference, or why there is none.
+/// What a fault's file has at a page: the locked folio with a reference, or why there is none. With
+/// fgp::no_creat, fault_result::handled without a folio: it would have to be made.
 struct vm_fault_folio {
   fault_result result;
   struct folio* folio;
 };
-vm_fault_folio filemap_fault(address_space& mapping, u64 index);
+vm_fault_folio filemap_fault(address_space& mapping, u64 index, fgp how = fgp::creat);
 /// Before a locked folio that writeback knows to be clean becomes writable: it is dirty from now on, and
 /// whoever needs its content to be stable is done.
 fault_result filemap_page_mkwrite(folio* folio);

@@ -73,16 +73,26 @@ pte_t pte_get_mapped(const pmdp_t& pmdp, vaddr_t addr) {
   return table ? ptep_get_lockless(table.at(addr)) : pte_t{};
 }
 
+/// An entry that says how a page is to be mapped that is not there (pte_marker_handle_uffd_wp).
+fault_result handle_pte_marker(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
+                               fault_flags flags) {
+  if (userfaultfd_wp(vma)) return do_fault(vma, addr, pmdp, flags); // which honours the marker
+  pte_map_lock table(pmdp);
+  if (table && pte_same(ptep_get(table.at(addr)), seen)) pte_clear(addr, table.at(addr));
+  return fault_result::handled;
+}
+
 fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   const pte_t pte = pte_get_mapped(pmdp, addr);
   if (pte_none(pte))
     return vma_is_anonymous(vma) ? do_anonymous_page(vma, addr, pmdp, flags)
                                  : do_fault(vma, addr, pmdp, flags);
+  if (is_pte_marker(pte)) return handle_pte_marker(vma, addr, pmdp, pte, flags);
   if (!pte_present(pte)) {
     migration_entry_wait(pmdp, addr);
     return fault_result::handled;
   }
-  if ((flags & FAULT_FLAG_WRITE) != 0 && pte_uffd_wp(pte))
+  if ((flags & FAULT_FLAG_WRITE) != 0 && pte_uffd_wp(pte) && userfaultfd_wp(vma))
     return handle_userfault(vma, addr, flags, VM_UFFD_WP);
   if (!vma_is_anonymous(vma) && (flags & FAULT_FLAG_WRITE) != 0 && !pte_write(pte))
     return do_wp_page(vma, addr, pmdp, pte);
@@ -178,22 +188,34 @@ struct zap_progress {
   bool force_flush = false; ///< before the ptl is dropped
 };
 
-/// A migration entry: the page's move has taken its reference already.
-void zap_nonpresent_pte(const mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep, pte_t seen,
-                        zap_progress& done) {
+/// An area that stays keeps the markers that it has, and remembers which pages userfaultfd had protected.
+bool keeps_markers(const vm_area_struct* vma) {
+  return vma != nullptr && !vma_is_anonymous(*vma) && userfaultfd_wp(*vma);
+}
+
+/// A marker, or a migration entry: the page's move has taken its reference already.
+void zap_nonpresent_pte(const mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, const ptep_t& ptep,
+                        pte_t seen, zap_progress& done) {
+  if (is_pte_marker(seen)) {
+    if (!keeps_markers(vma)) pte_clear(addr, ptep);
+    return;
+  }
   const mm_counter counter = mm_counter_of(page_folio(pfn_to_page(swp_offset_pfn(pte_to_swp_entry(seen)))));
   if (tlb.keeps_anon && counter == MM_ANONPAGES) return;
   pte_clear(addr, ptep);
   --done.rss[counter];
 }
 
-void zap_present_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep, pte_t seen, zap_progress& done) {
+void zap_present_pte(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, const ptep_t& ptep, pte_t seen,
+                     zap_progress& done) {
   page* page = pfn_to_page(pte_pfn(seen));
   folio* folio = page_folio(page);
   const mm_counter counter = mm_counter_of(folio);
   if (tlb.keeps_anon && counter == MM_ANONPAGES) return;
   // exchange: what hardware recorded up to now comes with it, and nothing is recorded later
   const pte_t pte = ptep_get_and_clear(addr, ptep);
+  if (pte_uffd_wp(pte) && keeps_markers(vma) && policy().zap_leaves_markers)
+    set_pte_at(addr, ptep, make_pte_marker(PTE_MARKER_UFFD_WP));
   tlb_remove_tlb_entry(tlb, addr);
   // A CPU may still store through what it has of a dirty entry. As long as it may, the folio counts as
   // mapped, so that writeback comes for the ptl and does not take the page for clean and unmapped before that
@@ -211,7 +233,8 @@ void zap_present_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep, pte_t se
 
 /// Takes out the entries of one table, from `addr` on. Returns where it stopped: before `end` if the batch is
 /// full.
-vaddr_t zap_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end) {
+vaddr_t zap_pte_range(mmu_gather& tlb, const vm_area_struct* vma, const pmdp_t& pmdp, vaddr_t addr,
+                      vaddr_t end) {
   zap_progress done;
   {
     pte_map_lock table(pmdp);
@@ -223,9 +246,9 @@ vaddr_t zap_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t
       const pte_t seen = ptep_get(ptep);
       if (pte_none(seen)) continue;
       if (pte_present(seen))
-        zap_present_pte(tlb, addr, ptep, seen, done);
+        zap_present_pte(tlb, vma, addr, ptep, seen, done);
       else
-        zap_nonpresent_pte(tlb, addr, ptep, seen, done);
+        zap_nonpresent_pte(tlb, vma, addr, ptep, seen, done);
     }
     if (done.force_flush) tlb_flush_rmaps(tlb);
   }
@@ -251,7 +274,7 @@ void zap_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, pudp_t pudp, pud_
     const pmd_t pmd = pmdp_get_lockless(pmdp);
     if (pmd_none(pmd) && policy().zap_trusts_none) continue;
     if (!pmd_is_table(pmd) && zap_huge_pmd_range(tlb, vma, addr, next, pmdp)) continue;
-    while ((addr = zap_pte_range(tlb, pmdp, addr, next)) != next) {
+    while ((addr = zap_pte_range(tlb, vma, pmdp, addr, next)) != next) {
     }
   }
 }

@@ -55,7 +55,7 @@ void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm = false,
 void unlink_file_vma(vm_area_struct& vma);
 
 /// The halves of unmap_region(), between tlb_gather_mmu() and tlb_finish_mmu(). `vma`: what maps the range,
-/// needed where its ends may cut a huge page.
+/// needed where its ends may cut a huge page, and because an area that stays keeps what markers remember.
 void unmap_page_range(mmu_gather& tlb, vaddr_t start, vaddr_t end, const vm_area_struct* vma = nullptr);
 void free_pgtables(mmu_gather& tlb, const unmap_range& range);
 

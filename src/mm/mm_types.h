@@ -41,7 +41,8 @@ enum vm_flags_t : u32 {
   VM_SHARED = 1u << 3,       ///< stores go to the file, and to all who map it shared
   VM_UFFD_MISSING = 1u << 9, ///< a userfaultfd hears of faults where nothing is mapped
   VM_UFFD_WP = 1u << 12,     ///< it can write-protect pages, and hears of stores to them
-  VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP,
+  VM_UFFD_MINOR = 1u << 13,  ///< it hears of faults where the file has a page that is not mapped
+  VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR,
   VM_HUGEPAGE = 1u << 29, ///< huge pages on fault wherever they fit
 };
 constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }

@@ -1,5 +1,7 @@
 #include "mm/mprotect.h"
 
+#include <cerrno>
+
 #include "arch/swapops.h"
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
@@ -13,6 +15,7 @@ namespace {
 pte_t changed_entry(pte_t old, pgprot_t prot, cp_flags what) {
   switch (what) {
   case cp_flags::uffd_wp:
+  case cp_flags::uffd_wp_file:
     return pte_mkuffd_wp(old);
   case cp_flags::uffd_wp_resolve:
     return pte_clear_uffd_wp(old);
@@ -23,16 +26,26 @@ pte_t changed_entry(pte_t old, pgprot_t prot, cp_flags what) {
   return pte_uffd_wp(entry) ? pte_wrprotect(entry) : entry;
 }
 
-/// An entry that is not present: a migration entry takes its bit along. Needs the ptl.
+/// An entry that is not present: a migration entry takes its bit along, what is none is marked or not. Needs
+/// the ptl.
 void change_nonpresent_pte(vaddr_t addr, const ptep_t& ptep, pte_t old, cp_flags what) {
-  if (!is_swap_pte(old) || what == cp_flags::rights) return;
-  set_pte_at(addr, ptep, what == cp_flags::uffd_wp ? pte_swp_mkuffd_wp(old) : pte_swp_clear_uffd_wp(old));
+  if (what == cp_flags::rights) return;
+  const bool resolve = what == cp_flags::uffd_wp_resolve;
+  if (pte_none(old)) {
+    if (what == cp_flags::uffd_wp_file && policy().uffd_wp_marks_none)
+      set_pte_at(addr, ptep, make_pte_marker(PTE_MARKER_UFFD_WP));
+  } else if (is_pte_marker(old)) {
+    if (resolve) pte_clear(addr, ptep);
+  } else {
+    set_pte_at(addr, ptep, resolve ? pte_swp_clear_uffd_wp(old) : pte_swp_mkuffd_wp(old));
+  }
 }
 
-void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, pgprot_t prot,
+/// False if there is no table.
+bool change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, pgprot_t prot,
                       cp_flags what) {
   pte_map_lock table(pmdp);
-  if (!table) return;
+  if (!table) return false;
   // an entry that is gone has lost its rights already, if its flush is not still to come
   if (policy().mprotect_flushes_batched) flush_tlb_batched_pending(tlb.mm);
   for (; addr < end; addr += PAGE_SIZE) {
@@ -50,20 +63,33 @@ void change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t
     ptep_modify_prot_commit(addr, ptep, entry);
     if (pte_needs_flush(old, entry)) tlb_remove_tlb_entry(tlb, addr);
   }
+  return true;
+}
+
+/// The PMD entry for an address, with a table behind it unless a huge page is there; `found` is false when
+/// memory is short.
+pmd_lookup pte_alloc_for_markers(mm_struct& mm, vaddr_t addr) {
+  const pmd_lookup at = pmd_alloc(mm, addr);
+  return {at.found && (!pmd_none(pmdp_get_lockless(at.pmdp)) || pte_alloc(mm, at.pmdp)), at.pmdp};
 }
 
 } // namespace
 
-void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot, cp_flags what) {
+int change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot, cp_flags what) {
   for (vaddr_t addr = start, next; addr < end; addr = next) {
     next = pmd_addr_end(addr, end);
-    const pmd_lookup at = find_pmd(tlb.mm, addr);
+    const bool marks = what == cp_flags::uffd_wp_file;
+    const pmd_lookup at = marks ? pte_alloc_for_markers(tlb.mm, addr) : find_pmd(tlb.mm, addr);
+    if (!at.found && marks) return -ENOMEM;
     if (!at.found) continue;
     if (what == cp_flags::rights && pmd_trans_huge(pmdp_get_lockless(at.pmdp)) &&
         change_huge_pmd(tlb, addr, at.pmdp, prot))
       continue;
-    change_pte_range(tlb, at.pmdp, addr, next, prot, what);
+    const bool done = change_pte_range(tlb, at.pmdp, addr, next, prot, what);
+    if (!done && marks && pmd_none(pmdp_get_lockless(at.pmdp)))
+      next = addr; // taken away meanwhile: once more
   }
+  return 0;
 }
 
 void mprotect_fixup(vm_area_struct& vma, vm_flags_t flags) {

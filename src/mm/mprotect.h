@@ -9,6 +9,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 enum class cp_flags : u8 {
   rights,          ///< the area's rights have changed
   uffd_wp,         ///< userfaultfd write-protects: entries lose the right to store, and remember why
+  uffd_wp_file,    ///< the same in an area that maps a file: what is not there is remembered by markers
   uffd_wp_resolve, ///< ends that: the next store faults and gets the right back
 };
 
@@ -17,8 +18,10 @@ enum class cp_flags : u8 {
 ///
 /// rights: no huge entry crosses the ends, and the caller keeps faults out, by the area's vm_lock for
 /// writing. Else: `prot` is not looked at, huge entries are passed by, and the caller holds the mmap_lock.
-void change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot,
-                       cp_flags what = cp_flags::rights);
+///
+/// 0; -ENOMEM: uffd_wp_file found no memory for a table to put a marker in.
+int change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot,
+                      cp_flags what = cp_flags::rights);
 
 /// Gives an area other flags; rights in the page table follow. Caller holds the region's mmap_lock for
 /// writing.

@@ -176,6 +176,8 @@ struct policy_t {
 
   // ---- userfaultfd: M26 ----
   bool uffd_rechecks_when_queued = true; ///< a fault looks again once it is in the queue (M26)
+  bool uffd_wp_marks_none = true;        ///< what is not mapped of a file is protected by a marker (M26)
+  bool zap_leaves_markers = true; ///< what was protected stays so when its page goes (M26, 999dad824c39)
 
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)

@@ -1,5 +1,6 @@
 #include "mm/rmap.h"
 
+#include "arch/swapops.h"
 #include "machine/tlbflush.h"
 #include "mm/filemap.h"
 #include "mm/mmu_gather.h"
@@ -163,6 +164,7 @@ void try_to_unmap_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* pag
   const ptep_t ptep = table.at(addr);
   if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page)) return;
   const pte_t pte = ptep_clear_batched(batch, mm, addr, ptep);
+  if (pte_uffd_wp(pte)) set_pte_at(addr, ptep, make_pte_marker(PTE_MARKER_UFFD_WP)); // as zap_present_pte()
   folio* folio = page_folio(page);
   // What hardware recorded goes with the folio, which is not given up then. A store that a TLB still lets
   // through was recorded: an entry that is not dirty is read again before the first store.

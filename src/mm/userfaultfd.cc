@@ -5,7 +5,9 @@
 
 #include <cerrno>
 
+#include "arch/swapops.h"
 #include "machine/cpu.h"
+#include "mm/filemap.h"
 #include "mm/highmem.h"
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
@@ -31,7 +33,8 @@ void set_unread(userfaultfd_ctx& ctx, u32 now) {
 
 u64 msg_flags(fault_flags flags, vm_flags_t reason) {
   return ((flags & FAULT_FLAG_WRITE) != 0 ? u64{UFFD_PAGEFAULT_FLAG_WRITE} : 0) |
-         (reason == VM_UFFD_WP ? u64{UFFD_PAGEFAULT_FLAG_WP} : 0);
+         (reason == VM_UFFD_WP ? u64{UFFD_PAGEFAULT_FLAG_WP} : 0) |
+         (reason == VM_UFFD_MINOR ? u64{UFFD_PAGEFAULT_FLAG_MINOR} : 0);
 }
 
 userfaultfd_ctx::userfault_wait& queue_fault(userfaultfd_ctx& ctx, vaddr_t addr, u64 flags) {
@@ -85,7 +88,7 @@ bool userfaultfd_must_wait(const mm_struct& mm, vaddr_t addr, vm_flags_t reason)
   const pte_map table(at.pmdp);
   if (!table) return pmd_none(table.pmd());
   const pte_t pte = ptep_get_lockless(table.at(addr));
-  return pte_none(pte) || (reason == VM_UFFD_WP && pte_uffd_wp(pte));
+  return pte_none_mostly(pte) || (reason == VM_UFFD_WP && pte_present(pte) && pte_uffd_wp(pte));
 }
 
 void release_fault_lock(vm_area_struct& vma, vaddr_t addr, fault_flags flags) NO_THREAD_SAFETY_ANALYSIS {
@@ -118,11 +121,6 @@ fault_result handle_userfault(vm_area_struct& vma, vaddr_t addr, fault_flags fla
   return fault_result::retry;
 }
 
-void userfaultfd_reset(vm_area_struct& vma) {
-  vma.vm_userfaultfd_ctx = nullptr;
-  vma.vm_flags = vma.vm_flags & ~VM_UFFD_FLAGS;
-}
-
 // ---- registering -----------------------------------------------------------------------------------------
 
 namespace {
@@ -134,11 +132,25 @@ bool validate_range(vaddr_t start, u64 len) {
          len <= limit - start;
 }
 
-constexpr u64 REGISTER_MODES = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
+constexpr u64 REGISTER_MODES =
+    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MINOR;
 
 vm_flags_t registered_flags(u64 mode) {
   return ((mode & UFFDIO_REGISTER_MODE_MISSING) != 0 ? VM_UFFD_MISSING : VM_NONE) |
-         ((mode & UFFDIO_REGISTER_MODE_WP) != 0 ? VM_UFFD_WP : VM_NONE);
+         ((mode & UFFDIO_REGISTER_MODE_WP) != 0 ? VM_UFFD_WP : VM_NONE) |
+         ((mode & UFFDIO_REGISTER_MODE_MINOR) != 0 ? VM_UFFD_MINOR : VM_NONE);
+}
+
+/// A file that is made of memory.
+bool vma_is_shmem(const vm_area_struct& vma) {
+  return vma.vm_file != nullptr && vma.vm_file->mapping().a_ops == nullptr;
+}
+bool vma_can_userfault(const vm_area_struct& vma, u64 mode) {
+  return vma_is_shmem(vma) || (vma_is_anonymous(vma) && (mode & UFFDIO_REGISTER_MODE_MINOR) == 0);
+}
+/// A handler fills holes of the file whether or not the area may be written; the file itself must be.
+bool vma_may_write(const vm_area_struct& vma) {
+  return (vma.vm_flags & VM_SHARED) == 0 || vma.vm_file == nullptr || vma.vm_file->writable();
 }
 
 /// Takes the protection away from what was write-protected in the area, which loses that registration.
@@ -166,21 +178,23 @@ template <class F> void for_each_locked_vma(const regions_guard& regions, F&& vi
   });
 }
 
-/// Whether a range has areas, and whether one of them is another's or maps a file.
-struct range_owners {
+/// Whether a range has areas, and what is true of one of them.
+struct range_areas {
   bool any = false;
-  bool others = false;
-  bool files = false;
+  bool others = false;   ///< it has another context
+  bool unfit = false;    ///< it is of a kind that does not have the mode
+  bool readonly = false; ///< it is of a file that may not be written
 };
-range_owners owners_of(const regions_guard& regions, const userfaultfd_ctx& ctx) {
-  range_owners owners;
+range_areas areas_of(const regions_guard& regions, const userfaultfd_ctx& ctx, u64 mode) {
+  range_areas areas;
   for_each_locked_vma(regions, [&](const vm_area_struct& vma) {
     const userfaultfd_ctx* owner = vma.vm_userfaultfd_ctx;
-    owners.any = true;
-    owners.others = owners.others || (owner != nullptr && owner != &ctx);
-    owners.files = owners.files || !vma_is_anonymous(vma);
+    areas.any = true;
+    areas.others = areas.others || (owner != nullptr && owner != &ctx);
+    areas.unfit = areas.unfit || !vma_can_userfault(vma, mode);
+    areas.readonly = areas.readonly || !vma_may_write(vma);
   });
-  return owners;
+  return areas;
 }
 
 /// Joins what has become alike in the range that is locked.
@@ -201,9 +215,10 @@ int userfaultfd_register(userfaultfd_ctx& ctx, vaddr_t start, u64 len, u64 mode)
   if ((mode & UFFDIO_REGISTER_MODE_WP) != 0 && !pte_has_uffd_wp()) return -EINVAL;
   regions_guard regions(ctx.mm, start, start + len);
   if (!regions.ok()) return -ENOMEM;
-  const range_owners owners = owners_of(regions, ctx);
-  if (!owners.any || owners.files) return -EINVAL;
-  if (owners.others) return -EBUSY;
+  const range_areas areas = areas_of(regions, ctx, mode);
+  if (!areas.any || areas.unfit) return -EINVAL;
+  if (areas.readonly) return -EPERM;
+  if (areas.others) return -EBUSY;
   if (!split_at_ends(regions, start, start + len)) return -ENOMEM;
   for_each_locked_vma(regions,
                       [&](vm_area_struct& vma) { set_registration(vma, &ctx, registered_flags(mode)); });
@@ -216,8 +231,8 @@ int userfaultfd_unregister(userfaultfd_ctx& ctx, vaddr_t start, u64 len) {
   {
     regions_guard regions(ctx.mm, start, start + len);
     if (!regions.ok()) return -ENOMEM;
-    const range_owners owners = owners_of(regions, ctx);
-    if (!owners.any || owners.others) return -EINVAL;
+    const range_areas areas = areas_of(regions, ctx, 0);
+    if (!areas.any || areas.others) return -EINVAL;
     if (!split_at_ends(regions, start, start + len)) return -ENOMEM;
     for_each_locked_vma(regions, [](vm_area_struct& vma) {
       if (userfaultfd_armed(vma)) set_registration(vma, nullptr, VM_NONE);
@@ -335,32 +350,111 @@ class SCOPED_CAPABILITY locked_vma {
   mmap_region* region_ = nullptr; ///< locked instead of the area
 };
 
+enum class mfill : u8 { copy, zeropage, page_of_file };
+
 /// What pages are filled with.
 struct mfill_source {
-  const std::byte* bytes; ///< null: zeros
+  mfill what;
+  const std::byte* bytes; ///< to copy
   bool write_protect;     ///< the entries get their uffd-wp bit
+
+  /// For the pages so many bytes further on.
+  [[nodiscard]] mfill_source advanced(u64 by) const {
+    return {what, what == mfill::copy ? bytes + by : nullptr, write_protect};
+  }
 };
 
 page* mfill_alloc(const mfill_source& source) {
-  if (source.bytes == nullptr) return alloc_page(GFP_ZERO);
+  if (source.what == mfill::zeropage) return alloc_page(GFP_ZERO);
   page* page = alloc_page(GFP_KERNEL);
   if (page != nullptr) copy_to_highpage(page, source.bytes);
   return page;
 }
 
-/// Puts a filled page behind an entry that is none. Caller holds the area's lock. On failure the page is
-/// the caller's.
+enum class page_in_cache : bool { no, yes };
+
+/// Whether a page of the area's file, or a private copy of it, can still be mapped. With the folio lock, or
+/// the ptl for what is private, truncation comes before or after.
+bool beyond_end_of_file(const vm_area_struct& vma, vaddr_t addr) {
+  return vma.vm_file != nullptr && linear_page_index(vma, addr) >= i_size_pages(*vma.vm_file->f_inode);
+}
+
+pte_t mfill_entry(const vm_area_struct& vma, const page* page, bool write_protect, page_in_cache cached) {
+  pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(page), vm_page_prot(vma)));
+  // a page of the file behind a private mapping is copied before it is stored to
+  const bool private_view = cached == page_in_cache::yes && (vma.vm_flags & VM_SHARED) == 0;
+  if ((vma.vm_flags & VM_WRITE) != 0 && !private_view) entry = pte_mkwrite(entry);
+  return write_protect ? pte_mkuffd_wp(entry) : entry;
+}
+
+/// Puts a filled page behind an entry that is none or a marker. Caller holds the area's lock, and the folio
+/// lock of a page that is in the cache. The reference goes to the entry; on failure it stays the caller's.
 int mfill_atomic_install_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, page* page,
-                             bool write_protect) {
-  pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(page), vm_get_page_prot(vma.vm_flags)));
-  if (write_protect) entry = pte_mkuffd_wp(entry);
-  const pte_map_lock table(pmdp);
-  if (!table) return -EAGAIN; // it has been taken away: the next try finds what is there now
-  if (!pte_none(ptep_get(table.at(addr)))) return -EEXIST;
-  folio_add_new_anon_rmap(page_folio(page), *vma.vm_mm, addr);
-  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range() and user accesses
-  set_pte_at(addr, table.at(addr), entry);
+                             bool write_protect, page_in_cache cached) {
+  folio* folio = page_folio(page);
+  const pte_t entry = mfill_entry(vma, page, write_protect, cached);
+  {
+    const pte_map_lock table(pmdp);
+    if (!table) return -EAGAIN; // it has been taken away: the next try finds what is there now
+    if (beyond_end_of_file(vma, addr)) return -EFAULT;
+    if (!pte_none_mostly(ptep_get(table.at(addr)))) return -EEXIST;
+    if (cached == page_in_cache::yes)
+      folio_add_rmap_pte(page);
+    else
+      folio_add_new_anon_rmap(folio, *vma.vm_mm, addr);
+    smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range() and user accesses
+    set_pte_at(addr, table.at(addr), entry);
+  }
+  add_mm_counter(*vma.vm_mm, cached == page_in_cache::yes ? mm_counter_file(folio) : MM_ANONPAGES, 1);
   return 0;
+}
+
+/// Anonymous memory, also in a private mapping of a file: nobody asks the page cache.
+int mfill_atomic_pte_private(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
+                             const mfill_source& source) {
+  page* page = mfill_alloc(source);
+  if (page == nullptr) return -ENOMEM;
+  const int error = mfill_atomic_install_pte(vma, addr, pmdp, page, source.write_protect, page_in_cache::no);
+  if (error != 0) put_page(page);
+  return error;
+}
+
+/// A new page of the file, in the cache and mapped, or neither.
+int shmem_mfill_atomic_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
+                           const mfill_source& source) {
+  if (beyond_end_of_file(vma, addr)) return -EFAULT;
+  page* page = mfill_alloc(source);
+  if (page == nullptr) return -ENOMEM;
+  folio* folio = page_folio(page);
+  atomic_or(page->flags, BIT(PG_swapbacked) | BIT(PG_uptodate));
+  int error = filemap_add_folio(vma.vm_file->mapping(), folio, linear_page_index(vma, addr));
+  if (error != 0) {
+    put_page(page);
+    return error;
+  }
+  // The folio lock, then the size: as in read_mapping_folio(), truncation finds the folio or is seen here.
+  error = mfill_atomic_install_pte(vma, addr, pmdp, page, source.write_protect, page_in_cache::yes);
+  if (error == 0)
+    folio_mark_dirty(folio);
+  else
+    filemap_remove_folio(folio);
+  folio_unlock(folio);
+  if (error != 0) put_page(page);
+  return error;
+}
+
+/// The page that the file has.
+int mfill_atomic_pte_continue(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, bool write_protect) {
+  if (!vma_is_shmem(vma)) return -EINVAL;
+  const u64 index = linear_page_index(vma, addr);
+  const filemap_result found = read_mapping_folio(vma.vm_file->mapping(), index, fgp::no_creat);
+  if (found.folio == nullptr) return found.error == -ENOMEM ? -ENOMEM : -EFAULT;
+  const int error = mfill_atomic_install_pte(vma, addr, pmdp, folio_file_page(found.folio, index),
+                                             write_protect, page_in_cache::yes);
+  if (error == 0) folio_mark_dirty(found.folio);
+  folio_unlock(found.folio);
+  if (error != 0) folio_put(found.folio);
+  return error;
 }
 
 int mfill_atomic_pte(vm_area_struct& vma, vaddr_t addr, const mfill_source& source) {
@@ -370,18 +464,14 @@ int mfill_atomic_pte(vm_area_struct& vma, vaddr_t addr, const mfill_source& sour
   if (pmd_none(pmdp_get_lockless(at.pmdp)) && !pte_alloc(mm, at.pmdp)) return -ENOMEM;
   const pmd_t pmd = pmdp_get_lockless(at.pmdp);
   if (!pmd_none(pmd) && !pmd_is_table(pmd)) return -EEXIST; // a huge page, perhaps one that is on its way
-  page* page = mfill_alloc(source);
-  if (page == nullptr) return -ENOMEM;
-  const int error = mfill_atomic_install_pte(vma, addr, at.pmdp, page, source.write_protect);
-  if (error != 0)
-    put_page(page);
-  else
-    add_mm_counter(mm, MM_ANONPAGES, 1);
-  return error;
+  if (source.what == mfill::page_of_file)
+    return mfill_atomic_pte_continue(vma, addr, at.pmdp, source.write_protect);
+  return (vma.vm_flags & VM_SHARED) != 0 ? shmem_mfill_atomic_pte(vma, addr, at.pmdp, source)
+                                         : mfill_atomic_pte_private(vma, addr, at.pmdp, source);
 }
 
 /// The part of one region. Returns how many bytes are done; `*error` says what was in the way of the others.
-u64 mfill_in_region(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, mfill_source source, int* error) {
+u64 mfill_in_region(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, const mfill_source& source, int* error) {
   const locked_vma vma(ctx.mm, dst);
   *error = -ENOENT;
   if (!vma || (*vma).vm_userfaultfd_ctx != &ctx || len > (*vma).vm_end - dst) return 0;
@@ -389,14 +479,13 @@ u64 mfill_in_region(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, mfill_source sou
   if (source.write_protect && !userfaultfd_wp(*vma)) return 0;
   *error = 0;
   for (u64 done = 0; done < len; done += PAGE_SIZE) {
-    *error = mfill_atomic_pte(*vma, dst + done, source);
+    *error = mfill_atomic_pte(*vma, dst + done, source.advanced(done));
     if (*error != 0) return done;
-    if (source.bytes != nullptr) source.bytes += PAGE_SIZE;
   }
   return len;
 }
 
-s64 mfill_atomic(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, mfill_source source, bool wake) {
+s64 mfill_atomic(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, const mfill_source& source, bool wake) {
   if (!validate_range(dst, len)) return -EINVAL;
   const u64 region_size = geometry().size(geometry().root_level());
   u64 done = 0;
@@ -404,8 +493,7 @@ s64 mfill_atomic(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, mfill_source source
   while (done < len && error == 0) {
     const vaddr_t at = dst + done;
     const u64 here = std::min(len - done, region_size - at % region_size);
-    const mfill_source from{source.bytes == nullptr ? nullptr : source.bytes + done, source.write_protect};
-    done += mfill_in_region(ctx, at, here, from, &error);
+    done += mfill_in_region(ctx, at, here, source.advanced(done), &error);
   }
   if (done > 0 && wake) wake_userfault(ctx, dst, dst + done);
   return done > 0 ? static_cast<s64>(done) : error;
@@ -415,14 +503,20 @@ s64 mfill_atomic(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, mfill_source source
 
 s64 mfill_atomic_copy(userfaultfd_ctx& ctx, vaddr_t dst, const std::byte* src, u64 len, u64 mode) {
   if ((mode & ~u64{UFFDIO_COPY_MODE_DONTWAKE | UFFDIO_COPY_MODE_WP}) != 0) return -EINVAL;
-  const mfill_source source{.bytes = src, .write_protect = (mode & UFFDIO_COPY_MODE_WP) != 0};
+  const mfill_source source{mfill::copy, src, (mode & UFFDIO_COPY_MODE_WP) != 0};
   return mfill_atomic(ctx, dst, len, source, (mode & UFFDIO_COPY_MODE_DONTWAKE) == 0);
 }
 
 s64 mfill_atomic_zeropage(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, u64 mode) {
   if ((mode & ~u64{UFFDIO_ZEROPAGE_MODE_DONTWAKE}) != 0) return -EINVAL;
-  return mfill_atomic(ctx, dst, len, {.bytes = nullptr, .write_protect = false},
+  return mfill_atomic(ctx, dst, len, {mfill::zeropage, nullptr, false},
                       (mode & UFFDIO_ZEROPAGE_MODE_DONTWAKE) == 0);
+}
+
+s64 mfill_atomic_continue(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, u64 mode) {
+  if ((mode & ~u64{UFFDIO_CONTINUE_MODE_DONTWAKE}) != 0) return -EINVAL;
+  return mfill_atomic(ctx, dst, len, {mfill::page_of_file, nullptr, false},
+                      (mode & UFFDIO_CONTINUE_MODE_DONTWAKE) == 0);
 }
 
 // ---- write-protecting ------------------------------------------------------------------------------------
@@ -441,7 +535,7 @@ vaddr_t registered_wp_end(const userfaultfd_ctx& ctx, const mmap_region& region,
   return end;
 }
 
-void uffd_wp_range(vm_area_struct& vma, vaddr_t start, vaddr_t end, bool protect) {
+int uffd_wp_range(vm_area_struct& vma, vaddr_t start, vaddr_t end, bool protect) {
   mm_struct& mm = *vma.vm_mm;
   // a page's bit stands in its own entry
   for (vaddr_t addr = start; addr < end; addr = pmd_addr_end(addr, end)) {
@@ -451,19 +545,23 @@ void uffd_wp_range(vm_area_struct& vma, vaddr_t start, vaddr_t end, bool protect
   mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, start, end);
   mmu_gather tlb(mm);
   tlb_gather_mmu(tlb);
-  change_protection(tlb, start, end, {}, protect ? cp_flags::uffd_wp : cp_flags::uffd_wp_resolve);
+  const cp_flags wp = vma_is_anonymous(vma) ? cp_flags::uffd_wp : cp_flags::uffd_wp_file;
+  const int error = change_protection(tlb, start, end, {}, protect ? wp : cp_flags::uffd_wp_resolve);
   tlb_finish_mmu(tlb);
+  return error;
 }
 
-/// The part of one region. Returns whether all of it is registered for it.
-bool mwriteprotect_in_region(userfaultfd_ctx& ctx, mmap_region& region, vaddr_t start, vaddr_t end,
-                             bool protect) {
+/// The part of one region.
+int mwriteprotect_in_region(const userfaultfd_ctx& ctx, mmap_region& region, vaddr_t start, vaddr_t end,
+                            bool protect) {
   read_guard mmap_lock(region.mmap_lock); // faults go on; areas and their registrations stay
-  if (registered_wp_end(ctx, region, start, end) != end) return false;
+  if (registered_wp_end(ctx, region, start, end) != end) return -ENOENT;
+  int error = 0;
   for_each_vma(region, start, end, [&](vm_area_struct& vma) {
-    uffd_wp_range(vma, std::max(start, vma.vm_start), std::min(end, vma.vm_end), protect);
+    if (error == 0)
+      error = uffd_wp_range(vma, std::max(start, vma.vm_start), std::min(end, vma.vm_end), protect);
   });
-  return true;
+  return error;
 }
 
 } // namespace
@@ -478,7 +576,8 @@ int mwriteprotect_range(userfaultfd_ctx& ctx, vaddr_t start, u64 len, u64 mode) 
   for (vaddr_t from = start, to; from < start + len; from = to) {
     to = std::min(start + len, (from & ~(region_size - 1)) + region_size);
     mmap_region* region = ctx.mm.existing_region(from);
-    if (region == nullptr || !mwriteprotect_in_region(ctx, *region, from, to, protect)) return -ENOENT;
+    const int error = region == nullptr ? -ENOENT : mwriteprotect_in_region(ctx, *region, from, to, protect);
+    if (error != 0) return error;
   }
   if (!protect && !dontwake) wake_userfault(ctx, start, start + len);
   return 0;

@@ -13,7 +13,9 @@
 //  - Nobody waits for a context that is gone: areas lose it under their locks, which queueing faults hold;
 //    then everybody is woken; then userfaultfd_release() waits until they have left.
 //  - A page that is write-protected here has an entry without the right to store and with its uffd-wp bit,
-//    and keeps both through mprotect() and through being moved.
+//    and keeps both through mprotect() and through being moved. Where a file is mapped, a page that is not
+//    there has a marker instead, which the entry that replaces it honours: so a table with markers is not
+//    empty.
 //
 // A CPU waits for one fault at a time, so the queue has a place for each CPU.
 #pragma once
@@ -64,6 +66,7 @@ constexpr u64 userfaultfd_features() { return UFFD_FEATURE_SIGBUS; }
 
 inline bool userfaultfd_missing(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_MISSING) != 0; }
 inline bool userfaultfd_wp(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_WP) != 0; }
+inline bool userfaultfd_minor(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_MINOR) != 0; }
 inline bool userfaultfd_armed(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_FLAGS) != 0; }
 
 // ---- the side that faults --------------------------------------------------------------------------------
@@ -76,16 +79,14 @@ inline bool userfaultfd_armed(const vm_area_struct& vma) { return (vma.vm_flags 
 /// none; the lock is still held.
 fault_result handle_userfault(vm_area_struct& vma, vaddr_t addr, fault_flags flags, vm_flags_t reason);
 
-/// An area is copied to another mm, or moved: the copy is nobody's. Caller holds both mmap_locks.
-void userfaultfd_reset(vm_area_struct& vma);
-
 // ---- the handler's side
 // ------------------------------------------------------------------------------------ All of them: caller
 // holds no lock of the mm. All but userfaultfd_read() and userfaultfd_poll(): is a CPU.
 
 /// Faults in the areas of [start, start + len) are reported from now on; `mode` is of
 /// UFFDIO_REGISTER_MODE_*. 0; -EINVAL for a mode or range that cannot be, or a kind of memory or an
-/// architecture that does not have it; -EBUSY if an area has another context; -ENOMEM.
+/// architecture that does not have it: anonymous memory has MISSING and WP, files made of memory (shmem) all
+/// three; -EPERM for a file that may not be written; -EBUSY if an area has another context; -ENOMEM.
 int userfaultfd_register(userfaultfd_ctx& ctx, vaddr_t start, u64 len, u64 mode);
 /// Ends that, gives write access back, and wakes who waits there. 0; -EINVAL, also if an area has another
 /// context; -ENOMEM.
@@ -100,15 +101,21 @@ int userfaultfd_read(userfaultfd_ctx& ctx, uffd_msg* msg, uffd_wait wait);
 ///
 /// Returns how many bytes are done, which is fewer than len if something was in the way, or if nothing is
 /// done a negative errno: -EINVAL; -ENOENT if it is not one area that has this context; -EEXIST where a page
-/// is; -EAGAIN if the page table changed under way; -ENOMEM.
+/// is, mapped or, if the mapping is shared, in the file; -EFAULT beyond the end of the file; -EAGAIN if the
+/// page table changed under way; -ENOMEM.
 s64 mfill_atomic_copy(userfaultfd_ctx& ctx, vaddr_t dst, const std::byte* src, u64 len, u64 mode);
 /// The same with zeros; `mode` is of UFFDIO_ZEROPAGE_MODE_*. They are pages of their own: there is no shared
 /// zero page.
 s64 mfill_atomic_zeropage(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, u64 mode);
 
-/// Write-protects the pages of [start, start + len) that are there, or gives the right back and wakes who
-/// waits for it; `mode` is of UFFDIO_WRITEPROTECT_MODE_*. 0; -EINVAL; -ENOENT if it is not all registered for
-/// it with this context.
+/// Maps the pages that the file has at [dst, dst + len), after a fault that was reported as minor; `mode` is
+/// of UFFDIO_CONTINUE_MODE_*. As mfill_atomic_copy(), but -EINVAL in anonymous memory and -EFAULT for a page
+/// that the file does not have.
+s64 mfill_atomic_continue(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, u64 mode);
+
+/// Write-protects the pages of [start, start + len), in anonymous memory those that are there, or gives the
+/// right back and wakes who waits for it; `mode` is of UFFDIO_WRITEPROTECT_MODE_*. 0; -EINVAL; -ENOENT if it
+/// is not all registered for it with this context; -ENOMEM.
 int mwriteprotect_range(userfaultfd_ctx& ctx, vaddr_t start, u64 len, u64 mode);
 
 /// Wakes who waits for pages of [start, start + len). 0 or -EINVAL.

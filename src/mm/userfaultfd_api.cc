@@ -12,6 +12,7 @@ namespace {
 
 static_assert(Userfaultfd::MISSING == UFFDIO_REGISTER_MODE_MISSING);
 static_assert(Userfaultfd::WRITE_PROTECT == UFFDIO_REGISTER_MODE_WP);
+static_assert(Userfaultfd::MINOR == UFFDIO_REGISTER_MODE_MINOR);
 
 expected<void> outcome(int error) {
   if (error == 0) return {};
@@ -62,7 +63,8 @@ expected<Userfaultfd::Fault> Userfaultfd::read(Wait wait) {
   const u64 flags = msg.arg.pagefault.flags;
   return Fault{.address = msg.arg.pagefault.address,
                .write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
-               .write_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
+               .write_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0,
+               .minor = (flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0};
 }
 
 expected<int> Userfaultfd::fd() {
@@ -89,6 +91,12 @@ expected<std::uint64_t> Userfaultfd::copy_protected(vaddr_t at, std::span<const 
 expected<std::uint64_t> Userfaultfd::zeropage(vaddr_t at, std::uint64_t bytes, Wake wake) {
   return bytes_done(call([&](userfaultfd_ctx& ctx) {
     return mfill_atomic_zeropage(ctx, at, bytes, wake == Wake::yes ? 0 : UFFDIO_ZEROPAGE_MODE_DONTWAKE);
+  }));
+}
+
+expected<std::uint64_t> Userfaultfd::continue_range(vaddr_t at, std::uint64_t bytes, Wake wake) {
+  return bytes_done(call([&](userfaultfd_ctx& ctx) {
+    return mfill_atomic_continue(ctx, at, bytes, wake == Wake::yes ? 0 : UFFDIO_CONTINUE_MODE_DONTWAKE);
   }));
 }
 
