@@ -17,10 +17,31 @@ void Cpu::flush_local(const tlb_range& range, site s) {
 void Cpu::leave_mm(site s) {
   mm_context* mm = READ_ONCE(loaded_mm, s);
   if (!mm) return;
-  flush_local({mm->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
+  retire_translations(*mm, s);
   WRITE_ONCE(loaded_mm, nullptr, s);
   WRITE_ONCE(is_lazy, 0, s);
-  if (arch().mm_cpumask != cpumask_rule_t::set_only) clear_bit(id, mm->cpumask, s);
+  if (arch().mm_cpumask != cpumask_rule_t::set_only && !machine_policy().mask_outlives_switch)
+    clear_bit(id, mm->cpumask, s);
+}
+
+/// No access goes through what this CPU has of an mm that it leaves, until it comes back: then what was kept
+/// must be as new as the mm.
+void Cpu::retire_translations(const mm_context& mm, site s) {
+  if (!machine_policy().asid_outlives_switch) return flush_local({mm.ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
+  WRITE_ONCE(kept_ctx, mm.ctx_id, s);
+  WRITE_ONCE(kept_tlb_gen, READ_ONCE(loaded_tlb_gen, s), s);
+}
+
+/// Asks for the flushes of an mm. From here to the next read they come, or that read sees their generation.
+void Cpu::enter_mask(mm_context& mm, site s) {
+  const bool known = machine_policy().mask_outlives_switch && (READ_ONCE(mm.cpumask, s) & BIT(id)) != 0;
+  if (!known) set_bit(id, mm.cpumask, s);
+  if (!machine_policy().switch_mm_barrier) return;
+  // both pair with inc_mm_tlb_gen()
+  if (known)
+    smp_mb(s); // no locked operation has ordered the store to loaded_mm before the read of the generation
+  else
+    smp_mb__after_atomic(s);
 }
 
 void Cpu::switch_mm(mm_context* next, site s) {
@@ -29,29 +50,39 @@ void Cpu::switch_mm(mm_context* next, site s) {
   switch_mm_irqs_off(next, s);
 }
 
-// Whoever changes the page table raises tlb_gen, then reads the mask and is_lazy; we announce ourselves
-// there, then read tlb_gen and walk. With a full barrier on both sides one sees the other (M8).
+// Whoever changes the page table raises tlb_gen, then reads the mask, loaded_mm and is_lazy; we announce
+// ourselves there, then read tlb_gen and walk. With a full barrier on both sides one sees the other (M8).
+// Where the mask does not tell who uses the mm, loaded_mm must, from before that read until after the switch:
+// meanwhile the TLB may already fill from the new mm, and it is nobody's yet (H17b).
 void Cpu::switch_mm_irqs_off(mm_context* next, site s) {
   mm_context* prev = READ_ONCE(loaded_mm, s);
   if (prev == next) {
     if (prev) resume(*prev, s);
     return;
   }
+  const bool kept = next && machine_policy().asid_outlives_switch && READ_ONCE(kept_ctx, s) == next->ctx_id;
+  const s64 kept_gen = kept ? READ_ONCE(kept_tlb_gen, s) : 0;
   if (prev && arch().mm_cpumask == cpumask_rule_t::clear_on_switch) {
     leave_mm(s);
   } else if (prev) {
-    flush_local({prev->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
+    retire_translations(*prev, s);
     WRITE_ONCE(is_lazy, 0, s);
   }
-  WRITE_ONCE(loaded_mm, next, s);
+  const bool watched = machine_policy().mask_outlives_switch; // flushers read loaded_mm
+  WRITE_ONCE(loaded_mm, watched && next ? loaded_mm_switching() : next, s);
   if (!next) return;
-  set_bit(id, next->cpumask, s);
-  if (machine_policy().switch_mm_barrier) smp_mb__after_atomic(s); // pairs with inc_mm_tlb_gen()
+  enter_mask(*next, s);
   // acquire: later walks see the changes that the generation counts; pairs with inc_mm_tlb_gen()
-  WRITE_ONCE(loaded_tlb_gen, smp_load_acquire(next->tlb_gen, s), s);
-  // From here on the TLB may hold translations of `next`. It has none from before: they went when it was
+  const s64 gen = smp_load_acquire(next->tlb_gen, s);
+  WRITE_ONCE(loaded_tlb_gen, gen, s);
+  // From here on the TLB may hold translations of `next`: new ones, and those that were kept when it was
   // left.
-  tlb_invalidated({next->ctx_id, 0, TLB_FLUSH_ALL, 0xf}, s);
+  const tlb_range whole{next->ctx_id, 0, TLB_FLUSH_ALL, 0xf};
+  if (!machine_policy().asid_outlives_switch)
+    tlb_invalidated(whole, s); // none was kept
+  else if (!kept || kept_gen != gen)
+    flush_local(whole, s);
+  if (watched) WRITE_ONCE(loaded_mm, next, s);
 }
 
 /// Back from lazy mode to the mm that stayed loaded: what was flushed meanwhile is flushed now.

@@ -19,6 +19,9 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+/// What a CPU that goes from one mm to another has loaded: it may use either.
+inline mm_context* loaded_mm_switching() { return reinterpret_cast<mm_context*>(1); }
+
 class Cpu {
  public:
   Cpu(unsigned id, std::byte* frames);
@@ -82,10 +85,14 @@ class Cpu {
   /// Loads no mm, and takes this CPU out of the mask of the one that was.
   void leave_mm(site s = RW_HERE);
 
-  shared<mm_context*> loaded_mm{nullptr};
+  shared<mm_context*> loaded_mm{nullptr}; ///< or loaded_mm_switching()
   shared<u32> is_lazy{0};
   /// The generation of loaded_mm up to which this CPU's TLB has been flushed.
   shared<s64> loaded_tlb_gen{0};
+  /// The mm that was left last, and how new the translations are that were kept of it: with
+  /// asid_outlives_switch, for this CPU alone.
+  shared<u64> kept_ctx{0};
+  shared<s64> kept_tlb_gen{0};
 
  private:
   host_memory tlb_tables_{tlb_t::TABLE_BYTES};
@@ -102,6 +109,8 @@ class Cpu {
   fault_result walk_and_access(vaddr_t va, bool write, Again&& again, Access&& access, site s);
   template <class F> result<void> for_each_page(vaddr_t va, std::size_t bytes, bool write, F&& visit);
   template <class F> fault_result access_span(vaddr_t va, std::size_t bytes, bool write, F&& visit);
+  void retire_translations(const mm_context& mm, site s);
+  void enter_mask(mm_context& mm, site s);
   void switch_mm_irqs_off(mm_context* next, site s);
   void resume(mm_context& mm, site s);
   /// Asks the mm to grant the access.

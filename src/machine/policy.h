@@ -21,6 +21,14 @@ struct machine_policy_t {
   bool flush_generations_exact = true;
   /// Interrupts are off while a CPU goes from one mm to another, or back from lazy mode (S1.6, 38cf307c1f20).
   bool switch_mm_irqs_off = true;
+  /// A CPU that leaves an mm stays in its mask, and flushers look at what it has loaded (x86 since 6.14,
+  /// H17b, c).
+  bool mask_outlives_switch = false;
+  /// A CPU keeps the translations of an mm that it leaves, and drops them on its return only if a flush was
+  /// missed (x86's PCID, M8, H17c).
+  bool asid_outlives_switch = false;
+  /// Flushers take a CPU between two mms for one that uses theirs (H17b, fea4e317f9e7).
+  bool switching_counts = true;
   lazy_mask_clear_t lazy_mask_clear = lazy_mask_clear_t::by_target; ///< S1.6, 38cf307c1f20
   /// A flush of the CPUs' TLBs also reaches devices that walk the same tables (M27, S3.5, 6bbd42e2df8f).
   bool flush_secondary_tlbs = true;

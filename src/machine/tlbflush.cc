@@ -48,17 +48,29 @@ template <class F> void for_each_cpu(cpumask_bits mask, F&& visit) {
     visit(machine().cpu(static_cast<unsigned>(std::countr_zero(mask))));
 }
 
-/// The CPUs to reach. A CPU that holds the mm lazily looks at tlb_gen before it uses it again, so it can be
-/// left out, unless its walker might be in a table that is freed.
+/// Is a CPU of the mask one that uses the mm, or is about to? One that holds it lazily looks at tlb_gen
+/// before it uses it again.
+bool should_flush_tlb(Cpu& cpu, const mm_context& mm) {
+  if (machine_policy().mask_outlives_switch) {
+    const mm_context* loaded = READ_ONCE(cpu.loaded_mm);
+    smp_rmb(); // is_lazy is as new as loaded_mm; pairs with the order of the stores in switch_mm_irqs_off()
+    const bool switching = loaded == loaded_mm_switching() && machine_policy().switching_counts;
+    if (loaded != &mm && !switching) return false;
+  }
+  return READ_ONCE(cpu.is_lazy) == 0;
+}
+
+/// The CPUs to reach: those that use the mm, and if tables are freed those too whose walker alone might be in
+/// one.
 cpumask_bits flush_targets(const mm_context& mm, bool freed_tables) {
   if (arch().flush_targets == flush_targets_t::all) return machine().cpu_mask();
   cpumask_bits mask = READ_ONCE(mm.cpumask);
   if (freed_tables) return mask;
-  cpumask_bits lazy = 0;
+  cpumask_bits spared = 0;
   for_each_cpu(mask, [&](Cpu& cpu) {
-    if (READ_ONCE(cpu.is_lazy)) lazy |= BIT(cpu.id);
+    if (!should_flush_tlb(cpu, mm)) spared |= BIT(cpu.id);
   });
-  return mask & ~lazy;
+  return mask & ~spared;
 }
 
 /// One CPU's part of a shootdown, as that CPU or on its behalf.

@@ -292,6 +292,7 @@ std::string testbed::value_of(const void* addr, u64 value) const {
     for (const mm_struct& mm : mms_)
       if (value == reinterpret_cast<u64>(&mm.context))
         return mms_.size() == 1 ? "mm" : &mm == &mms_.front() ? "mmA" : "mmB";
+    if (value == reinterpret_cast<u64>(loaded_mm_switching())) return "switching";
     return value ? "mm" : "none";
   }
   if (carries_messages(addr)) return value ? "sent" : "none";
