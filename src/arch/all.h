@@ -2,10 +2,12 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <span>
 #include <string_view>
 
 #include "arch/arm64.h"
+#include "arch/arm64_old.h"
 #include "arch/loongarch64.h"
 #include "arch/powerpc64.h"
 #include "arch/riscv64.h"
@@ -17,12 +19,17 @@
 namespace racewalk {
 
 namespace detail {
-inline constexpr std::array arch_list{&x86_64,  &x86_64_pv,   &arm64, &powerpc64,
-                                      &riscv64, &loongarch64, &s390x, &sparc64};
+inline constexpr std::array arch_list{&x86_64,      &x86_64_pv, &arm64,   &powerpc64, &riscv64,
+                                      &loongarch64, &s390x,     &sparc64, &arm64_old};
+/// So many of them, from the first on, are columns of a table that nobody asked for.
+inline constexpr std::size_t default_arch_count = 6;
 } // namespace detail
 
 /// In the order in which verdict tables show them.
 inline constexpr std::span<const arch_desc* const> all_archs{detail::arch_list};
+
+/// Where scenarios are decided unless others are named: one for each way in which verdicts differ.
+inline constexpr std::span<const arch_desc* const> default_archs{all_archs.first(detail::default_arch_count)};
 
 /// The architecture of that name, or null.
 [[nodiscard]] constexpr const arch_desc* find_arch(std::string_view name) {

@@ -169,8 +169,11 @@ inline pmd_t pmd_mkdirty(pmd_t pmd) { return pmd.with(arch().mkdirty(pmd.val, pm
 inline pmd_t pmd_mkclean(pmd_t pmd) { return pmd.with(arch().mkclean(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkyoung(pmd_t pmd) { return pmd.with(arch().mkyoung(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkold(pmd_t pmd) { return pmd.with(arch().mkold(pmd.val, pmd.level())); }
-/// Only of a present pmd: of a swap pmd several architectures make a present one (S4.1).
-inline pmd_t pmd_mkinvalid(pmd_t pmd) { return pmd.with(arch().mkinvalid(pmd.val, pmd.level())); }
+/// Of a present pmd: of a swap pmd several architectures make a present one (S4.1).
+inline pmd_t pmd_mkinvalid(pmd_t pmd, site s = RW_HERE) {
+  VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "an entry that is not present is made an invalid leaf", s);
+  return pmd.with(arch().mkinvalid(pmd.val, pmd.level()));
+}
 
 // ---- PUD and PGD values: tables only ---------------------------------------------------------------------
 
@@ -313,7 +316,7 @@ inline pmd_t pmdp_establish(vaddr_t, const pmdp_t& pmdp, pmd_t pmd, site s = RW_
 /// pmdp_invalidate without its flush: hardware faults on the entry from now on, software still sees a huge
 /// page. The returned value is the one to take A and D from. Needs the pml, and a present pmd (mail 4).
 inline pmd_t pmdp_invalidate_raw(vaddr_t addr, const pmdp_t& pmdp, site s = RW_HERE) {
-  return pmdp_establish(addr, pmdp, pmd_mkinvalid(pmdp_get(pmdp, s)), s);
+  return pmdp_establish(addr, pmdp, pmd_mkinvalid(pmdp_get(pmdp, s), s), s);
 }
 /// Needs the pml.
 inline void pmdp_set_wrprotect(vaddr_t, const pmdp_t& pmdp, site s = RW_HERE) {

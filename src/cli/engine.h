@@ -40,6 +40,8 @@ std::vector<scenario_info> scenarios();
 void add_file(const std::string& path);
 /// Every architecture, in the order of the table's columns.
 std::vector<std::string> architectures();
+/// Those of them where scenarios are decided unless others are named.
+std::vector<std::string> default_architectures();
 /// The memory model of an architecture: sc, tso or weak.
 std::string default_model(const std::string& arch);
 

@@ -106,7 +106,9 @@ void parser::add_check() {
   check_options_.jobs = launched() ? 1 : std::max(1U, std::thread::hardware_concurrency());
   check_->add_option("NAME[:VARIANT]", check_options_.names,
                      "scenarios, by name or by number in the catalogue, or in a FILE.cc of one's own");
-  check_->add_option("--arch", archs_, "architectures, separated by commas, or all (the default)");
+  check_->add_option(
+      "--arch", archs_,
+      "architectures, separated by commas, or all; a representative of each kind if not given");
   check_->add_option("--model", check_options_.model, "sc, tso or weak (default: the architecture's)");
   check_
       ->add_option("-j", check_options_.jobs,

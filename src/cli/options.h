@@ -17,7 +17,7 @@ struct list_options {
 
 struct check_options {
   std::vector<std::string> names; ///< NAME or NAME:VARIANT; none: all
-  std::vector<std::string> archs; ///< none: all
+  std::vector<std::string> archs; ///< none: the default ones
   std::string model;              ///< empty: each architecture's own
   unsigned jobs = 1;
   std::optional<std::uint64_t> max_executions; ///< of one variant on one architecture

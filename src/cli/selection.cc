@@ -50,7 +50,7 @@ void require_known(const std::vector<scenario_info>& all, const wanted& w, const
 
 std::vector<std::string> select_archs(const std::vector<std::string>& asked) {
   std::vector<std::string> all = architectures();
-  if (asked.empty() || asked == std::vector<std::string>{"all"}) return all;
+  if (asked.empty()) return default_architectures();
   std::vector<std::string> choices = all;
   choices.emplace_back("all");
   for (const std::string& arch : asked)

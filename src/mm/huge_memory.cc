@@ -173,7 +173,8 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
   // A migration entry is not touched before the table is there: mkinvalid() of what is not present makes a
   // present entry of it on some architectures, and another offset on others (mail 4).
   if (policy().split_invalidates_migration && is_pmd_migration_entry(old)) {
-    old = pmdp_invalidate_once(start, pmdp);
+    // pmdp_invalidate() as it was before it looked what it is asked of
+    old = pmdp_establish(start, pmdp, old.with(arch().mkinvalid(old.val, old.level())));
     flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
   }
   page* table = pgtable_trans_huge_withdraw(pmdp);

@@ -14,7 +14,7 @@ TEST(AllArchs, AreFoundByTheirNamesAndOnlyByThose) {
     EXPECT_EQ(find_arch(a->name), a);
   }
   EXPECT_EQ(names, (std::set<std::string_view>{"x86-64", "x86-64-pv", "arm64", "powerpc64", "riscv64",
-                                               "loongarch64", "s390x", "sparc64"}));
+                                               "loongarch64", "s390x", "sparc64", "arm64-old"}));
   for (const char* wrong : {"", "x86", "x86-64-", "X86-64", "all"})
     EXPECT_EQ(find_arch(wrong), nullptr) << wrong;
 }
@@ -53,6 +53,8 @@ constexpr expectation expectations[] = {
     {"sparc64", memory_model_t::tso, ad_profile_t::sw, flush_kind_t::broadcast, flush_targets_t::cpumask,
      walk_cache_rule_t::any_flush, table_free_rule_t::rcu, cpumask_rule_t::set_only, order::full,
      no_thp_migration},
+    {"arm64-old", memory_model_t::weak, ad_profile_t::hw_a, flush_kind_t::broadcast, flush_targets_t::all,
+     walk_cache_rule_t::nonleaf_flush, table_free_rule_t::rcu, cpumask_rule_t::set_only, order::relaxed},
 };
 
 TEST(AllArchs, BehaveAsTheMechanismsSay) {

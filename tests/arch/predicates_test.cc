@@ -77,6 +77,19 @@ constexpr row arm64_pmd[] = {
     {kind::migration, BAD},
     {kind::invalid_migration, PRESENT | LEAF | THP | BAD},
 };
+constexpr row arm64_old_pmd[] = {
+    {kind::none, NONE | BAD},
+    {kind::table, PRESENT | VALID},
+    {kind::leaf_ro, PRESENT | VALID | LEAF | THP | BAD | GUP_R},
+    {kind::leaf_rw, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::leaf_old, PRESENT | VALID | LEAF | THP | BAD | GUP_R | GUP_W},
+    {kind::protnone, PRESENT | LEAF | THP | BAD | PROTNONE},
+    {kind::invalid_ro, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_rw, PRESENT | LEAF | THP | BAD},
+    {kind::invalid_protnone, PRESENT | LEAF | THP | BAD | PROTNONE}, // keeps that bit
+    {kind::migration, BAD},
+    {kind::invalid_migration, PRESENT | LEAF | THP | BAD},
+};
 constexpr row powerpc64_pmd[] = {
     {kind::none, NONE}, // of none, bad is not asked
     {kind::table, PRESENT | VALID},
@@ -212,10 +225,15 @@ struct arch_rows {
   std::span<const row> pmd;
 };
 constexpr arch_rows expected[] = {
-    {"x86-64", x86_pte, x86_pmd},          {"x86-64-pv", x86_pte, x86_pmd},
-    {"arm64", arm64_pte, arm64_pmd},       {"powerpc64", powerpc64_pte, powerpc64_pmd},
-    {"riscv64", riscv64_pte, riscv64_pmd}, {"loongarch64", loongarch64_pte, loongarch64_pmd},
-    {"s390x", s390x_pte, s390x_pmd},       {"sparc64", sparc64_pte, sparc64_pmd},
+    {"x86-64", x86_pte, x86_pmd},
+    {"x86-64-pv", x86_pte, x86_pmd},
+    {"arm64", arm64_pte, arm64_pmd},
+    {"powerpc64", powerpc64_pte, powerpc64_pmd},
+    {"riscv64", riscv64_pte, riscv64_pmd},
+    {"loongarch64", loongarch64_pte, loongarch64_pmd},
+    {"s390x", s390x_pte, s390x_pmd},
+    {"sparc64", sparc64_pte, sparc64_pmd},
+    {"arm64-old", arm64_pte, arm64_old_pmd},
 };
 
 constexpr unsigned ASKED_OF_PTE = NONE | PRESENT | VALID | LEAF | PROTNONE | GUP_R | GUP_W;
@@ -370,7 +388,7 @@ TEST(InvalidatedMigrationPmd, BecomesPresentWhereABitSaysSo) {
   EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
               return !a.present(e, level) && a.present(a.mkinvalid(e, level), level);
             }),
-            (std::vector<std::string>{"arm64", "powerpc64", "loongarch64"}));
+            (std::vector<std::string>{"arm64", "powerpc64", "loongarch64", "arm64-old"}));
 }
 
 TEST(InvalidatedMigrationPmd, StandsForAnotherPageOnX86) {

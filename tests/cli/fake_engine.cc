@@ -42,7 +42,8 @@ std::vector<scenario_info> scenarios() {
 
 void add_file(const std::string& path) { throw usage_error("no compiler behind " + path); }
 
-std::vector<std::string> architectures() { return {"x86-64", "arm64"}; }
+std::vector<std::string> architectures() { return {"x86-64", "arm64", "arm64-old"}; }
+std::vector<std::string> default_architectures() { return {"x86-64", "arm64"}; }
 
 std::string default_model(const std::string& arch) { return arch == "x86-64" ? "tso" : "weak"; }
 

@@ -262,12 +262,19 @@ void add_file(const std::string& path) {
   user_files().push_back(std::move(file));
 }
 
-std::vector<std::string> architectures() {
+namespace {
+
+std::vector<std::string> names_of(std::span<const arch_desc* const> archs) {
   std::vector<std::string> names;
-  for (const arch_desc* a : all_archs)
+  for (const arch_desc* a : archs)
     names.emplace_back(a->name);
   return names;
 }
+
+} // namespace
+
+std::vector<std::string> architectures() { return names_of(all_archs); }
+std::vector<std::string> default_architectures() { return names_of(default_archs); }
 
 std::string default_model(const std::string& arch) {
   return explore::to_string(racewalk::default_model(*find_arch(arch)));
