@@ -67,6 +67,7 @@ struct check_request {
   bool unordered_locks = true;                 ///< do not order sections whose order nobody can tell
   bool commuting = true;                       ///< do not order additions whose result nobody reads
   std::optional<unsigned> departures;          ///< from the newest choice, on the way to an execution
+  std::optional<unsigned> switches;            ///< between CPUs, in an execution
   std::optional<sampling> random;              ///< then never safe
   std::function<unsigned()> spare_cpus;        ///< takes the CPUs that have nothing else to do
   /// Takes the processes elsewhere that have come to share the search. None: there are none.

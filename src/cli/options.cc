@@ -86,6 +86,7 @@ class parser {
   std::string without_reductions_;
   std::uint64_t max_executions_ = 0;
   unsigned departures_ = 0;
+  unsigned switches_ = 0;
   std::uint64_t random_ = 0;
   double timeout_ = 0;
 };
@@ -126,6 +127,9 @@ void parser::add_check() {
                    "visit what takes at most N choices other than the newest (older values, other orders)")
       ->check(any_number, "N")
       ->type_name("N");
+  check_->add_option("--switches", switches_, "visit what takes at most N context switches to tell")
+      ->check(any_number, "N")
+      ->type_name("N");
   check_
       ->add_option("--random", random_,
                    "draw so many executions instead of visiting all: a violation or inconclusive")
@@ -150,7 +154,7 @@ void parser::refuse_contradictions() const {
   if (!random_ && check_->count("--seed") > 0)
     throw usage_error("--seed is the seed of --random, which is not given");
   if (!random_) return;
-  for (const char* other : {"--max-executions", "--departures", "--no-reduction"})
+  for (const char* other : {"--max-executions", "--departures", "--switches", "--no-reduction"})
     if (check_->count(other) > 0)
       throw usage_error(
           fmt::format("{} is for the search that visits all executions, not for --random", other));
@@ -227,6 +231,7 @@ command_line parser::parse(int argc, const char* const* argv) {
     }
   if (!archs_.empty()) check_options_.archs = comma_separated(archs_);
   if (check_->count("--departures") > 0) check_options_.departures = departures_;
+  if (check_->count("--switches") > 0) check_options_.switches = switches_;
   if (max_executions_) check_options_.max_executions = max_executions_;
   if (timeout_ > 0) check_options_.timeout = timeout_;
   if (random_) check_options_.random = random_;

@@ -23,6 +23,7 @@ struct check_options {
   std::optional<std::uint64_t> max_executions; ///< of one variant on one architecture
   std::optional<double> timeout;               ///< seconds, of the whole run
   std::optional<unsigned> departures;          ///< of one execution
+  std::optional<unsigned> switches;            ///< ...
   std::optional<std::uint64_t> random;         ///< executions to draw instead of visiting all
   std::uint64_t seed = 1;                      ///< of these
   output_format format = output_format::text;

@@ -75,6 +75,7 @@ job make_job(const scenario_info& s, const variant_info& v, const std::string& a
   j.request.unordered_locks = options.unordered_locks;
   j.request.commuting = options.commuting;
   j.request.departures = options.departures;
+  j.request.switches = options.switches;
   if (options.random) j.request.random = sampling{*options.random, options.seed};
   j.blank.id = s.id;
   j.blank.scenario = s.name;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "explore/switches.h"
+
 namespace racewalk::explore {
 
 namespace {
@@ -35,16 +37,27 @@ outcome explorer::run() {
     } while (restart_wanted_);
   }
   report_lock_order();
-  if (departures_cut_ > 0 && result_.reason.empty())
-    result_.reason = "the bound of " + std::to_string(*options_.departures) +
-                     " departures from the newest choice: " + std::to_string(result_.executions) +
-                     " executions are all that take no more, " + std::to_string(departures_cut_) +
-                     " choices were not followed";
+  if (result_.reason.empty()) result_.reason = bounds_that_cut();
   if (!result_.failures.empty())
     result_.verdict = verdict::violation;
   else
     result_.verdict = result_.reason.empty() ? verdict::safe : verdict::inconclusive;
   return std::move(result_);
+}
+
+/// What was not visited, and what was; empty: everything.
+std::string explorer::bounds_that_cut() const {
+  const std::string visited = std::to_string(result_.executions) + " executions ";
+  const auto not_followed = [](u64 n) { return ", " + std::to_string(n) + " choices were not followed"; };
+  std::string text;
+  if (cut_.departures > 0)
+    text = "the bound of " + std::to_string(*options_.departures) +
+           " departures from the newest choice: " + visited + "are all that take no more" +
+           not_followed(cut_.departures);
+  if (cut_.switches > 0)
+    text += (text.empty() ? "" : "; ") + ("the bound of " + std::to_string(*options_.switches)) +
+            " context switches: among " + visited + "are all that take no more" + not_followed(cut_.switches);
+  return text;
 }
 
 void explorer::restart_search() {
@@ -60,7 +73,7 @@ void explorer::restart_search() {
   lock_failure_.reset();
   lock_order_.forget_executions();
   ask_for_workers_at_ = options_.split_after;
-  departures_cut_ = 0;
+  cut_ = {};
   result_ = {};
 }
 
@@ -110,6 +123,7 @@ bool explorer::take(item& it) {
   owed_ = NONE;
   if (it.kind == item::what::revisit) {
     frames_.push_back({std::move(it.revisited), {}, it.departures});
+    if (takes_too_many_switches()) return false;
     for (unsigned i = 0; i < n_threads_; i++)
       start_over(threads_[i]);
     if (g()[it.read].rmw && g()[it.read].succeeds) owed_ = it.read;
@@ -129,13 +143,13 @@ bool explorer::take(item& it) {
   if (it.kind == item::what::place) {
     const eid w = g().append(it.e);
     g().place(w, it.choice);
-    if (!it.judged && !judged(g())) return false;
+    if (takes_too_many_switches() || (!it.judged && !judged(g()))) return false;
     check_access(w);
     return true;
   }
   if (!it.e.sums) settle(it.e, it.choice);
   const eid r = g().append(it.e);
-  if (!it.judged && !judged(g())) return false;
+  if (takes_too_many_switches() || (!it.judged && !judged(g()))) return false;
   check_access(r);
   if (execution_over_ || !it.e.rmw || !it.e.succeeds) return true;
   return add_write_half(r);
@@ -148,8 +162,18 @@ void explorer::remember(item it) {
     frames_.back().items.push_back(std::move(it));
     return;
   }
-  departures_cut_++;
+  cut_.departures++;
   if (it.revisited) pool_.put(std::move(it.revisited));
+}
+
+/// Is the choice just made in no execution that keeps to the bound?
+bool explorer::takes_too_many_switches() {
+  if (!options_.switches) return false;
+  const bool one_memory = options_.model == memory_model::sc;
+  const unsigned limit = *options_.switches;
+  if (fewest_switches(g(), settled_part(g()), one_memory, limit) <= limit) return false;
+  cut_.switches++;
+  return true;
 }
 
 /// Judges a whole graph.

@@ -47,6 +47,9 @@ struct search_options {
   /// How many choices that are not the newest (an older source, an earlier place, a revisit) there may be on
   /// the way to an execution. None: no bound. 0: one execution, in which one thread after the other runs.
   std::optional<unsigned> departures;
+  /// How many context switches an execution may take at least. Others are visited only where it is not known
+  /// early enough that they take more. None: no bound.
+  std::optional<unsigned> switches;
   bool symmetry = true;           ///< of executions in which identical threads swap names one is visited
   bool commuting = true;          ///< additions whose result nobody reads have no order
   bool unordered_locks = true;    ///< a lock under which nothing happens that others see has no order
@@ -208,6 +211,8 @@ class explorer final : public engine {
   void add_write(thread& t);
   bool add_write_half(eid read);
   void remember(item it);
+  bool takes_too_many_switches();
+  std::string bounds_that_cut() const;
   bool judged(graph& in);
   bool happens() const;
   bool wait_did_not_see(const event& end) const;
@@ -347,7 +352,10 @@ class explorer final : public engine {
   bool symmetry_ = false;
   bool unordered_locks_;
   bool commuting_;
-  u64 departures_cut_ = 0; ///< choices that were not followed
+  struct {
+    u64 departures = 0; ///< choices that were not followed
+    u64 switches = 0;   ///< ...
+  } cut_;
   u64 ask_for_workers_at_ = 0;
   u64 layout_ = 0;              ///< of what the first execution showed; 0: there has been none
   worker_link* link_ = nullptr; ///< in a process that the search was split over

@@ -217,7 +217,7 @@ void explorer::work(worker_link& link) {
   bool more = link.is_first();
   if (!more) {
     result_ = {};
-    departures_cut_ = 0;
+    cut_ = {};
     for (frame& f : frames_)
       f.items.clear();
   }
@@ -257,7 +257,7 @@ packet explorer::report() const {
   p.put(result_.blocked);
   p.put(result_.max_events);
   p.put(result_.fingerprint);
-  p.put(departures_cut_);
+  p.put(cut_);
   p.put_text(result_.reason);
   p.put(restart_wanted_);
   p.put_raw(knowledge().bytes());
@@ -295,7 +295,9 @@ void explorer::add_report(packet r) {
   result_.blocked += r.get<u64>();
   result_.max_events = std::max(result_.max_events, r.get<unsigned>());
   result_.fingerprint += r.get<u64>();
-  departures_cut_ += r.get<u64>();
+  const auto cut = r.get<decltype(cut_)>();
+  cut_.departures += cut.departures;
+  cut_.switches += cut.switches;
   if (std::string reason = r.get_text(); result_.reason.empty()) result_.reason = std::move(reason);
   restart_wanted_ |= r.get<bool>();
   learn(&r);
@@ -361,7 +363,7 @@ bool explorer::split(hands more) {
     options_.report(sum);
   });
   result_ = {};
-  departures_cut_ = 0;
+  cut_ = {};
   for (packet& r : all.reports())
     if (!r.bytes().empty()) add_report(std::move(r));
   if (!all.accident().empty()) result_.reason = all.accident();

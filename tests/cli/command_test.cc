@@ -104,6 +104,8 @@ TEST_F(Command, AcceptsNoOptionThatItWouldIgnore) {
   expect_refused({"check", "--random", "9", "--no-reduction", "all"}, "--no-reduction is for the search");
   expect_refused({"check", "--random", "9", "--departures", "2"}, "--departures is for the search");
   expect_refused({"check", "--departures", "few"}, "--departures: 'few'");
+  expect_refused({"check", "--random", "9", "--switches", "2"}, "--switches is for the search");
+  expect_refused({"check", "--switches", "-1"}, "--switches: '-1'");
   expect_refused({"check", "mine.cc"}, "no compiler behind mine.cc");
 }
 

@@ -291,6 +291,7 @@ report::result check_here(const scenario& s, const check_request& request, const
   options.unordered_locks = request.unordered_locks;
   options.commuting = request.commuting;
   options.departures = request.departures;
+  options.switches = request.switches;
   if (request.random) options.random = explore::sampling{request.random->executions, request.random->seed};
   options.rerun_executions = rerun_executions;
   options.stop = &stop;
