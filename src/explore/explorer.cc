@@ -268,19 +268,24 @@ void explorer::advance(thread& t) {
 }
 
 /// The thread whose step is added next: a function of the graph alone, or executions would be visited twice.
+/// Who waits for sections comes last: if the others cannot go on meanwhile, the wait and they may be waiting
+/// for each other.
 explorer::thread* explorer::next_thread() {
   if (owed_ != NONE) {
     thread& t = threads_[g()[owed_].thread];
     advance(t);
     return &t;
   }
+  thread* waiting = nullptr;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
     advance(t);
     if (restart_wanted_ || execution_over_) return nullptr;
-    if (t.st == status::parked && enabled(t)) return &t;
+    if (t.st != status::parked || !enabled(t)) continue;
+    if (!t.pending.counts_sections) return &t;
+    if (!waiting) waiting = &t;
   }
-  return nullptr;
+  return waiting;
 }
 
 bool explorer::section_open(unsigned cpu, domain d) const {

@@ -358,10 +358,12 @@ TEST_F(Waits, in_a_read_side_section) {
 }
 
 TEST_F(Waits, for_a_cpu_that_spins_on_the_lock_of_who_waits) {
-  auto sends = [&] {
-    spin_lock(lock_);
-    smp_call_function_many(2, nullptr, nullptr, 0);
-    spin_unlock(lock_);
+  auto sends_to = [&](unsigned target) {
+    return [&, target] {
+      spin_lock(lock_);
+      smp_call_function_many(BIT(target), nullptr, nullptr, 0);
+      spin_unlock(lock_);
+    };
   };
   auto spins = [&] {
     local_irq_disable();
@@ -369,17 +371,39 @@ TEST_F(Waits, for_a_cpu_that_spins_on_the_lock_of_who_waits) {
     spin_unlock(lock_);
     local_irq_enable();
   };
-  EXPECT_TRUE(lost(decide({sends, spins}), "INV-LOCKDEP",
-                   {"CPU0 holds lock", "waits for an IPI to CPU1", "CPU1 has interrupts off, since"}));
-  auto others = [&](unsigned target) {
-    return [&, target] {
-      spin_lock(lock_);
-      smp_call_function_many(BIT(target), nullptr, nullptr, 0);
-      spin_unlock(lock_);
-    };
-  };
+  for (auto m : all_models) {
+    EXPECT_TRUE(lost(decide({sends_to(1), spins}, m), "INV-LIVE",
+                     {"CPU0 waits for a section to end", "CPU1 waits for a value"}));
+    EXPECT_TRUE(lost(decide({spins, sends_to(0)}, m), "INV-LIVE",
+                     {"CPU1 waits for a section to end", "CPU0 waits for a value"}));
+  }
   // who is not waited for may spin
-  EXPECT_EQ(decide({others(2), spins, [&] { READ_ONCE(flags_); }}).verdict, verdict::safe);
+  EXPECT_EQ(decide({sends_to(2), spins, [&] { READ_ONCE(flags_); }}).verdict, verdict::safe);
+  // where no execution deadlocks, the order is wrong all the same
+  auto spins_first = [&] {
+    spins();
+    smp_store_release(flags_, 2);
+  };
+  auto sends_later = [&, send = sends_to(0)] {
+    if (smp_load_acquire(flags_) == 2) send();
+  };
+  EXPECT_TRUE(lost(decide({spins_first, sends_later}), "INV-LOCKDEP",
+                   {"CPU1 holds lock", "waits for an IPI to CPU0", "CPU0 has interrupts off, since"}));
+}
+
+TEST_F(Waits, for_a_reader_that_spins_for_who_waits) {
+  auto waits = [&] {
+    synchronize_rcu();
+    smp_store_release(flags_, 2);
+  };
+  auto reads = [&] {
+    rcu_read_lock();
+    smp_cond_load_acquire(flags_, ~u64{0}, 2);
+    rcu_read_unlock();
+  };
+  for (auto m : all_models)
+    EXPECT_TRUE(
+        lost(decide({waits, reads}, m), "INV-LIVE", {"waits for a section to end", "waits for a value"}));
 }
 
 } // namespace
