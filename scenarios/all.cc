@@ -3,6 +3,8 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 const std::vector<scenario>& all_scenarios() {
+  // One a line, so that two additions meet in no line.
+  // clang-format off
   static const std::vector<scenario> all{
       access_vs_munmap(),
       gup_fast_vs_pmd_split(),
@@ -36,6 +38,7 @@ const std::vector<scenario>& all_scenarios() {
       userfault_marker(),
       lazy_walk_vs_table_free(),
   };
+  // clang-format on
   return all;
 }
 
