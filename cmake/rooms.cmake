@@ -34,13 +34,14 @@ function(racewalk_room_tests room)
 endfunction()
 
 function(racewalk_test_program name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;PROPERTIES" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest GTest::gtest_main)
   set(label native)
   if(racewalk_model IN_LIST arg_LIBRARIES)
     set(label model)
   endif()
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}."
-    PROPERTIES LABELS ${label} TIMEOUT 300)
+  # the time limits are for what hangs, on a machine that is slow and busy
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 300 TEST_PREFIX "${name}."
+    PROPERTIES LABELS ${label} TIMEOUT 1500 ${arg_PROPERTIES})
 endfunction()

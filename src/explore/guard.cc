@@ -8,14 +8,17 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 
 namespace racewalk::explore {
 
 namespace {
 
 constexpr int FAULTS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-/// A step that has not ended when so many ticks, a second apart, have found this process running.
-constexpr unsigned PATIENCE = 5;
+/// A step is endless when it has had so much CPU time, or, if it sleeps, when so many ticks, a second apart,
+/// have found it under way. A machine that is busy with others makes no step endless.
+constexpr time_t PATIENCE = 5;
+constexpr unsigned TICKS_ASLEEP = 60;
 constexpr std::size_t HANDLER_STACK = std::size_t{64} * 1024;
 
 void (*tell)(const char*) = nullptr; ///< null: this process is not guarded
@@ -59,17 +62,20 @@ void on_fault(int signal, siginfo_t* info, void*) {
 void on_tick(int) {
   static unsigned last_beat = 0;
   static unsigned ticks = 0;
-  if (heartbeat != last_beat) {
+  static time_t begin = 0;
+  timespec cpu{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+  const time_t used = cpu.tv_sec;
+  const bool in_step = section || (current_engine && current_engine->in_body());
+  if (heartbeat != last_beat || !in_step) {
     last_beat = heartbeat;
     ticks = 0;
+    begin = used;
     return;
   }
-  if (!section && !(current_engine && current_engine->in_body())) {
-    ticks = 0;
-    return;
-  }
-  if (++ticks < PATIENCE) return;
+  if (++ticks < TICKS_ASLEEP && used - begin < PATIENCE) return;
   ticks = 0;
+  begin = used;
   constexpr const char* endless = "runs without end and without a step";
   if (current_engine) current_engine->cut_short(mishap::endless, endless, nullptr);
   die(endless, section);

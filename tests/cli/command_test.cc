@@ -241,7 +241,8 @@ TEST_F(Command, NamesTheBoundThatWasHit) {
 
 TEST_F(Command, PrintsWhatIsKnownWhenInterrupted) {
   process p = start({"check", "munmap_table_free", "odd_ends:endless", "-j", "1"});
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  while (!std::filesystem::exists(file("endless.runs")))
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   p.signal(SIGINT);
   const outcome o = p.wait();
   EXPECT_EQ(o.status, 3) << o.err;

@@ -44,6 +44,11 @@ process::process(const std::string& program, const std::vector<std::string>& arg
 
 void process::signal(int number) const { kill(pid_, number); }
 
+bool process::has_ended() const {
+  siginfo_t who{};
+  return waitid(P_PID, static_cast<id_t>(pid_), &who, WEXITED | WNOHANG | WNOWAIT) == 0 && who.si_pid == pid_;
+}
+
 outcome process::wait() {
   int status = 0;
   waitpid(pid_, &status, 0);

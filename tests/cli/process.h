@@ -21,6 +21,8 @@ class process {
   process(const std::string& program, const std::vector<std::string>& arguments,
           const std::string& directory);
   void signal(int number) const;
+  /// It still has to be waited for.
+  bool has_ended() const;
   outcome wait();
 
  private:

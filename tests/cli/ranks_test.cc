@@ -34,6 +34,7 @@ class ranks : public ::testing::Test {
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 1);
     unsetenv("OMPI_MCA_orte_enable_recovery");
+    setenv("OMPI_MCA_orte_tmpdir_base", directory_.c_str(), 1); // others may run mpirun, and clean up
   }
   ~ranks() override { fs::remove_all(directory_); }
 
@@ -107,10 +108,11 @@ long work_of(pid_t rank, const std::map<pid_t, stat_line>& all) {
   return sum;
 }
 
-/// Kills the rank once it has worked for a while, and returns which process it was; 0: it never did.
-pid_t kill_at_work(const std::string& rank) {
+/// Kills the rank once it has worked for a while, and returns which process it was; 0: it never did, and all
+/// has ended.
+pid_t kill_at_work(const std::string& rank, const process& mpirun) {
   const long enough = sysconf(_SC_CLK_TCK) / 2;
-  for (int i = 0; i < 600; i++) {
+  while (!mpirun.has_ended()) {
     const std::map<pid_t, stat_line> all = processes();
     if (const pid_t pid = process_of_rank(rank, all); pid > 0 && work_of(pid, all) > enough) {
       kill(pid, SIGKILL);
@@ -143,7 +145,7 @@ TEST_F(ranks, share_one_search) {
   const outcome o = start("2", {std::string(RING) + ":short", "--arch", "arm64"}).wait();
   const std::vector<json> all = results(o);
   ASSERT_EQ(all.size(), 1u) << o.err;
-  EXPECT_EQ(all[0]["verdict"], "safe");
+  EXPECT_EQ(all[0]["verdict"], "safe") << all[0]["reason"];
   EXPECT_EQ(all[0]["executions"], 65536);
 }
 
@@ -151,7 +153,7 @@ TEST_F(ranks, share_one_search) {
 TEST_F(ranks, a_helper_that_is_killed_leaves_it_inconclusive) {
   let_survivors_go_on();
   process p = start("2", {std::string(RING) + ":long", "--arch", "arm64"});
-  if (kill_at_work("1") == 0) p.signal(SIGTERM);
+  EXPECT_NE(kill_at_work("1", p), 0);
   const outcome o = p.wait();
   const std::vector<json> all = results(o);
   ASSERT_EQ(all.size(), 1u) << o.err;
@@ -160,33 +162,32 @@ TEST_F(ranks, a_helper_that_is_killed_leaves_it_inconclusive) {
   EXPECT_GT(all[0]["executions"], 20000);
 }
 
-/// Each rank has a run, and the one of the rank that lives comes to its own end.
+/// Each rank has a run, and the one of the rank that lives comes to its own end. (Where rank 1 was so late
+/// that rank 0 had done its own and begun the other, it is a helper that is lost.)
 TEST_F(ranks, the_runs_of_a_killed_rank_are_inconclusive) {
   let_survivors_go_on();
-  process p =
-      start("2", {std::string(RING) + ":long", "--arch", "arm64,riscv64", "--max-executions", "300000"});
-  const pid_t rank = kill_at_work("1");
-  if (rank == 0) p.signal(SIGTERM);
+  process p = start("2", {std::string(RING), "--arch", "arm64"});
+  const pid_t rank = kill_at_work("1", p);
   const outcome o = p.wait();
   const std::vector<json> all = results(o);
   ASSERT_EQ(all.size(), 2u) << o.err;
-  unsigned lost = 0;
-  for (const json& r : all) {
-    EXPECT_EQ(r["verdict"], "inconclusive");
-    const std::string reason = r["reason"];
-    if (reason.starts_with("rank 1 ended early (process " + std::to_string(rank)))
-      lost++;
-    else
-      EXPECT_EQ(reason, "the bound of 300000 executions was reached");
-  }
-  EXPECT_EQ(lost, 1u) << o.out;
+  EXPECT_EQ(all[0]["variant"], "short");
+  EXPECT_EQ(all[0]["verdict"], "safe") << all[0]["reason"];
+  EXPECT_EQ(all[0]["executions"], 65536);
+  EXPECT_EQ(all[1]["variant"], "long");
+  EXPECT_EQ(all[1]["verdict"], "inconclusive");
+  const std::string reason = all[1]["reason"];
+  EXPECT_TRUE(reason.starts_with("rank 1 ended early (process " + std::to_string(rank)) ||
+              reason == "a worker on rank 1 ended early")
+      << reason;
 }
 
 /// mpirun then ends rank 0, which still says what is known.
 TEST_F(ranks, a_killed_rank_takes_the_others_with_it_in_order) {
+  setenv("OMPI_MCA_odls_base_sigkill_timeout", "10",
+         1); // seconds: a busy machine is slow to say what is known
   process p = start("2", {std::string(RING) + ":long", "--arch", "arm64,riscv64"});
-  const pid_t rank = kill_at_work("1");
-  if (rank == 0) p.signal(SIGTERM);
+  EXPECT_NE(kill_at_work("1", p), 0);
   const outcome o = p.wait();
   EXPECT_NE(o.status, 0);
   const std::vector<json> all = results(o);

@@ -232,11 +232,17 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& p) { return std::string(p.param.name); });
 
 TEST_F(UserFile, LeavesNothingBehindWhenInterrupted) {
-  write("slow.cc", "#include \"racewalk/testbed.h\"\n");
+  write("slow.cc", "");
+  write("compiler",
+        "#!/bin/sh\ntouch \"$TMPDIR/its_own\"\ntouch at_work\nwhile [ ! -e enough ]; do sleep 0.01; done\n");
+  fs::permissions(file("compiler"), fs::perms::owner_all);
+  setenv("CXX", file("compiler").c_str(), 1);
   process p(RACEWALK_COMMAND, {"check", "slow.cc"}, file("").string());
-  while (fs::is_empty(file("tmp"))) // the compiler is at work
+  unsetenv("CXX");
+  while (!fs::exists(file("at_work")))
     usleep(1000);
   p.signal(SIGINT);
+  write("enough", "");
   EXPECT_EQ(p.wait().status, 3);
   EXPECT_TRUE(fs::is_empty(file("tmp")));
 }

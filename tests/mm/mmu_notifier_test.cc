@@ -172,7 +172,7 @@ TEST_F(MmuNotifier, UnsubscribingWaitsForTheCallbacksUnderWay) {
   std::atomic<bool> leaving{false};
   l.at_start = [&] {
     entered = true;
-    for (int i = 0; i < 1000; ++i)
+    for (int i = 0; i < 50; ++i)
       std::this_thread::yield();
     leaving = true;
   };
@@ -283,7 +283,7 @@ TEST_F(MmuNotifier, AReadWaitsForTheInvalidationUnderWay) {
   std::atomic<bool> begun{false};
   l.at_start = [&] { // after the interval was told
     begun = true;
-    for (int i = 0; i < 1000; ++i)
+    for (int i = 0; i < 50; ++i)
       std::this_thread::yield();
   };
   ASSERT_EQ(mmu_interval_notifier_insert(n, mm, at, PAGE_SIZE), 0);

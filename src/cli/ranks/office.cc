@@ -38,6 +38,7 @@ std::string office::host() {
 office::watched::watched(const std::string& where, pid_t pid)
     : descriptor_(where == host() ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1), watched_(true) {
   heard();
+  asked_ = last_;
 }
 
 office::watched::~watched() {
@@ -46,20 +47,24 @@ office::watched::~watched() {
 
 office::watched::watched(watched&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), watched_(std::exchange(other.watched_, false)),
-      last_(other.last_) {}
+      last_(other.last_), asked_(other.asked_) {}
 
 office::watched& office::watched::operator=(watched&& other) noexcept {
   std::swap(descriptor_, other.descriptor_);
   std::swap(watched_, other.watched_);
   last_ = other.last_;
+  asked_ = other.asked_;
   return *this;
 }
 
-bool office::watched::gone() const {
+bool office::watched::gone() {
   if (!watched_) return false;
   pollfd ended{descriptor_, POLLIN, 0};
   if (descriptor_ >= 0) return poll(&ended, 1, 0) > 0;
-  return steady_clock::now() - last_ > SILENCE;
+  const auto now = steady_clock::now();
+  const auto since_asked = now - std::exchange(asked_, now);
+  if (since_asked > 5 * BEAT) last_ += since_asked; // it was this process that stood still
+  return now - last_ > SILENCE;
 }
 
 // ---- letters ---------------------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ void office::receive(unsigned from, packet p) {
       const std::vector<std::byte> bytes = p.get_all<std::byte>();
       at->second.out.insert(at->second.out.end(), bytes.begin(), bytes.end());
     }
-    if (!write_session(at->second)) close_session(key, kind != mail::closed);
+    write_session(key);
     return;
   }
   case mail::stop:
@@ -259,17 +264,22 @@ void office::read_session(const session_key& key) {
   post(s.peer, p);
 }
 
-/// Hands on what the socket takes; false if there is nobody, or nothing more to hand on.
-bool office::write_session(session& s) {
+/// Hands on what the socket takes. That the process at this end has ended is no reason to close: what it said
+/// last may still have to be read, and read_session() comes to its end.
+void office::write_session(const session_key& key) {
+  session& s = sessions_[key];
   while (!s.out.empty()) {
     std::array<std::byte, 1 << 14> chunk;
     const std::size_t n = std::min(chunk.size(), s.out.size());
     std::copy_n(s.out.begin(), n, chunk.begin());
     const ssize_t sent = send(s.socket, chunk.data(), n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) return errno == EAGAIN || errno == EINTR;
-    s.out.erase(s.out.begin(), s.out.begin() + sent);
+    if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (sent < 0)
+      s.out.clear();
+    else
+      s.out.erase(s.out.begin(), s.out.begin() + sent);
   }
-  return !s.closing;
+  if (s.closing) close_session(key, false);
 }
 
 void office::close_session(const session_key& key, bool tell) {
@@ -331,7 +341,7 @@ void office::turn() {
       if (fds[i++].revents) read_child(alive_[id]);
     for (const session_key& key : of_session) {
       const short what = fds[i++].revents;
-      if (what & POLLOUT && !write_session(sessions_[key])) close_session(key, true);
+      if (what & POLLOUT) write_session(key);
       if (what & ~POLLOUT && sessions_.contains(key)) read_session(key);
     }
     if (fds[0].revents)

@@ -43,12 +43,13 @@ class office {
     watched(watched&& other) noexcept;
     watched& operator=(watched&& other) noexcept;
     void heard() { last_ = std::chrono::steady_clock::now(); }
-    [[nodiscard]] bool gone() const;
+    [[nodiscard]] bool gone();
 
    private:
     int descriptor_ = -1; ///< -1: it is elsewhere
     bool watched_ = false;
-    std::chrono::steady_clock::time_point last_{};
+    std::chrono::steady_clock::time_point last_{};  ///< when it was heard
+    std::chrono::steady_clock::time_point asked_{}; ///< when gone() was
   };
   static std::string host();
 
@@ -81,7 +82,7 @@ class office {
   void finish(std::uint64_t id, const std::string& accident);
   void answer(child& c, const std::string& accident);
   void read_session(const session_key& key);
-  bool write_session(session& s);
+  void write_session(const session_key& key);
   void close_session(const session_key& key, bool tell);
   void tell_progress();
   void beat();

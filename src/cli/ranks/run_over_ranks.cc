@@ -24,6 +24,7 @@ using std::chrono::steady_clock;
 /// second.
 constexpr std::chrono::milliseconds GRACE{500};
 constexpr std::chrono::milliseconds SHOW{50};
+constexpr std::chrono::seconds ARRIVAL{60}; // how long a rank may take to say hello
 
 /// Rank 0: gives out the runs and collects what comes of them.
 class coordinator : public office {
@@ -216,9 +217,10 @@ void coordinator::stop(const std::string& reason) {
 void coordinator::watch_limits() {
   const auto now = steady_clock::now();
   if (stop_reason_.empty()) {
-    if (interrupted())
+    if (interrupted()) {
+      watch_ranks(); // mpirun may have done it because of one
       stop(lost_.empty() ? "interrupted" : lost_ + ", and mpirun ended the others");
-    else if (limits_.timeout && now - start_ >= std::chrono::duration<double>(*limits_.timeout))
+    } else if (limits_.timeout && now - start_ >= std::chrono::duration<double>(*limits_.timeout))
       stop(fmt::format("--timeout {}", *limits_.timeout));
     return;
   }
@@ -262,13 +264,16 @@ std::vector<report::result> coordinator::run(const result_fn& on_result) {
   return in_order;
 }
 
-/// Tells the others that all is done. Those that are not even here yet are waited for, but not for long.
+/// Tells the others that all is done. Those that are not even here yet are waited for: mpirun takes it for an
+/// accident if one rank goes without leave.
 void coordinator::take_leave() {
   const auto missing = [](const member& m) { return !m.present && !m.lost; };
-  const auto until = steady_clock::now() + GRACE;
-  while (std::any_of(members_.begin(), members_.end(), missing) && steady_clock::now() < until &&
-         !interrupted())
+  const auto until = steady_clock::now() + ARRIVAL;
+  while (std::any_of(members_.begin(), members_.end(), missing) && stop_reason_.empty() && lost_.empty() &&
+         steady_clock::now() < until && !interrupted()) {
     turn();
+    watch_ranks();
+  }
   for (const member& m : members_)
     all_alive_ &= m.present;
   packet p = packet_of(mail::quit);

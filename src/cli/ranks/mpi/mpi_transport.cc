@@ -15,11 +15,12 @@ namespace racewalk::cli {
 namespace {
 
 constexpr int TAG = 1;
-constexpr unsigned TO_COME_TOGETHER = 60; // seconds
+constexpr unsigned TO_COME_TOGETHER = 300; // seconds
 
 /// MPI_Init() waits for ranks for ever, even if they have ended.
 void give_up(int) {
-  constexpr std::string_view text = "racewalk: mpirun: the ranks have not come together within a minute\n";
+  constexpr std::string_view text =
+      "racewalk: mpirun: the ranks have not come together within five minutes\n";
   (void)!write(STDERR_FILENO, text.data(), text.size());
   _exit(EXIT_INCONCLUSIVE);
 }
