@@ -36,6 +36,7 @@ const std::vector<scenario>& all_scenarios() {
       dontneed_vs_change_pmd(),
       userfault_wake(),
       userfault_marker(),
+      mremap_vs_unmap(),
       lazy_walk_vs_table_free(),
   };
   // clang-format on

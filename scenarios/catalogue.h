@@ -39,6 +39,7 @@ scenario userfault_marker();        // M26
 scenario lazy_walk_vs_table_free(); // H17
 scenario batched_unmap_vs_change(); // H7
 scenario dontneed_vs_change_pmd();  // H14
+scenario mremap_vs_unmap();         // H11
 
 // What the expected verdict of a variant can depend on.
 inline expect always_safe(const settings&) { return expect::safe; }

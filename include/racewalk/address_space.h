@@ -111,6 +111,17 @@ class AddressSpace {
   expected<vaddr_t> mmap_fixed(vaddr_t at, const File& file, std::uint64_t offset, std::uint64_t bytes,
                                Sharing sharing = Sharing::shared, Access access = Access::read_write);
   expected<void> munmap(vaddr_t start, std::uint64_t bytes);
+  /// What mremap() may do with the old addresses.
+  enum class Remap : std::uint8_t {
+    in_place, ///< only make the mapping longer or shorter where it is
+    may_move, ///< move it, if there is no room
+    keep_old, ///< move it, and leave the old addresses mapped, with zeros; both lengths are the same
+  };
+  /// Makes a mapping of old_bytes one of new_bytes; its content goes where it goes. Returns where it is.
+  expected<vaddr_t> mremap(vaddr_t start, std::uint64_t old_bytes, std::uint64_t new_bytes,
+                           Remap how = Remap::may_move);
+  /// The same to an address of the caller's choice, in place of what was mapped there.
+  expected<vaddr_t> mremap_fixed(vaddr_t start, std::uint64_t old_bytes, std::uint64_t new_bytes, vaddr_t to);
   expected<void> mprotect(vaddr_t start, std::uint64_t bytes, Access access);
   enum class HugePages : std::uint8_t { no, yes };
   /// Whether pages that are first used from now on are huge where they fit.

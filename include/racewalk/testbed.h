@@ -40,6 +40,8 @@ class testbed : public scenario_world {
 
   /// An address space, loaded on no CPU.
   mm_struct& new_mm();
+  /// An area of anonymous memory that nobody has touched.
+  vm_area_struct& new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags);
   /// Maps anonymous memory at [start, start + bytes) and faults it in; the first page gets the name.
   void map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
                      vm_flags_t extra_flags = VM_NONE);
@@ -71,7 +73,6 @@ class testbed : public scenario_world {
 
  private:
   file& open(inode& i, u64 pages);
-  vm_area_struct& new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags);
   std::string name_of(const void* addr) const;
   std::string value_of(const void* addr, u64 value) const;
   explore::variable_place place_of(const void* addr) const;

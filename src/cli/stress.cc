@@ -76,10 +76,30 @@ class slot_change {
   std::lock_guard<std::mutex> guard_;
 };
 
+/// A mapping that mremap moves from place to place while all threads use every place. Its words are tagged as
+/// if it were at the first of them. The places lie where mmap puts nothing as long as it finds room
+/// elsewhere.
+struct traveller {
+  static constexpr unsigned places = 6;
+  static constexpr std::uint64_t bytes = huge_bytes + 8 * page_bytes;
+
+  /// Every other place is off by a few pages, so that tables and huge pages cannot move in one piece.
+  static vaddr_t place(unsigned n) {
+    return (vaddr_t{8 + n % 2} << 39) + n * 3 * huge_bytes + n % 2 * 5 * page_bytes;
+  }
+
+  std::mutex lock;             // of who moves it
+  std::atomic<unsigned> at{0}; // the place; changes under lock
+};
+
 struct space_state {
-  explicit space_state(System& system) : space(system), counters(space.mmap(page_bytes).value()) {}
+  explicit space_state(System& system) : space(system), counters(space.mmap(page_bytes).value()) {
+    space.mmap_fixed(traveller::place(0), traveller::bytes).value();
+    space.madvise(traveller::place(0), traveller::bytes, AddressSpace::HugePages::yes).value();
+  }
 
   AddressSpace space;
+  traveller moving;
   std::array<slot, slots_per_space> slots;
   vaddr_t counters; // one page; word i is thread i's
 };
@@ -91,6 +111,7 @@ struct totals {
   std::uint64_t pins = 0;
   std::uint64_t maps = 0;
   std::uint64_t unmaps = 0;
+  std::uint64_t remaps = 0;
   std::uint64_t protects = 0;
   std::uint64_t reshapes = 0; // collapses, splits and moves that succeeded
   std::uint64_t given_back = 0;
@@ -100,7 +121,7 @@ struct totals {
   totals& operator+=(const totals& o) {
     loads += o.loads, stores += o.stores, updates += o.updates, pins += o.pins;
     reshapes += o.reshapes, given_back += o.given_back;
-    maps += o.maps, unmaps += o.unmaps, protects += o.protects, refused += o.refused,
+    maps += o.maps, unmaps += o.unmaps, remaps += o.remaps, protects += o.protects, refused += o.refused,
         no_memory += o.no_memory;
     return *this;
   }
@@ -174,6 +195,8 @@ class worker {
   void map();
   void unmap();
   void replace_part();
+  void remap();
+  void visit();
   void protect();
   void reshape();
   void pin();
@@ -308,15 +331,52 @@ void worker::protect() {
     done_.no_memory++;
 }
 
+/// The memory that travels goes to another place.
+void worker::remap() {
+  traveller& moving = here().moving;
+  const std::lock_guard guard(moving.lock);
+  const unsigned to =
+      (moving.at + 1 + static_cast<unsigned>(below(traveller::places - 1))) % traveller::places;
+  const auto at = here().space.mremap_fixed(traveller::place(moving.at), traveller::bytes, traveller::bytes,
+                                            traveller::place(to));
+  if (at) {
+    moving.at = to;
+    done_.remaps++;
+  } else if (at.error() == std::errc::not_enough_memory) {
+    done_.no_memory++;
+  } else {
+    stress_.fail(fmt::format("what travels cannot go to {:#x}", traveller::place(to)));
+  }
+}
+
+/// An access to a place where what travels may be.
+void worker::visit() {
+  const vaddr_t place = traveller::place(static_cast<unsigned>(below(traveller::places)));
+  const std::uint64_t offset = below(traveller::bytes / 8) * 8;
+  const vaddr_t known_as = traveller::place(0) + offset;
+  if (below(2) == 0) {
+    static_cast<void>(cpu_->store<std::uint64_t>(place + offset, tag(space_, known_as, random_())));
+    done_.stores++;
+    return;
+  }
+  const auto word = cpu_->load<std::uint64_t>(place + offset);
+  done_.loads++;
+  if (word && !belongs(word.value(), space_, known_as))
+    stress_.fail(
+        fmt::format("a load from {:#x}, where memory is moved to, found {:#x}, which does not belong there",
+                    place + offset, word.value()));
+}
+
 /// Other tables, frames or folios for the same memory, or none, while everybody uses it.
 void worker::reshape() {
   const auto t = any_word();
   if (!t) return;
+  const vaddr_t va = below(4) == 0 ? traveller::place(here().moving.at) + below(traveller::bytes) : t->va;
   mm_struct& mm = here().space.mm();
-  const vaddr_t huge = t->va & ~(huge_bytes - 1);
+  const vaddr_t huge = va & ~(huge_bytes - 1);
   switch (below(8)) {
   case 0:
-    done_.given_back += vm_madvise(mm, t->va & PAGE_MASK, page_bytes, MADV_DONTNEED) == 0;
+    done_.given_back += vm_madvise(mm, va & PAGE_MASK, page_bytes, MADV_DONTNEED) == 0;
     break;
   case 1:
   case 2:
@@ -324,10 +384,10 @@ void worker::reshape() {
     break;
   case 3:
   case 4:
-    done_.reshapes += split_page_at(mm, t->va) == 0;
+    done_.reshapes += split_page_at(mm, va) == 0;
     break;
   default:
-    done_.reshapes += migrate_page_at(mm, t->va) == 0;
+    done_.reshapes += migrate_page_at(mm, va) == 0;
   }
 }
 
@@ -364,8 +424,10 @@ void worker::switch_space() {
 
 void worker::step() {
   const std::uint64_t dice = below(1000);
-  if (dice < 450)
+  if (dice < 350)
     load();
+  else if (dice < 450)
+    visit();
   else if (dice < 800)
     store();
   else if (dice < 880)
@@ -380,6 +442,8 @@ void worker::step() {
     replace_part();
   else if (dice < 990)
     protect();
+  else if (dice < 991)
+    remap();
   else if (dice < 998)
     reshape();
   else
@@ -417,6 +481,7 @@ void print(const totals& t) {
   line("pins", t.pins);
   line("mmaps", t.maps);
   line("munmaps", t.unmaps);
+  line("mremaps", t.remaps);
   line("mprotects", t.protects);
   line("collapses, splits and moves", t.reshapes);
   line("pages given back", t.given_back);

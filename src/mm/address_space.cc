@@ -34,6 +34,18 @@ int prot_of(Access access) {
 
 int map_type(Sharing sharing) { return sharing == Sharing::shared ? MAP_SHARED : MAP_PRIVATE; }
 
+int flags_of(AddressSpace::Remap how) {
+  switch (how) {
+  case AddressSpace::Remap::in_place:
+    return 0;
+  case AddressSpace::Remap::may_move:
+    return MREMAP_MAYMOVE;
+  case AddressSpace::Remap::keep_old:
+    break;
+  }
+  return MREMAP_MAYMOVE | MREMAP_DONTUNMAP;
+}
+
 expected<void> outcome(int error) {
   if (error == 0) return {};
   return static_cast<std::errc>(-error);
@@ -82,6 +94,18 @@ expected<vaddr_t> AddressSpace::mmap_fixed(vaddr_t at, const File& file, std::ui
 expected<void> AddressSpace::munmap(vaddr_t start, std::uint64_t bytes) {
   HouseCpu cpu(system_);
   return outcome(vm_munmap(*mm_, start, bytes));
+}
+
+expected<vaddr_t> AddressSpace::mremap(vaddr_t start, std::uint64_t old_bytes, std::uint64_t new_bytes,
+                                       Remap how) {
+  HouseCpu cpu(system_);
+  return mapped(vm_mremap(*mm_, start, old_bytes, new_bytes, flags_of(how)));
+}
+
+expected<vaddr_t> AddressSpace::mremap_fixed(vaddr_t start, std::uint64_t old_bytes, std::uint64_t new_bytes,
+                                             vaddr_t to) {
+  HouseCpu cpu(system_);
+  return mapped(vm_mremap(*mm_, start, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to));
 }
 
 expected<void> AddressSpace::mprotect(vaddr_t start, std::uint64_t bytes, Access access) {

@@ -70,8 +70,6 @@ pmd_t pmdp_invalidate_once(vaddr_t addr, const pmdp_t& pmdp) {
   return old;
 }
 
-bool is_huge_or_migration(pmd_t pmd) { return pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd); }
-
 } // namespace
 
 bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {

@@ -1,6 +1,7 @@
 // Anonymous huge pages: one PMD entry that maps a folio of hpage_pmd_nr() pages.
 #pragma once
 
+#include "arch/swapops.h"
 #include "mm/mm_types.h"
 #include "mm/mmu_gather.h"
 #include "mm/pgalloc.h"
@@ -29,6 +30,9 @@ fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags);
 
 /// Gives a huge entry other rights; it never reads as none meanwhile (H14). False if it is none any more.
 [[nodiscard]] bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot);
+
+/// Whether an entry maps a huge page, or keeps the place of one that is being moved.
+inline bool is_huge_or_migration(pmd_t pmd) { return pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd); }
 
 /// Replaces a huge entry, or a migration entry of one, by a table of small ones that map the same pages
 /// (M29). Nothing if it is neither by now. `vma` is what maps `addr`.

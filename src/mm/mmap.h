@@ -13,6 +13,9 @@
 
 #include "mm/mm_types.h"
 
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 // as below
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 // Linux 6.1; the C library's header may be older
 #endif
@@ -33,6 +36,12 @@ long vm_mmap(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags);
 long vm_mmap_file(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags, file& backing, u64 offset);
 /// 0, -EINVAL or -ENOMEM.
 int vm_munmap(mm_struct& mm, vaddr_t start, u64 len);
+/// Makes [old_addr, old_addr + old_len) as long as new_len, where it is or, with MREMAP_MAYMOVE, elsewhere:
+/// at new_addr with MREMAP_FIXED, in place of what was mapped there. MREMAP_DONTUNMAP leaves the old
+/// addresses mapped, with nothing in them; an old_len of 0 maps what is mapped shared there a second time.
+/// The address, or -EINVAL, -EFAULT if the old range is not mapped, all of it alike, or -ENOMEM: no memory,
+/// or no room. On failure the content is where it was.
+long vm_mremap(mm_struct& mm, vaddr_t old_addr, u64 old_len, u64 new_len, int flags, vaddr_t new_addr = 0);
 /// 0, -EINVAL, -EACCES if stores to a shared file are to be allowed that was not opened for them, or -ENOMEM:
 /// no memory, or part of the range is not mapped.
 int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot);

@@ -116,6 +116,9 @@ enum class split_step_t : u8 {
   direct,  ///< what it was: table, then flush
 };
 
+/// How a table that changes its place holds the locks of who comes from a folio (H11b, 97113eb39fa7).
+enum class mremap_rmap_lock_t : u8 { write, read };
+
 struct policy_t {
   // ---- lockless walk: M2, S1.4 ----
   bool gup_recheck_pmd = true;     ///< re-read the pmd after taking the reference (M2 step 6, 70cbc3cc78a9)
@@ -178,6 +181,10 @@ struct policy_t {
   bool uffd_rechecks_when_queued = true; ///< a fault looks again once it is in the queue (M26)
   bool uffd_wp_marks_none = true;        ///< what is not mapped of a file is protected by a marker (M26)
   bool zap_leaves_markers = true; ///< what was protected stays so when its page goes (M26, 999dad824c39)
+
+  // ---- mremap: M37 ----
+  bool mremap_flush_under_ptl = true; ///< before the tables' locks are dropped (H11a, eb66ae030829)
+  mremap_rmap_lock_t mremap_rmap_lock = mremap_rmap_lock_t::write; ///< H11b, 97113eb39fa7
 
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)

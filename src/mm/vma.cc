@@ -19,6 +19,7 @@ regions_guard::regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREA
 }
 
 regions_guard::~regions_guard() NO_THREAD_SAFETY_ANALYSIS {
+  if (!locks_) return;
   for_each([](mmap_region& region, vaddr_t, vaddr_t)
                NO_THREAD_SAFETY_ANALYSIS { up_write(region.mmap_lock); });
 }
@@ -47,9 +48,9 @@ void vma_free(mmap_region& region, vm_area_struct& vma) {
 namespace {
 
 /// Fills in an area that is in no tree.
-void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what) {
+void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what)
+    REQUIRES(vma.vm_lock) {
   if (what.backing != nullptr) get_file(*what.backing);
-  write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
   vma.vm_start = start;
   vma.vm_end = end;
   vma.vm_flags = what.flags;
@@ -63,6 +64,12 @@ void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_content
 
 void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
                 const vma_contents& what) {
+  write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
+  vma_attach_locked(region, vma, start, end, what);
+}
+
+void vma_attach_locked(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
+                       const vma_contents& what) {
   set_area(vma, start, end, what);
   i_mmap_guard(what.backing).insert(vma); // before a fault can map a page by it
   region.areas.insert(vma);
@@ -91,6 +98,7 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
     i_mmap.remove(*vma);
     vma->vm_end = addr;
     i_mmap.insert(*vma);
+    write_guard upper_lock(upper->vm_lock); // as in vma_attach()
     set_area(*upper, addr, end, contents_of(*vma).advanced(addr - vma->vm_start));
     i_mmap.insert(*upper);
   }
@@ -139,6 +147,169 @@ bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
     if (to == end && end != region.end) cut = cut && split_vma(region, end);
   });
   return cut;
+}
+
+// ---- holes -----------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr vaddr_t align_up(vaddr_t addr, u64 size) { return (addr + size - 1) & ~(size - 1); }
+
+} // namespace
+
+vaddr_t find_hole(mmap_region& region, u64 len, u64 align) {
+  const vaddr_t base = std::max(region.start, vaddr_t{PAGE_SIZE}); // the null page is nobody's
+  if (len <= region.cached_hole_size) {
+    region.free_area_cache = base;
+    region.cached_hole_size = 0;
+  }
+  for (;;) {
+    const vaddr_t from = std::max(region.free_area_cache, base);
+    vaddr_t hole = from;
+    for (;;) {
+      const vaddr_t addr = align_up(hole, align);
+      const vm_area_struct* vma = region.areas.find_vma(hole);
+      const vaddr_t hole_end = vma == nullptr ? region.end : vma->vm_start;
+      if (addr < hole_end && len <= hole_end - addr) {
+        region.free_area_cache = addr == hole ? addr + len : hole;
+        return addr;
+      }
+      if (hole_end > hole) region.cached_hole_size = std::max(region.cached_hole_size, hole_end - hole);
+      if (vma == nullptr) break;
+      hole = vma->vm_end;
+    }
+    if (from == base) return region.end;
+    region.free_area_cache = base; // once more from the bottom
+    region.cached_hole_size = 0;
+  }
+}
+
+void note_hole(mmap_region& region, vaddr_t addr) {
+  region.free_area_cache = std::min(region.free_area_cache, addr);
+}
+
+bool anything_mapped(const regions_guard& regions) {
+  bool found = false;
+  regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
+    const vm_area_struct* vma = region.areas.find_vma(start);
+    found = found || (vma != nullptr && vma->vm_start < end);
+  });
+  return found;
+}
+
+bool make_room(const regions_guard& regions, mm_struct& mm) {
+  bool room = true;
+  regions.for_each([&](mmap_region& region, vaddr_t, vaddr_t) {
+    room = room && region.areas.size() < MAX_MAP_COUNT && region.areas.preallocate();
+    if (vm_area_struct* vma = room ? region.vm_area_alloc(mm) : nullptr)
+      region.vm_area_free(*vma); // it is there when it is needed
+    else
+      room = false;
+  });
+  return room;
+}
+
+void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, const vma_contents& what) {
+  vm_area_struct* prev = start == region.start ? nullptr : region.areas.find_vma(start - 1);
+  if (prev != nullptr && prev->vm_end == start && what == contents_of(*prev).advanced(prev->size()))
+    vma_extend(*prev, end);
+  else
+    vma_attach(region, *region.vm_area_alloc(mm), start, end, what);
+  merge_vmas(region, end);
+}
+
+// ---- unmapping -------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Whether the range has pages or tables of its own, which unmap_region() would find. Nobody adds any
+/// meanwhile.
+class populated_range {
+ public:
+  populated_range(const mm_struct& mm, const unmap_range& range) : mm_(mm), range_(range) {}
+
+  [[nodiscard]] bool any() const {
+    for (vaddr_t addr = range_.start, next; addr < range_.end; addr = next) {
+      next = pgd_addr_end(addr, range_.end);
+      const pgdp_t pgdp = pgd_offset(mm_, addr);
+      const pgd_t pgd = pgdp_get(pgdp);
+      if (!pgd_present(pgd)) continue;
+      if ((!pgd_folded() && covers(PGD_LEVEL, addr)) || any_below(pgdp, pgd, addr, next)) return true;
+    }
+    return false;
+  }
+
+ private:
+  bool any_below(pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t end) const {
+    for (vaddr_t next; addr < end; addr = next) {
+      next = pud_addr_end(addr, end);
+      const pudp_t pudp = pud_offset(pgdp, pgd, addr);
+      const pud_t pud = pudp_get(pudp);
+      if (!pud_present(pud)) continue;
+      if ((!pud_folded() && covers(PUD_LEVEL, addr)) || any_below(pudp, pud, addr, next)) return true;
+    }
+    return false;
+  }
+  static bool any_below(pudp_t pudp, pud_t pud, vaddr_t addr, vaddr_t end) {
+    for (; addr < end; addr = pmd_addr_end(addr, end))
+      if (!pmd_none(pmdp_get(pmd_offset(pudp, pud, addr)))) return true;
+    return false;
+  }
+  /// Whether the table behind an entry is for the range alone, so that it goes with it.
+  [[nodiscard]] bool covers(unsigned level, vaddr_t addr) const {
+    const u64 size = geometry().size(level);
+    const vaddr_t first = addr & ~(size - 1);
+    return first >= range_.floor && first + size <= range_.ceiling;
+  }
+
+  const mm_struct& mm_;
+  const unmap_range& range_;
+};
+
+/// Detached areas, linked by next_free, with what they span.
+struct detached_areas {
+  vm_area_struct* first_area = nullptr;
+  vaddr_t first;
+  vaddr_t last;
+};
+
+detached_areas detach_areas(mmap_region& region, vaddr_t start, vaddr_t end) {
+  detached_areas gone{nullptr, end, start};
+  for_each_vma(region, start, end, [&](vm_area_struct& vma) {
+    gone.first = std::min(gone.first, vma.vm_start);
+    gone.last = std::max(gone.last, vma.vm_end);
+    vma_detach(region, vma);
+    vma.next_free = std::exchange(gone.first_area, &vma);
+  });
+  return gone;
+}
+
+void unmap_detached(mm_struct& mm, mmap_region& region, const detached_areas& gone, bool fullmm) {
+  const auto [areas, first, last] = gone;
+  const vm_area_struct* prev = region.areas.find_vma_prev(first);
+  const vm_area_struct* next = region.areas.find_vma(last);
+  const vaddr_t floor = prev == nullptr ? region.start : prev->vm_end;
+  note_hole(region, floor);
+  const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
+  if (populated_range(mm, range).any()) {
+    write_guard anon_vma(region.anon_vma_lock); // tables go
+    unmap_region(mm, range, fullmm, areas);
+  } else {
+    for (vm_area_struct* vma = areas; vma != nullptr; vma = vma->next_free)
+      unlink_file_vma(*vma);
+  }
+}
+
+} // namespace
+
+void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm) {
+  const detached_areas gone = detach_areas(region, start, end);
+  if (gone.first_area == nullptr) return;
+  unmap_detached(mm, region, gone, fullmm);
+  for (vm_area_struct *vma = gone.first_area, *next = nullptr; vma != nullptr; vma = next) {
+    next = vma->next_free;
+    vma_free(region, *vma);
+  }
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

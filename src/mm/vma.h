@@ -17,7 +17,12 @@ inline constexpr std::size_t MAX_MAP_COUNT = 65530;
 /// The regions that a range touches, locked for writing, lowest first.
 class regions_guard {
  public:
+  /// For a part of what another guard has locked, while that lives.
+  struct locked_already {};
+
   regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS;
+  regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end, locked_already)
+      : mm_(mm), start_(start), end_(end), locks_(false) {}
   ~regions_guard() NO_THREAD_SAFETY_ANALYSIS;
   regions_guard(const regions_guard&) = delete;
   regions_guard& operator=(const regions_guard&) = delete;
@@ -39,6 +44,7 @@ class regions_guard {
   mm_struct& mm_;
   const vaddr_t start_;
   const vaddr_t end_;
+  const bool locks_ = true;
   bool ok_ = true;
 };
 
@@ -89,6 +95,8 @@ class i_mmap_guard {
   address_space* const mapping_;
 };
 
+constexpr u64 page_align(u64 bytes) { return (bytes + PAGE_SIZE - 1) & PAGE_MASK; }
+
 // All of the following: caller holds the region's mmap_lock for writing.
 
 /// Takes the area out of the region, so that nobody faults in it. The file that it maps still finds it, until
@@ -100,6 +108,9 @@ void vma_free(mmap_region& region, vm_area_struct& vma);
 /// memory for it (vma_tree::preallocate()). It gets a reference to the file.
 void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
                 const vma_contents& what);
+/// The same for who keeps faults out of it for longer.
+void vma_attach_locked(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
+                       const vma_contents& what) REQUIRES(vma.vm_lock);
 /// Makes an area longer: over free addresses, or over `swallowed`, a detached area that continues it.
 void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed = nullptr);
 /// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
@@ -110,6 +121,26 @@ void merge_vmas(mmap_region& region, vaddr_t addr);
 /// Joins what has become alike in [start, end), which no area crosses, and at its ends.
 void merge_vmas_in(mmap_region& region, vaddr_t start, vaddr_t end);
 
+/// Where the region has room for `len` bytes, or its end if it has none. Holes below free_area_cache are
+/// known to be no larger than cached_hole_size.
+vaddr_t find_hole(mmap_region& region, u64 len, u64 align);
+/// A hole has appeared that begins at `addr`.
+void note_hole(mmap_region& region, vaddr_t addr);
+
+/// Memory for one more area in each region of the range. False if it is short, or a region has too many.
+[[nodiscard]] bool make_room(const regions_guard& regions, mm_struct& mm);
+/// Maps [start, end) of a region, where nothing is mapped. make_room() has succeeded.
+void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, const vma_contents& what);
+/// Takes the areas of [start, end), whose ends cross no area, and all they map away. `fullmm`: nobody will
+/// run in the mm again.
+void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false);
+
+/// mmap of anything; caller holds no lock of the mm. `flags`: MAP_FIXED and MAP_FIXED_NOREPLACE count. The
+/// address, -EINVAL, -ENOMEM or -EEXIST.
+long do_mmap(mm_struct& mm, vaddr_t addr, u64 len, int flags, const vma_contents& what);
+
+/// Whether anything is mapped in the range.
+bool anything_mapped(const regions_guard& regions);
 /// Whether all of the range is mapped.
 bool fully_mapped(const regions_guard& regions);
 /// Cuts what crosses the ends of the range that is locked. False when memory is short.
