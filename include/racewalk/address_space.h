@@ -131,11 +131,20 @@ class AddressSpace {
   /// of them are mapped with that access. Faults them in if need be.
   expected<PinnedPages> pin(vaddr_t start, std::size_t pages, Access access = Access::read_write);
 
+  /// Another address space of the same system with the same areas and the same memory: a page is copied when
+  /// one of the two first stores to it, so that neither sees what the other stores from then on. Pages that
+  /// are pinned stay this one's; the other has copies. Stores by other threads that are made meanwhile are in
+  /// it or not. On error nothing has changed.
+  expected<std::unique_ptr<AddressSpace>> fork();
+
   [[nodiscard]] System& system() { return system_; }
   /// The manager's own view, for those who use its functions (mm/mmap.h, mm/gup.h) directly.
   [[nodiscard]] mm_struct& mm() { return *mm_; }
 
  private:
+  /// Takes over an mm that has been made usable.
+  AddressSpace(System& system, std::unique_ptr<mm_struct> mm) : system_(system), mm_(std::move(mm)) {}
+
   System& system_;
   std::unique_ptr<mm_struct> mm_;
 };

@@ -68,6 +68,9 @@ inline swp_entry_t make_migration_entry_dirty(swp_entry_t e) {
   return {e.type, e.offset | swp_mig_dirty(arch())};
 }
 
+/// The same of a page that is nobody's alone any more.
+inline swp_entry_t make_migration_entry_shared(swp_entry_t e) { return {SWP_MIGRATION_READ, e.offset}; }
+
 inline bool is_migration_entry(swp_entry_t e) {
   return e.type >= SWP_MIGRATION_READ && e.type <= SWP_MIGRATION_WRITE;
 }

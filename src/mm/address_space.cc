@@ -1,6 +1,7 @@
 // The public face (racewalk/address_space.h): Linux's calls with typed errors.
 #include "racewalk/address_space.h"
 
+#include "mm/fork.h"
 #include "mm/house_cpu.h"
 #include "mm/mmap.h"
 
@@ -127,6 +128,15 @@ expected<PinnedPages> AddressSpace::pin(vaddr_t start, std::size_t pages, Access
   if (static_cast<std::size_t>(got) == pages) return PinnedPages(system_, std::move(pinned), access);
   unpin_user_pages(pinned.data(), static_cast<u64>(got));
   return std::errc::bad_address;
+}
+
+expected<std::unique_ptr<AddressSpace>> AddressSpace::fork() {
+  HouseCpu cpu(system_);
+  auto mm = std::make_unique<mm_struct>();
+  if (const int error = mm_init(*mm)) return static_cast<std::errc>(-error);
+  std::unique_ptr<AddressSpace> child(new AddressSpace(system_, std::move(mm)));
+  if (const int error = dup_mmap(child->mm(), *mm_)) return static_cast<std::errc>(-error);
+  return child;
 }
 
 // ---- PinnedPages -----------------------------------------------------------------------------------------

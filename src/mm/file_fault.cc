@@ -1,7 +1,6 @@
 #include "mm/file_fault.h"
 
 #include "arch/swapops.h"
-#include "machine/tlbflush.h"
 #include "mm/filemap.h"
 #include "mm/highmem.h"
 #include "mm/rmap.h"
@@ -85,7 +84,8 @@ fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pm
   return fault_result::handled;
 }
 
-/// A store to a private mapping: the page is copied at once.
+/// A store to a private mapping: the page is copied at once. (A store that was forced leaves the entry
+/// read-only.)
 fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   page* copy = alloc_page(GFP_KERNEL);
   if (copy == nullptr) return fault_result::oom;
@@ -101,7 +101,7 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     pte_map_lock table(pmdp);
     const pte_t old = table ? ptep_get(table.at(addr)) : pte_t{};
     if (table && pte_none_mostly(old)) {
-      pte_t entry = pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(copy), vm_page_prot(vma))));
+      pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags)));
       if (pte_marker_uffd_wp(old)) entry = pte_mkuffd_wp(entry);
       folio_add_new_anon_rmap(page_folio(copy), *vma.vm_mm, addr);
       smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
@@ -147,6 +147,8 @@ void wp_page_reuse(vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
   if (pte_same(old, seen)) ptep_set_access_flags(addr, ptep, pte_mkyoung(pte_mkdirty(pte_mkwrite(old))));
 }
 
+} // namespace
+
 fault_result wp_page_shared(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
   page* page = get_page_of(addr, pmdp, seen);
   if (page == nullptr) return fault_result::handled;
@@ -163,54 +165,6 @@ fault_result wp_page_shared(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmd
   }
   unlock_and_put(folio, false);
   return result;
-}
-
-/// Replaces the entry for `old`, if it is still as it was seen, by one for a copy.
-bool replace_by_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* copy,
-                     page* old) {
-  mmu_notifier_invalidation notify(*vma.vm_mm, mmu_notifier_event::clear, addr, addr + PAGE_SIZE);
-  pte_map_lock table(pmdp);
-  if (!table || !pte_same(ptep_get(table.at(addr)), seen)) return false;
-  const ptep_t ptep = table.at(addr);
-  // Clear, flush, and only then the new entry: no CPU reads the old page after another has stored to the new
-  // one (M41).
-  ptep_get_and_clear(addr, ptep);
-  flush_tlb_page(vma.vm_mm->context, addr);
-  folio_add_new_anon_rmap(page_folio(copy), *vma.vm_mm, addr);
-  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
-  set_pte_at(addr, ptep, pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(copy), vm_page_prot(vma)))));
-  folio_remove_rmap_pte(old);
-  return true;
-}
-
-/// A page of the file behind a private mapping: what is stored goes to a copy.
-fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
-  page* old = get_page_of(addr, pmdp, seen);
-  if (old == nullptr) return fault_result::handled;
-  page* copy = alloc_page(GFP_KERNEL);
-  if (copy == nullptr) {
-    put_page(old);
-    return fault_result::oom;
-  }
-  copy_user_highpage(copy, old);
-  if (replace_by_copy(vma, addr, pmdp, seen, copy, old)) {
-    add_mm_counter(*vma.vm_mm, mm_counter_file(page_folio(old)), -1);
-    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
-    put_page(old); // the entry's
-  } else {
-    put_page(copy);
-  }
-  put_page(old);
-  return fault_result::handled;
-}
-
-} // namespace
-
-fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
-  if ((vma.vm_flags & VM_SHARED) != 0) return wp_page_shared(vma, addr, pmdp, seen);
-  if (!PageAnon(pfn_to_page(pte_pfn(seen)))) return wp_page_copy(vma, addr, pmdp, seen);
-  wp_page_reuse(addr, pmdp, seen); // a private page is mapped once
-  return fault_result::handled;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -17,9 +17,8 @@ bool vma_wants_writenotify(const vm_area_struct& vma);
 /// handle_mm_fault.
 fault_result do_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags);
 
-/// A store to what the entry `seen` maps read-only: it becomes writable, or what is private is copied (M41).
-/// Locks as above.
-fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen);
+/// A store to what a shared area's entry `seen` maps read-only: it becomes writable. Locks as above.
+fault_result wp_page_shared(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen);
 
 /// Puts an entry for a page of the area's file where none or a marker is, with the reference that the caller
 /// has. Caller holds the ptl and the folio lock.

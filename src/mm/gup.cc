@@ -84,9 +84,10 @@ struct gup_request {
   mm_struct& mm;
   foll how;
   bool write;
+  bool force;    ///< FOLL_FORCE
+  bool longterm; ///< FOLL_LONGTERM
   page** pages;
   u64 nr = 0;
-  bool longterm = false;
 };
 
 /// May the page be pinned for that long? Not for writing if writeback relies on hearing of each store: a
@@ -97,6 +98,17 @@ bool longterm_allowed(const gup_request& gup, const folio* folio) {
 }
 bool longterm_allowed(const gup_request& gup, const vm_area_struct& vma) {
   return !gup.longterm || !gup.write || !policy().longterm_refuses_file || !vma_wants_writenotify(vma);
+}
+
+gup_request request(mm_struct& mm, foll how, gup_flags flags, page** pages) {
+  return {mm, how, (flags & FOLL_WRITE) != 0, (flags & FOLL_FORCE) != 0, (flags & FOLL_LONGTERM) != 0, pages};
+}
+
+/// Must the page, which an entry that forbids stores led to, become the mm's alone before it is pinned? Else
+/// the mm's next store would go to a copy, and the pin's holder would not see it (H5).
+bool gup_must_unshare(const gup_request& gup, page* page) {
+  return gup.how == foll::pin && policy().gup_unshares && folio_test_anon(page_folio(page)) &&
+         !PageAnonExclusive(page);
 }
 
 void gup_put_folio(folio* folio, s32 refs, foll how) {
@@ -138,6 +150,16 @@ bool still_mapped(pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
   return !policy().gup_recheck_pte || pte_same(pte, ptep_get_lockless(ptep));
 }
 
+/// gup_must_unshare() of a page that was pinned and then still found mapped.
+bool must_unshare_fast(const gup_request& gup, page* page, bool writable) {
+  if (writable) return false;
+  // The entry, then the flag: who makes a page shared clears the flag and then gives the entry back, so a
+  // walk that found the new entry finds the flag clear. Pairs with the barrier after that in
+  // folio_try_share_anon_rmap().
+  smp_rmb();
+  return gup_must_unshare(gup, page);
+}
+
 /// The pin of pin_scheme_t::page_lock. The caller must not sleep, so it tries: if the lock or the folio is
 /// busy, the slow path waits.
 folio* grab_folio_locked_fast(page* page, pmdp_t pmdp, pmd_t pmd, ptep_t ptep, pte_t pte) {
@@ -162,7 +184,9 @@ folio* grab_mapped_folio(gup_request& gup, page* page, pmdp_t pmdp, pmd_t pmd, p
   folio* folio = try_grab_folio_fast(page, pte.dep, 1, gup.how);
   if (folio == nullptr) return nullptr;
   // whose it is can be asked only now: before, it might not have been the folio that is mapped
-  if (still_mapped(pmdp, pmd, ptep, pte) && longterm_allowed(gup, folio)) return folio;
+  if (still_mapped(pmdp, pmd, ptep, pte) && !must_unshare_fast(gup, page, pte_write(pte)) &&
+      longterm_allowed(gup, folio))
+    return folio;
   gup_put_folio(folio, 1, gup.how);
   return nullptr;
 }
@@ -193,7 +217,8 @@ bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, v
   folio* folio = try_grab_folio_fast(first, pmd.dep, refs, gup.how);
   if (folio == nullptr) return false;
   // as still_mapped(): pairs with the exchange in zap_huge_pmd() and split_huge_pmd_address()
-  if (policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp))) {
+  if ((policy().gup_recheck_pmd && !pmd_same(pmd, pmdp_get_lockless(pmdp))) ||
+      must_unshare_fast(gup, &folio->page, pmd_write(pmd))) {
     gup_put_folio(folio, refs, gup.how);
     return false;
   }
@@ -225,9 +250,9 @@ bool gup_fast_pud_range(gup_request& gup, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, 
   return true;
 }
 
-/// Takes what it can get from the tables as they are. Each level is read once and followed; an entry that
-/// changes behind the walk's back costs a page, never a wrong one.
-void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end) {
+/// Each level is read once and followed; an entry that changes behind the walk's back costs a page, never a
+/// wrong one.
+void gup_fast_pgd_range(gup_request& gup, vaddr_t addr, vaddr_t end) {
   lockless_walk section(gup.mm);
   for (vaddr_t next; addr < end; addr = next) {
     next = pgd_addr_end(addr, end);
@@ -237,12 +262,33 @@ void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end) {
   }
 }
 
+/// Tells forks that they have to look for pins. Before the pins, which are full barriers: a fork that does
+/// not see this has its sequence seen by gup_fast().
+void mm_set_has_pinned_flag(mm_struct& mm) {
+  if (!test_bit(MMF_HAS_PINNED, mm.flags)) set_bit(MMF_HAS_PINNED, mm.flags);
+}
+
+/// Takes what it can get from the tables as they are.
+void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end) {
+  if (gup.how == foll::get || !policy().fork_write_protect_seq) return gup_fast_pgd_range(gup, addr, end);
+  // The sequence, the walk, the pins, the sequence: a pin comes after a fork's look for it only if that fork
+  // has begun by the second read. Pairs with the barriers in write_protect_section (fork.cc).
+  const u32 seq = smp_load_acquire(gup.mm.write_protect_seq);
+  if ((seq & 1) != 0) return;
+  gup_fast_pgd_range(gup, addr, end);
+  smp_rmb(); // as above; the pins are full barriers
+  if (READ_ONCE(gup.mm.write_protect_seq) == seq) return;
+  unpin_user_pages(gup.pages, gup.nr);
+  gup.nr = 0;
+}
+
 // ---- the slow path ---------------------------------------------------------------------------------------
 
 /// What became of one page of the slow path.
 enum class follow : u8 {
   done,
   fault,     ///< not there, or not with this access
+  unshare,   ///< it is there, but somebody else's too
   writeback, ///< the pin met writeback: wait and try again
   retry,     ///< it changed under way
   refused,   ///< its count has no room
@@ -266,41 +312,46 @@ follow grab_under_lock(gup_request& gup, page* page) {
   return follow::refused;
 }
 
-/// A present entry that grants the access, at either level, or `found` false.
-struct mapped_page {
-  bool found = false;
-  struct page* page = nullptr;
-};
-
-mapped_page page_of_pte(pte_t pte, bool write) {
-  if (!pte_present(pte) || pte_protnone(pte) || !pte_access_permitted(pte, write)) return {};
-  return {true, pfn_to_page(pte_pfn(pte))};
+/// May a store be forced that the entry forbids? Only to a page that nobody else sees: a write fault has made
+/// it the mm's alone, and it still is (5535be309971). A mark of that fault would not do, since the page may
+/// have become another one since (H4).
+bool can_force_write(const gup_request& gup, page* page) {
+  return gup.force && folio_test_anon(page_folio(page)) && PageAnonExclusive(page);
 }
 
-mapped_page page_of_huge_pmd(pmd_t pmd, vaddr_t addr, bool write) {
-  if (!pmd_trans_huge(pmd) || pmd_protnone(pmd) || !pmd_access_permitted(pmd, write)) return {};
-  return {true, pfn_to_page(pmd_pfn(pmd)) + ((addr & ~pmd_mask()) >> PAGE_SHIFT)};
+/// Whether a present entry for the page gives the access, and if so exclusively enough.
+follow access_by_entry(const gup_request& gup, page* page, bool permitted, bool writable) {
+  if (!permitted && !(gup.write && can_force_write(gup, page))) return follow::fault;
+  return !writable && gup_must_unshare(gup, page) ? follow::unshare : follow::done;
 }
 
-/// Looks at `addr` under the lock of its table, and calls take(page) there.
+follow page_of_pte(const gup_request& gup, pte_t pte, page** result) {
+  if (!pte_present(pte) || pte_protnone(pte)) return follow::fault;
+  *result = pfn_to_page(pte_pfn(pte));
+  return access_by_entry(gup, *result, pte_access_permitted(pte, gup.write), pte_write(pte));
+}
+
+follow page_of_huge_pmd(const gup_request& gup, pmd_t pmd, vaddr_t addr, page** result) {
+  if (!pmd_trans_huge(pmd) || pmd_protnone(pmd)) return follow::fault;
+  page* head = pfn_to_page(pmd_pfn(pmd));
+  *result = head + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
+  return access_by_entry(gup, head, pmd_access_permitted(pmd, gup.write), pmd_write(pmd));
+}
+
+/// Looks at `addr` under the lock of its table, and calls take(page) there if the access is granted.
 template <class Take> follow with_mapped_page(gup_request& gup, vaddr_t addr, page** result, Take take) {
   const pmd_lookup at = find_pmd(gup.mm, addr);
   if (!at.found) return follow::fault;
   const pmd_t pmd = pmdp_get_lockless(at.pmdp);
-  mapped_page mapped;
   if (pmd_trans_huge(pmd)) {
     spin_guard pml(pmd_lockptr(at.pmdp));
-    mapped = page_of_huge_pmd(pmdp_get(at.pmdp), addr, gup.write);
-    if (!mapped.found) return follow::fault;
-    *result = mapped.page;
-    return take(mapped.page);
+    const follow found = page_of_huge_pmd(gup, pmdp_get(at.pmdp), addr, result);
+    return found == follow::done ? take(*result) : found;
   }
   pte_map_lock table(at.pmdp);
   if (!table) return follow::fault;
-  mapped = page_of_pte(ptep_get(table.at(addr)), gup.write);
-  if (!mapped.found) return follow::fault;
-  *result = mapped.page;
-  return take(mapped.page);
+  const follow found = page_of_pte(gup, ptep_get(table.at(addr)), result);
+  return found == follow::done ? take(*result) : found;
 }
 
 /// The slow pin of pin_scheme_t::page_lock: reference under the ptl; lock; wait until stable; look again;
@@ -337,12 +388,19 @@ follow follow_page(gup_request& gup, vaddr_t addr, page** result) {
   return with_mapped_page(gup, addr, result, [&](page* page) { return grab_under_lock(gup, page); });
 }
 
+/// What to ask of a fault at a page that is there or not.
+fault_flags fault_flags_of(const gup_request& gup, follow found) {
+  if (gup.write) return FAULT_FLAG_WRITE;
+  return found == follow::unshare ? FAULT_FLAG_UNSHARE : FAULT_FLAG_NONE;
+}
+
 /// One page, faulted in if need be. Caller holds the region's mmap_lock for reading. 0 or a negative errno;
 /// -ERESTART: the fault has waited, and dropped the lock for that.
 int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
   for (unsigned retry = 0;;) {
     page* page = nullptr;
-    switch (follow_page(gup, addr, &page)) {
+    const follow found = follow_page(gup, addr, &page);
+    switch (found) {
     case follow::done:
       gup.pages[gup.nr++] = page;
       return 0;
@@ -356,8 +414,8 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
       if (retry++ == policy().pin_retries) return -EAGAIN;
       break;
     case follow::fault:
-      switch (handle_mm_fault(vma, addr,
-                              FAULT_FLAG_ALLOW_RETRY | (gup.write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE))) {
+    case follow::unshare:
+      switch (handle_mm_fault(vma, addr, FAULT_FLAG_ALLOW_RETRY | fault_flags_of(gup, found))) {
       case fault_result::handled:
         break;
       case fault_result::retry:
@@ -373,7 +431,9 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
   }
 }
 
-bool vma_permits(const vm_area_struct& vma, bool write) {
+/// Without FOLL_FORCE: the area's rights. With it: also a store where one may only read.
+bool vma_permits(const vm_area_struct& vma, const gup_request& gup) {
+  const bool write = gup.write && !gup.force;
   return (vma.vm_flags & (write ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
 }
 
@@ -384,7 +444,7 @@ int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end) NO_THREAD_SAFETY_ANALY
     down_read(region->mmap_lock);
     vm_area_struct* vma = region->areas.find_vma(addr);
     const bool permitted =
-        vma != nullptr && vma->contains(addr) && vma_permits(*vma, gup.write) && longterm_allowed(gup, *vma);
+        vma != nullptr && vma->contains(addr) && vma_permits(*vma, gup) && longterm_allowed(gup, *vma);
     const int error = permitted ? get_user_page_slow(gup, *vma, addr) : -EFAULT;
     if (error == -ERESTART) continue;
     up_read(region->mmap_lock);
@@ -409,6 +469,7 @@ long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return -EINVAL;
+  if (gup.how == foll::pin) mm_set_has_pinned_flag(gup.mm);
   if (path == gup_path::fast_then_slow) gup_fast(gup, first, end);
   if (gup.nr == nr_pages) return static_cast<long>(gup.nr);
   const int error = gup_slow(gup, first + (gup.nr << PAGE_SHIFT), end);
@@ -418,17 +479,17 @@ long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_
 } // namespace
 
 long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
-  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages, 0, (flags & FOLL_LONGTERM) != 0};
+  gup_request gup = request(mm, foll::pin, flags, pages);
   return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
 }
 
 long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
-  gup_request gup{mm, foll::get, (flags & FOLL_WRITE) != 0, pages};
+  gup_request gup = request(mm, foll::get, flags, pages);
   return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
 }
 
 long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
-  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages, 0, (flags & FOLL_LONGTERM) != 0};
+  gup_request gup = request(mm, foll::pin, flags, pages);
   return internal_get_user_pages(gup, start, nr_pages, gup_path::slow);
 }
 
@@ -436,7 +497,8 @@ u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_fla
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return 0;
-  gup_request gup{mm, foll::pin, (flags & FOLL_WRITE) != 0, pages, 0, (flags & FOLL_LONGTERM) != 0};
+  gup_request gup = request(mm, foll::pin, flags, pages);
+  mm_set_has_pinned_flag(mm);
   gup_fast(gup, first, end);
   return gup.nr;
 }

@@ -7,6 +7,9 @@
 // What a caller gets: each page was mapped at its address, with the access asked for, at some instant of the
 // call; and who takes the mapping away and then, after a full barrier, looks at the page's count, accounts
 // for it (P-ref). Not that the page is still mapped when the call returns.
+//
+// Who pins gets more: a page of anonymous memory that is exclusively the mm's, also to read it, and that no
+// fork shares while the pin lasts (P-excl). What the mm writes and what the pin's holder sees stay the same.
 #pragma once
 
 #include "mm/mm_types.h"
@@ -17,6 +20,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 enum gup_flags : u32 {
   FOLL_NONE = 0,
   FOLL_WRITE = 1u << 0,    ///< the page is to be written
+  FOLL_FORCE = 1u << 3,    ///< also where the area only lets read, if what is written stays private (ptrace)
   FOLL_LONGTERM = 1u << 8, ///< for longer than a transfer takes: a device keeps it
 };
 

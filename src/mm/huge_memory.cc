@@ -49,14 +49,32 @@ bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, p
   return true;
 }
 
-fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags) {
-  spin_guard pml(pmd_lockptr(pmdp));
-  const pmd_t old = pmdp_get(pmdp);
-  if (!pmd_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
-  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
-  update_entry(pmdp, [write](u64 e, level_t level) {
-    return arch().mkyoung(write ? arch().mkdirty(arch().mkwrite(e, level), level) : e, level);
+namespace {
+
+/// Gives a huge entry what a fault asks for. Caller holds the pml.
+void grant_huge(const pmdp_t& pmdp, bool write, bool writable) {
+  update_entry(pmdp, [=](u64 e, level_t level) {
+    if (write) e = arch().mkdirty(writable ? arch().mkwrite(e, level) : e, level);
+    return arch().mkyoung(e, level);
   });
+}
+
+} // namespace
+
+fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen,
+                                 fault_flags flags) {
+  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
+  const bool unshare = (flags & FAULT_FLAG_UNSHARE) != 0;
+  {
+    spin_guard pml(pmd_lockptr(pmdp));
+    const pmd_t old = pmdp_get(pmdp);
+    if (!pmd_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
+    if (!(write || unshare) || pmd_write(old) || wp_can_reuse_anon_page(vma, pfn_to_page(pmd_pfn(old)))) {
+      if (!unshare) grant_huge(pmdp, write, (vma.vm_flags & VM_WRITE) != 0);
+      return fault_result::handled;
+    }
+  }
+  split_huge_pmd(vma, addr, pmdp); // then the one page is copied (do_wp_page)
   return fault_result::handled;
 }
 
@@ -100,9 +118,66 @@ bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot) 
   if (!pmd_trans_huge(seen)) return is_pmd_migration_entry(seen); // that gets its rights when it is restored
   const pmd_t old =
       policy().change_pmd_through_none ? pmdp_get_and_clear(addr, pmdp) : pmdp_invalidate_once(addr, pmdp);
-  set_pmd_at(addr, pmdp, pmd_modify(old, prot));
+  set_pmd_at(addr, pmdp, pmd_modify(old, rights_to_page(prot, pfn_to_page(pmd_pfn(old)))));
   tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
   return true;
+}
+
+// ---- copying an entry for fork ---------------------------------------------------------------------------
+
+namespace {
+
+/// Copies a migration entry: what it stands for is nobody's alone from now on. Caller holds both pmls.
+void copy_pmd_migration_entry(vaddr_t start, const pmdp_t& dst_pmdp, const pmdp_t& src_pmdp, pmd_t pmd) {
+  const pmd_t shared = swp_entry_to_pmd(make_migration_entry_shared(pmd_to_swp_entry(pmd)));
+  set_pmd_at(start, src_pmdp, shared);
+  set_pmd_at(start, dst_pmdp, shared);
+}
+
+/// Copies a present entry, and takes the right to store away. False if the folio may be pinned: nothing has
+/// changed. Caller holds both pmls.
+bool copy_present_huge_pmd(const mm_struct& src, vaddr_t start, const pmdp_t& dst_pmdp,
+                           const pmdp_t& src_pmdp, pmd_t pmd) {
+  folio* folio = page_folio(pfn_to_page(pmd_pfn(pmd)));
+  folio_get(folio);
+  if (!folio_try_dup_anon_rmap_pmd(folio, src)) {
+    folio_put(folio);
+    return false;
+  }
+  pmdp_set_wrprotect(start, src_pmdp);
+  set_pmd_at(start, dst_pmdp, pmd_mkold(pmd_wrprotect(pmd)));
+  return true;
+}
+
+} // namespace
+
+copy_huge copy_huge_pmd(vm_area_struct& dst, vm_area_struct& src, vaddr_t start, pmdp_t dst_pmdp,
+                        pmdp_t src_pmdp) {
+  page* table = pagetable_alloc(GFP_KERNEL);
+  if (table == nullptr) return copy_huge::no_memory;
+  bool pinned = false;
+  bool copied = false;
+  {
+    spin_guard dst_pml(pmd_lockptr(dst_pmdp));
+    spin_guard src_pml(pmd_lockptr(src_pmdp));
+    const pmd_t pmd = pmdp_get(src_pmdp);
+    if (is_pmd_migration_entry(pmd)) {
+      copy_pmd_migration_entry(start, dst_pmdp, src_pmdp, pmd);
+      copied = true;
+    } else if (pmd_trans_huge(pmd) && folio_test_anon(page_folio(pfn_to_page(pmd_pfn(pmd))))) {
+      copied = copy_present_huge_pmd(*src.vm_mm, start, dst_pmdp, src_pmdp, pmd);
+      pinned = !copied;
+    }
+    if (copied) pgtable_trans_huge_deposit(dst_pmdp, table);
+  }
+  if (copied) {
+    add_mm_counter(*dst.vm_mm, MM_ANONPAGES, hpage_pmd_nr());
+    add_mm_counter(*dst.vm_mm, MM_PGTABLES, 1);
+    return copy_huge::copied;
+  }
+  pagetable_free(table);
+  if (pinned) split_huge_pmd(src, start, src_pmdp); // then each page is shared or copied
+  return copy_huge::not_huge;
 }
 
 // ---- splitting an entry ----------------------------------------------------------------------------------
@@ -232,8 +307,6 @@ void split_tail(folio* head, u64 n) {
 int split_huge_page(folio* folio) {
   if (!folio_test_large(folio)) return 0;
   const u64 nr = folio_nr_pages(folio);
-  mm_struct& mm = *folio_anon_mm(folio);
-  const vaddr_t start = folio->page.index.get();
   if (folio_ref_count(folio) != folio_mapcount(folio) + 1) return -EAGAIN;
   tlbflush_unmap_batch batch;
   try_to_migrate(folio, split_entry::yes, batch);
@@ -247,7 +320,7 @@ int split_huge_page(folio* folio) {
     folio_clear_head(folio);
     folio_ref_unfreeze(folio, 1);
   }
-  remove_migration_ptes(mm, start, &folio->page, &folio->page, nr);
+  remove_migration_ptes(&folio->page, &folio->page, nr);
   if (!frozen) return -EAGAIN;
   for (u64 i = 1; i < nr; ++i) {
     struct folio* tail = page_folio(&folio->page + i);

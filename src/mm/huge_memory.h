@@ -21,8 +21,21 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 [[nodiscard]] bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry,
                                     page* table);
 
-/// A huge entry that did not grant the access: grants it, or finds that it does by now. Locks as above.
-fault_result do_present_huge_pmd(pmdp_t pmdp, pmd_t seen, fault_flags flags);
+/// A huge entry that did not grant the access: grants it, or finds that it does by now. One for a folio that
+/// other mms have too is split, and the access decides anew. Locks as above.
+fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen,
+                                 fault_flags flags);
+
+/// What became of a huge entry that a fork was to copy.
+enum class copy_huge : u8 {
+  copied,
+  not_huge, ///< it is a table by now, perhaps because it had to be split: pages of it may be pinned
+  no_memory,
+};
+/// Copies a huge entry, or a migration entry of one, for fork. Caller holds the mmap_lock of src's region and
+/// src's vm_lock for writing, and has made write_protect_seq odd.
+copy_huge copy_huge_pmd(vm_area_struct& dst, vm_area_struct& src, vaddr_t start, pmdp_t dst_pmdp,
+                        pmdp_t src_pmdp);
 
 /// Takes a huge entry out, or a migration entry of one. False if a table is there by now, and nothing has
 /// changed. Caller holds the region's mmap_lock.
@@ -48,8 +61,7 @@ enum class split_into : u8 {
 void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, split_into what);
 
 /// Makes a folio of several pages so many folios (M29, M3). 0; -EAGAIN if somebody else holds it, and it is
-/// as it was. Caller holds the folio lock and a reference, which are those of the first page afterwards, and
-/// the mmap_lock of the region that maps it.
+/// as it was. Caller holds the folio lock and a reference, which are those of the first page afterwards.
 [[nodiscard]] int split_huge_page(folio* folio);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -6,8 +6,11 @@
 #include "arch/swapops.h"
 #include "mm/file_fault.h"
 #include "mm/filemap.h"
+#include "mm/highmem.h"
 #include "mm/huge_memory.h"
 #include "mm/migrate.h"
+#include "mm/page_lock.h"
+#include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
 #include "mm/tlbbatch.h"
 #include "mm/userfaultfd.h"
@@ -51,18 +54,94 @@ fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& 
   return fault_result::handled;
 }
 
+/// The entry of a page that the area's mm may store to: what the fault asks for. A right is granted, none
+/// taken: whose TLB still refuses the access faults, and comes here to find it granted. Caller holds the ptl.
+void wp_page_reuse(const vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, pte_t old,
+                   fault_flags flags) {
+  if ((flags & FAULT_FLAG_WRITE) == 0) return; // to unshare it was all there was to do
+  pte_t entry = pte_mkdirty(pte_mkyoung(old));
+  // not if a write was forced (FOLL_FORCE): then it goes to the page, past the entry
+  if ((vma.vm_flags & VM_WRITE) != 0) entry = pte_mkwrite(entry);
+  ptep_set_access_flags(addr, ptep, entry);
+}
+
+/// Gives the area's mm a page of its own in place of `old`, of which the caller has a reference that this
+/// drops.
+fault_result wp_page_copy(const vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* old,
+                          fault_flags flags) {
+  mm_struct& mm = *vma.vm_mm;
+  page* copy = alloc_page(GFP_KERNEL);
+  if (copy == nullptr) {
+    put_page(old);
+    return fault_result::oom;
+  }
+  const mm_counter counted_as = mm_counter_of(page_folio(old));
+  if (counted_as == MM_ANONPAGES)
+    // Nobody stores to what is shared: who could, has been flushed, and stores again only after a fault that
+    // found no other reference than its own.
+    copy_highpage(copy, old);
+  else
+    copy_user_highpage(copy, old);
+  pte_t entry = mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags));
+  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(entry);
+  bool replaced = false;
+  {
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, addr, addr + PAGE_SIZE);
+    pte_map_lock table(pmdp);
+    replaced = table && pte_same(ptep_get(table.at(addr)), seen);
+    if (replaced) {
+      const ptep_t ptep = table.at(addr);
+      // The old page is out of sight everywhere before the new one can be stored to: no thread reads what was
+      // there after it has seen what another has stored since (M41).
+      (void)ptep_clear_flush(mm, addr, ptep);
+      folio_add_new_anon_rmap(page_folio(copy), mm, addr);
+      smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+      set_pte_at(addr, ptep, entry);
+      folio_remove_rmap_pte(old);
+    }
+  }
+  if (replaced && counted_as != MM_ANONPAGES) {
+    add_mm_counter(mm, counted_as, -1);
+    add_mm_counter(mm, MM_ANONPAGES, 1);
+  }
+  put_page(replaced ? old : copy); // the entry's, or another CPU was faster
+  put_page(old);
+  return fault_result::handled;
+}
+
+/// A private page that others may have too is to be stored to, or to be the mm's alone (FAULT_FLAG_UNSHARE):
+/// keeps it if nobody else has it any more, and copies it otherwise.
+fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
+                        fault_flags flags) {
+  if ((vma.vm_flags & VM_SHARED) != 0) return wp_page_shared(vma, addr, pmdp, seen);
+  page* page = pfn_to_page(pte_pfn(seen));
+  {
+    pte_map_lock table(pmdp);
+    if (!table) return fault_result::handled;
+    const ptep_t ptep = table.at(addr);
+    const pte_t old = ptep_get(ptep);
+    if (!pte_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
+    if (wp_can_reuse_anon_page(vma, page)) {
+      wp_page_reuse(vma, addr, ptep, old, flags);
+      return fault_result::handled;
+    }
+    folio_get(page_folio(page)); // it stays until it is copied
+  }
+  return wp_page_copy(vma, addr, pmdp, seen, page, flags);
+}
+
 /// An entry that is there and did not grant the access: grants it, or finds that it does by now.
-fault_result do_present_pte(vaddr_t addr, const pmdp_t& pmdp, pte_t seen, fault_flags flags) {
+fault_result do_present_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
+                            fault_flags flags) {
+  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
+  if ((write || (flags & FAULT_FLAG_UNSHARE) != 0) && !pte_write(seen))
+    return do_wp_page(vma, addr, pmdp, seen, flags);
   pte_map_lock table(pmdp);
   if (!table) return fault_result::handled;
   const ptep_t ptep = table.at(addr);
   const pte_t old = ptep_get(ptep);
   if (!pte_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
-  pte_t entry = pte_mkyoung(old);
-  // anonymous memory is mapped once, by whoever may write it: a write fault never copies
-  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
-  // A right is granted, none taken: whose TLB still refuses the access faults, and comes here to find it
-  // granted.
+  const pte_t entry = pte_mkyoung(write ? pte_mkdirty(old) : old);
   ptep_set_access_flags(addr, ptep, entry);
   return fault_result::handled;
 }
@@ -94,9 +173,7 @@ fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& p
   }
   if ((flags & FAULT_FLAG_WRITE) != 0 && pte_uffd_wp(pte) && userfaultfd_wp(vma))
     return handle_userfault(vma, addr, flags, VM_UFFD_WP);
-  if (!vma_is_anonymous(vma) && (flags & FAULT_FLAG_WRITE) != 0 && !pte_write(pte))
-    return do_wp_page(vma, addr, pmdp, pte);
-  return do_present_pte(addr, pmdp, pte, flags);
+  return do_present_pte(vma, addr, pmdp, pte, flags);
 }
 
 bool access_permitted(const vm_area_struct& vma, fault_flags flags) {
@@ -104,6 +181,23 @@ bool access_permitted(const vm_area_struct& vma, fault_flags flags) {
 }
 
 } // namespace
+
+bool wp_can_reuse_anon_page(const vm_area_struct& vma, page* page) {
+  folio* folio = page_folio(page);
+  if (!folio_test_anon(folio)) return false; // the file has it, too
+  if (policy().cow_reuse == cow_reuse_t::mapcount) return folio_mapcount(folio) == 1;
+  if (policy().cow_reuse == cow_reuse_t::exclusive && PageAnonExclusive(page)) return true;
+  if (folio_ref_count(folio) != 1 || !folio_trylock(folio)) return false;
+  // With the folio lock nobody moves it or takes it apart. The reference is this entry's; a lockless walk
+  // that takes one from here on finds the page exclusive if it looks for that.
+  const bool alone = folio_ref_count(folio) == 1;
+  if (alone) {
+    folio_move_anon_rmap(folio, vma);
+    SetPageAnonExclusive(page);
+  }
+  folio_unlock(folio);
+  return alone;
+}
 
 fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags) {
   mm_struct& mm = *vma.vm_mm;
@@ -124,7 +218,7 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
     return fault_result::handled;
   }
   // a huge page may have come from another CPU
-  if (pmd_trans_huge(pmd)) return do_present_huge_pmd(at.pmdp, pmd, flags);
+  if (pmd_trans_huge(pmd)) return do_present_huge_pmd(vma, addr, at.pmdp, pmd, flags);
   return handle_pte_fault(vma, addr, at.pmdp, flags);
 }
 

@@ -31,6 +31,11 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags f
 /// which FAULT_FLAG_ALLOW_RETRY permits: not any more.
 fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags);
 
+/// Whether the mm of an area whose entry maps `page` may store to it rather than to a copy: nobody else sees
+/// it, or has a reference and may come to. Makes it exclusively the mm's then. Caller holds the lock of the
+/// entry.
+[[nodiscard]] bool wp_can_reuse_anon_page(const vm_area_struct& vma, page* page);
+
 /// The area that holds `addr`, with its vm_lock held for reading; null if that takes the mmap_lock to find
 /// out.
 vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr) NO_THREAD_SAFETY_ANALYSIS;

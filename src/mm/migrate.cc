@@ -67,21 +67,20 @@ bool try_to_migrate_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, f
 } // namespace
 
 void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch) {
-  mm_struct& mm = *folio_anon_mm(folio);
-  const vaddr_t start = folio->page.index.get();
-  const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
-  mmap_region& region = *mm.existing_region(start);
-  read_guard anon_vma(region.anon_vma_lock); // the tables stay
-  mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, start, start + nr * PAGE_SIZE);
-  for (u64 i = 0; i < nr; ++i) {
-    const vaddr_t addr = start + i * PAGE_SIZE;
-    const vm_area_struct* vma = region.areas.find_vma(addr);
-    const pmd_lookup at = find_pmd(mm, addr);
-    if (vma == nullptr || !vma->contains(addr) || !at.found) continue;
-    if (pmd_trans_huge(pmdp_get_lockless(at.pmdp)) && try_to_migrate_pmd(*vma, start, at.pmdp, folio, split))
-      return; // it was mapped by this entry alone
-    try_to_migrate_pte(mm, addr, at.pmdp, folio_page(folio, i), batch);
-  }
+  rmap_walk(folio, [&](vm_area_struct& vma, const rmap_place& at) {
+    mm_struct& mm = *vma.vm_mm;
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, at.address,
+                                     at.address + at.nr * PAGE_SIZE);
+    for (u64 i = 0; i < at.nr; ++i) {
+      const vaddr_t addr = at.address + i * PAGE_SIZE;
+      const pmd_lookup found = find_pmd(mm, addr);
+      if (!found.found) continue;
+      if (pmd_trans_huge(pmdp_get_lockless(found.pmdp)) &&
+          try_to_migrate_pmd(vma, at.address, found.pmdp, folio, split))
+        return; // here it was mapped by this entry alone
+      try_to_migrate_pte(mm, addr, found.pmdp, folio_page(folio, at.first + i), batch);
+    }
+  });
 }
 
 // ---- and out again ---------------------------------------------------------------------------------------
@@ -139,19 +138,18 @@ bool remove_migration_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp,
 
 } // namespace
 
-void remove_migration_ptes(mm_struct& mm, vaddr_t start, page* from, page* to, u64 nr) {
-  mmap_region& region = *mm.existing_region(start);
-  read_guard anon_vma(region.anon_vma_lock);
-  for (u64 i = 0; i < nr; ++i) {
-    const vaddr_t addr = start + i * PAGE_SIZE;
-    const vm_area_struct* vma = region.areas.find_vma(addr);
-    const pmd_lookup at = find_pmd(mm, addr);
-    if (vma == nullptr || !vma->contains(addr) || !at.found) continue;
-    if (is_pmd_migration_entry(pmdp_get_lockless(at.pmdp)) &&
-        remove_migration_pmd(*vma, start, at.pmdp, from, to))
-      return;
-    remove_migration_pte(*vma, addr, at.pmdp, from + i, to + i);
-  }
+void remove_migration_ptes(page* from, page* to, u64 nr) {
+  rmap_walk(page_folio(to), nr, [&](vm_area_struct& vma, const rmap_place& at) {
+    for (u64 i = 0; i < at.nr; ++i) {
+      const vaddr_t addr = at.address + i * PAGE_SIZE;
+      const pmd_lookup found = find_pmd(*vma.vm_mm, addr);
+      if (!found.found) continue;
+      if (is_pmd_migration_entry(pmdp_get_lockless(found.pmdp)) &&
+          remove_migration_pmd(vma, at.address, found.pmdp, from, to))
+        return;
+      remove_migration_pte(vma, addr, found.pmdp, from + at.first + i, to + at.first + i);
+    }
+  });
 }
 
 // ---- waiting for it --------------------------------------------------------------------------------------
@@ -201,8 +199,6 @@ void folio_migrate_mapping(folio* from, folio* to) {
 
 /// Moves a locked folio, of which the caller has one reference, to a new one.
 int migrate_folio(folio* from, folio* to) {
-  mm_struct& mm = *folio_anon_mm(from);
-  const vaddr_t start = from->page.index.get();
   const u64 nr = folio_test_large(from) ? folio_nr_pages(from) : 1;
   const bool locked = folio_trylock(to); // until all its entries are there
   VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
@@ -217,7 +213,7 @@ int migrate_folio(folio* from, folio* to) {
       copy_highpage(folio_page(to, i), folio_page(from, i));
     folio_ref_unfreeze(from, 1);
   }
-  remove_migration_ptes(mm, start, &from->page, moved ? &to->page : &from->page, nr);
+  remove_migration_ptes(&from->page, moved ? &to->page : &from->page, nr);
   folio_unlock(to);
   return moved ? 0 : -EAGAIN;
 }

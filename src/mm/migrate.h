@@ -27,14 +27,14 @@ template <unsigned Level> swp_entry_t migration_entry_of(entry_t<Level> old, pfn
 enum class split_entry : bool { no, yes };
 
 /// Makes every entry that maps the folio a migration entry, except those of pages that are pinned. A huge
-/// entry becomes one of its own, or with `split`, and where huge pages have none, a table of them. Until the
-/// caller has flushed `batch`, CPUs may go on using the page. Caller holds the folio lock, a reference, and
-/// the mmap_lock of the region that maps it.
+/// entry becomes one of its own, or with `split` a table of them. Until the caller has flushed `batch`, CPUs
+/// may go on using the page. Caller holds the folio lock and a reference.
 void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch);
 
-/// Makes the migration entries for the `nr` pages from `from` on, which stand at `start` and above, entries
-/// that map the pages from `to` on, with a reference each. Locks as above.
-void remove_migration_ptes(mm_struct& mm, vaddr_t start, page* from, page* to, u64 nr);
+/// Makes the migration entries for the `nr` pages from `from` on entries that map the pages from `to` on,
+/// with a reference each. They stand where `to` would be mapped. Caller has locked both folios since before
+/// try_to_migrate().
+void remove_migration_ptes(page* from, page* to, u64 nr);
 
 /// Waits until the entry for `addr` in a table is no longer the migration entry that it perhaps is. Caller
 /// holds no lock that the mover needs.

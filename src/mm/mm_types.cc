@@ -3,6 +3,8 @@
 
 #include <new>
 
+#include "mm/anon_vma.h"
+
 namespace racewalk::inline RACEWALK_BACKEND {
 
 struct mmap_region::slab {
@@ -12,6 +14,7 @@ struct mmap_region::slab {
 };
 
 mmap_region::~mmap_region() {
+  unlink_anon_vmas(*this);
   while (slabs_ != nullptr) {
     slab* next = slabs_->next;
     delete slabs_;
@@ -65,28 +68,32 @@ mmap_region* mm_struct::region(vaddr_t addr) {
   const u64 size = geometry().size(geometry().root_level());
   const vaddr_t start = addr & ~(size - 1);
   auto* r = new (std::nothrow) mmap_region(start, start + size);
+  if (r != nullptr && !anon_vma_prepare(*r)) {
+    delete r;
+    r = nullptr;
+  }
   regions_[geometry().index(addr, geometry().root_level())].store(r, std::memory_order_release);
   return r;
 }
 
-void mm_struct::take_all_locks() NO_THREAD_SAFETY_ANALYSIS {
+void mm_struct::mmap_write_lock_all() NO_THREAD_SAFETY_ANALYSIS {
   creation_lock_.lock();
-  for (unsigned i = 0; i < geometry().entries(); ++i) {
-    mmap_region* r = regions_[i].load(std::memory_order_relaxed);
-    if (r == nullptr) continue;
-    down_write(r->mmap_lock);
-    down_write(r->anon_vma_lock);
-  }
+  for_each_region([](mmap_region& r) NO_THREAD_SAFETY_ANALYSIS { down_write(r.mmap_lock); });
+}
+
+void mm_struct::mmap_write_unlock_all() NO_THREAD_SAFETY_ANALYSIS {
+  for_each_region([](mmap_region& r) NO_THREAD_SAFETY_ANALYSIS { up_write(r.mmap_lock); });
+  creation_lock_.unlock();
+}
+
+void mm_struct::take_all_locks() NO_THREAD_SAFETY_ANALYSIS {
+  mmap_write_lock_all();
+  for_each_region([](mmap_region& r) NO_THREAD_SAFETY_ANALYSIS { down_write(r.anon_vma_lock); });
 }
 
 void mm_struct::drop_all_locks() NO_THREAD_SAFETY_ANALYSIS {
-  for (unsigned i = 0; i < geometry().entries(); ++i) {
-    mmap_region* r = regions_[i].load(std::memory_order_relaxed);
-    if (r == nullptr) continue;
-    up_write(r->anon_vma_lock);
-    up_write(r->mmap_lock);
-  }
-  creation_lock_.unlock();
+  for_each_region([](mmap_region& r) NO_THREAD_SAFETY_ANALYSIS { up_write(r.anon_vma_lock); });
+  mmap_write_unlock_all();
 }
 
 void add_mm_counter(mm_struct& mm, mm_counter which, s64 n, site s) {

@@ -30,6 +30,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 struct mm_struct;
 struct userfaultfd_ctx;
+struct anon_vma;
+struct anon_vma_chain;
 
 /// Linux's vm_flags.
 enum vm_flags_t : u32 {
@@ -52,8 +54,8 @@ constexpr vm_flags_t operator~(vm_flags_t a) { return vm_flags_t(~u32(a)); }
 /// A range of addresses with one set of rights.
 ///
 /// vm_start, vm_end, vm_flags, vm_userfaultfd_ctx, what it maps and attached change under the region's
-/// mmap_lock for writing and vm_lock for writing; holding either for reading keeps them still. Those of an
-/// area that maps a file change under the file's i_mmap_rwsem for writing, too.
+/// mmap_lock, vm_lock and the region's anon_vma_lock, all for writing; holding any of them for reading keeps
+/// them still. Those of an area that maps a file change under the file's i_mmap_rwsem for writing, too.
 struct vm_area_struct {
   mm_struct* vm_mm = nullptr;
   vaddr_t vm_start = 0;
@@ -101,12 +103,14 @@ class mmap_region {
   void vm_area_free(vm_area_struct& vma);
 
   rwsem_t mmap_lock;
-  /// Keeps the region's page tables where they are for who comes from a folio (rmap.h) and holds no lock of
-  /// the mm: held for reading by those, for writing by who takes tables away (Linux's anon_vma->rwsem).
+  /// Keeps the region's areas and page tables where they are for who comes from a folio (rmap.h) and holds no
+  /// other lock of the mm: held for reading by those, for writing by who changes areas or takes tables away.
   rwsem_t anon_vma_lock;
+  anon_vma* anon = nullptr;         ///< of the folios that are first mapped here (anon_vma.h)
+  anon_vma_chain* chains = nullptr; ///< to each anon_vma whose folios may be mapped here
   const vaddr_t start;
   const vaddr_t end;       ///< exclusive
-  vma_tree areas;          ///< changes under mmap_lock for writing; look-ups need no lock
+  vma_tree areas;          ///< changes under mmap_lock and anon_vma_lock for writing; look-ups need no lock
   vaddr_t free_area_cache; ///< no hole below it is larger than cached_hole_size
   u64 cached_hole_size = 0;
 
@@ -120,6 +124,11 @@ class mmap_region {
 struct mm_owned_context : mm_context {
   explicit mm_owned_context(mm_struct& mm) : owner(mm) {}
   mm_struct& owner;
+};
+
+/// Bits of mm_struct::flags.
+enum mm_flags : unsigned {
+  MMF_HAS_PINNED, ///< a page of it has been pinned; never cleared
 };
 
 enum mm_counter : unsigned {
@@ -147,14 +156,25 @@ struct mm_struct {
   atomic_t tlb_flush_pending{0}; ///< gathers that have changed entries and not flushed yet (M10)
   atomic_t tlb_flush_batched{0}; ///< unmaps whose flush is somebody else's (tlbbatch.h)
   mmu_notifier_subscriptions notifier_subscriptions;
+  word_t flags; ///< mm_flags
+  /// Odd while a fork ends the exclusive use of pages (M35). Changes under the mmap_lock of all regions.
+  shared<u32> write_protect_seq;
   std::array<mm_rss_stat, MAX_CPUS> rss_stat;
 
   /// The region that holds `addr`; created on first use. Null when memory is short.
   mmap_region* region(vaddr_t addr);
   /// The region that holds `addr`, if anything was ever mapped there.
   mmap_region* existing_region(vaddr_t addr) const;
-  /// Holds every region's mmap_lock and anon_vma_lock for writing, and keeps new regions out: nobody changes
-  /// mappings. Caller holds none of them.
+  /// Calls visit(region) for each region, lowest first. New ones may come meanwhile, unless locks keep them
+  /// out.
+  template <class F> void for_each_region(F&& visit) const {
+    for (unsigned i = 0; i < geometry().entries(); ++i)
+      if (mmap_region* r = regions_[i].load(std::memory_order_acquire)) visit(*r); // pairs with region()
+  }
+  /// Holds every region's mmap_lock for writing, and keeps new regions out. Caller holds none of them.
+  void mmap_write_lock_all() NO_THREAD_SAFETY_ANALYSIS;
+  void mmap_write_unlock_all() NO_THREAD_SAFETY_ANALYSIS;
+  /// The same with every region's anon_vma_lock: nobody changes mappings.
   void take_all_locks() NO_THREAD_SAFETY_ANALYSIS;
   void drop_all_locks() NO_THREAD_SAFETY_ANALYSIS;
 

@@ -6,6 +6,7 @@
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
 #include "mm/pgalloc.h"
+#include "mm/rmap.h"
 #include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -59,7 +60,7 @@ bool change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t
     // none in between, so that no A or D that hardware sets is lost; lockless walks find no page then, which
     // is all that they may conclude
     const pte_t old = ptep_modify_prot_start(addr, ptep);
-    const pte_t entry = changed_entry(old, prot, what);
+    const pte_t entry = changed_entry(old, rights_to_page(prot, pfn_to_page(pte_pfn(old))), what);
     ptep_modify_prot_commit(addr, ptep, entry);
     if (pte_needs_flush(old, entry)) tlb_remove_tlb_entry(tlb, addr);
   }
@@ -96,7 +97,10 @@ void mprotect_fixup(vm_area_struct& vma, vm_flags_t flags) {
   mm_struct& mm = *vma.vm_mm;
   write_guard vm_lock(vma.vm_lock); // no fault by the old flags after this
   const bool rights_change = ((flags ^ vma.vm_flags) & VM_ACCESS_FLAGS) != 0;
-  vma.vm_flags = flags;
+  {
+    write_guard anon_vma(mm.existing_region(vma.vm_start)->anon_vma_lock);
+    vma.vm_flags = flags;
+  }
   if (!rights_change) return;
   mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start, vma.vm_end);
   mmu_gather tlb(mm);

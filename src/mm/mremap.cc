@@ -252,13 +252,6 @@ std::optional<vma_contents> contents_of_range(const regions_guard& range) {
   return alike ? what : std::nullopt;
 }
 
-/// What is moved is not userfaultfd's any more: it knows nothing of the new addresses.
-vma_contents unregistered(vma_contents what) {
-  what.flags = what.flags & ~VM_UFFD_FLAGS;
-  what.uffd = nullptr;
-  return what;
-}
-
 /// The old entries' marks of userfaultfd's write protection go. Caller holds the area's vm_lock for writing.
 void clear_uffd_wp(mm_struct& mm, vaddr_t start, vaddr_t end) {
   mmu_gather tlb(mm);
@@ -281,7 +274,7 @@ bool move_area(vm_area_struct& old_vma, vaddr_t from, vaddr_t to, u64 len) {
     write_guard old_lock(old_vma.vm_lock);
     write_guard new_lock(vma->vm_lock);
     const vma_contents what = contents_of(old_vma).advanced(from - old_vma.vm_start);
-    vma_attach_locked(region, *vma, to, to + len, unregistered(what));
+    vma_attach_locked(region, *vma, to, to + len, what.unregistered());
     done = move_page_tables(old_vma, from, *vma, to, len);
     if (done < len)
       move_page_tables(*vma, to, old_vma, from, done);
@@ -443,7 +436,7 @@ long map_again(mm_struct& mm, vaddr_t addr, u64 len, int flags, vaddr_t new_addr
     get_file(*what.backing); // while no area holds it for this call
   }
   const bool fixed = (flags & MREMAP_FIXED) != 0;
-  const long at = do_mmap(mm, fixed ? new_addr : 0, len, fixed ? MAP_FIXED : 0, unregistered(what));
+  const long at = do_mmap(mm, fixed ? new_addr : 0, len, fixed ? MAP_FIXED : 0, what.unregistered());
   fput(*what.backing);
   return at;
 }

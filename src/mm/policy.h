@@ -118,6 +118,18 @@ enum class split_step_t : u8 {
 
 /// How a table that changes its place holds the locks of who comes from a folio (H11b, 97113eb39fa7).
 enum class mremap_rmap_lock_t : u8 { write, read };
+/// The fence between fork's announcement, write_protect_seq, and its look for pins (S5.11).
+enum class fork_fence_t : u8 {
+  mb,
+  wmb, ///< Linux's raw_write_seqcount_begin()
+};
+
+/// When a write fault may keep the page instead of copying it (M41).
+enum class cow_reuse_t : u8 {
+  exclusive, ///< if it is marked exclusive, or nobody else holds a reference
+  refcount,  ///< if nobody else holds a reference (09854ba94c6a)
+  mapcount,  ///< if nobody else maps it, whoever holds references (before that)
+};
 
 struct policy_t {
   // ---- lockless walk: M2, S1.4 ----
@@ -205,6 +217,14 @@ struct policy_t {
   bool pin_recheck_pte = true; ///< page_lock scheme: re-read the pte once the lock is held (S5.6 P2)
   pin_backoff_t pin_backoff_wait = pin_backoff_t::irqs_on; ///< S5.7
   u8 pin_retries = 2; ///< bounded: a pin that keeps meeting writeback gives up with -EAGAIN
+
+  // ---- fork and copy on write: M33, M35, M41 ----
+  bool fork_write_protect_seq = true; ///< lockless pins that meet a fork give up (S5.11, 57efa1fe5957)
+  fork_fence_t fork_fence = fork_fence_t::mb; ///< S5.11
+  bool fork_protects_first = false;           ///< take the right to store away, then look for pins (S5.11)
+  bool fork_protects_first_barrier = true;    ///< MB in between (S5.11)
+  cow_reuse_t cow_reuse = cow_reuse_t::exclusive; ///< H5
+  bool gup_unshares = true; ///< a page is made exclusive before it is pinned, also to read (H5)
 
   // ---- writeback: M17, mail 5 ----
   wb_fence_t wb_barrier = wb_fence_t::mb;                           ///< S5.7

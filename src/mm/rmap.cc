@@ -16,7 +16,7 @@ constexpr u64 ANON_FLAGS = BIT(PG_anon) | BIT(PG_anon_exclusive) | BIT(PG_swapba
 
 void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr) {
   const bool large = folio_test_large(folio);
-  folio->page.mapping.set(reinterpret_cast<uintptr_t>(&mm));
+  folio->page.mapping.set(reinterpret_cast<uintptr_t>(mm.existing_region(addr)->anon));
   folio->page.index.set(addr);
   // plain stores: the entry that will publish the folio comes after a write barrier
   WRITE_ONCE(folio->page.flags, ANON_FLAGS | (large ? BIT(PG_head) : 0));
@@ -61,6 +61,43 @@ bool folio_try_share_anon_rmap(folio* folio, page* page) {
   return true;
 }
 
+namespace {
+
+/// Must another mm get a copy of what this one has pinned? Asked while write_protect_seq is odd: a lockless
+/// walk that this does not see the pin of sees that, and gives the pin up (gup_fast()).
+bool folio_needs_cow_for_dma(const mm_struct& mm, folio* folio) {
+  VM_BUG_ON(policy().fork_write_protect_seq && (READ_ONCE(mm.write_protect_seq) & 1) == 0, "INV-EXCL",
+            "a page is shared while lockless walks may pin it");
+  return test_bit(MMF_HAS_PINNED, mm.flags) && folio_maybe_dma_pinned(folio);
+}
+
+/// Ends the exclusive use of a page whose entry is about to be copied. False: not now.
+bool try_share_for_fork(folio* folio, page* page, const mm_struct& src) {
+  if (!PageAnonExclusive(page)) return true;
+  if (folio_needs_cow_for_dma(src, folio)) return false;
+  ClearPageAnonExclusive(page);
+  return true;
+}
+
+} // namespace
+
+bool folio_try_dup_anon_rmap_pte(folio* folio, page* page, const mm_struct& src) {
+  if (!try_share_for_fork(folio, page, src)) return false;
+  folio_add_rmap_pte(page);
+  return true;
+}
+
+bool folio_try_dup_anon_rmap_pmd(folio* folio, const mm_struct& src) {
+  if (!try_share_for_fork(folio, &folio->page, src)) return false;
+  folio_add_rmap_pmd(folio);
+  return true;
+}
+
+void folio_move_anon_rmap(folio* folio, const vm_area_struct& vma) {
+  const anon_vma* own = vma.vm_mm->existing_region(vma.vm_start)->anon;
+  folio->page.mapping.set(reinterpret_cast<uintptr_t>(own));
+}
+
 s32 folio_mapcount(folio* folio) {
   if (!folio_test_large(folio)) return atomic_read(folio->page._mapcount) + 1;
   s32 count = atomic_read(folio->page._entire_mapcount) + 1;
@@ -95,15 +132,17 @@ bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, const page
   return true;
 }
 
-bool pmd_mkclean_one(mm_struct& mm, vaddr_t addr, pmdp_t pmdp, const folio* folio) {
+/// Whether the entry was a huge one that maps the folio; if so it is done.
+bool pmd_mkclean_one(mm_struct& mm, vaddr_t addr, pmdp_t pmdp, const folio* folio, bool* cleaned) {
   spin_guard pml(pmd_lockptr(pmdp));
   pmd_t pmd = pmdp_get(pmdp);
   if (!pmd_trans_huge(pmd) || pmd_pfn(pmd) != folio_pfn(folio)) return false;
-  if (!pmd_dirty(pmd) && !pmd_write(pmd)) return false;
+  if (!pmd_dirty(pmd) && !pmd_write(pmd)) return true;
   // as in pte_mkclean_one(); the entry stays recognisable as a huge page meanwhile (H14)
   pmd = pmdp_invalidate_raw(addr, pmdp);
   flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), pmd_shift(), false);
   set_pmd_at(addr, pmdp, pmd_mkclean(pmd_wrprotect(pmd)));
+  *cleaned = true;
   return true;
 }
 
@@ -125,28 +164,24 @@ void mkclean_fence(folio* folio) {
   }
 }
 
-/// The entries for so many pages of the folio, from `addr` on.
-bool page_vma_mkclean_one(mm_struct& mm, vaddr_t addr, page* page, u64 nr) {
-  mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_page, addr, addr + nr * PAGE_SIZE);
-  bool cleaned = false;
-  for (u64 i = 0; i < nr; ++i) {
-    const vaddr_t at = addr + i * PAGE_SIZE;
-    const pmd_lookup entry = find_pmd(mm, at);
-    if (!entry.found) continue;
-    const pmd_t pmd = pmdp_get_lockless(entry.pmdp);
-    if (pmd_trans_huge(pmd)) return pmd_mkclean_one(mm, at, entry.pmdp, page_folio(page)); // all of them
-    cleaned |= pte_mkclean_one(mm, at, entry.pmdp, page + i);
-  }
-  return cleaned;
-}
-
 } // namespace
 
 bool folio_mkclean(folio* folio) {
   VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "folio_mkclean() without the folio lock");
   bool cleaned = false;
-  rmap_walk(folio, [&](mm_struct& mm, vaddr_t addr, page* page, u64 nr) {
-    cleaned |= page_vma_mkclean_one(mm, addr, page, nr);
+  rmap_walk(folio, [&](vm_area_struct& vma, const rmap_place& at) {
+    mm_struct& mm = *vma.vm_mm;
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_page, at.address,
+                                     at.address + at.nr * PAGE_SIZE);
+    for (u64 i = 0; i < at.nr; ++i) {
+      const vaddr_t addr = at.address + i * PAGE_SIZE;
+      const pmd_lookup found = find_pmd(mm, addr);
+      if (!found.found) continue;
+      if (pmd_trans_huge(pmdp_get_lockless(found.pmdp)) &&
+          pmd_mkclean_one(mm, at.address, found.pmdp, folio, &cleaned))
+        return; // here it was mapped by this entry alone
+      cleaned |= pte_mkclean_one(mm, addr, found.pmdp, folio_page(folio, at.first + i));
+    }
   });
   mkclean_fence(folio);
   return cleaned;
@@ -177,11 +212,15 @@ void try_to_unmap_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* pag
 } // namespace
 
 void try_to_unmap(folio* folio, tlbflush_unmap_batch& batch) {
-  rmap_walk(folio, [&](mm_struct& mm, vaddr_t addr, page* first, u64 nr) {
-    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, addr, addr + nr * PAGE_SIZE);
-    for (u64 i = 0; i < nr; ++i)
-      if (const pmd_lookup at = find_pmd(mm, addr + i * PAGE_SIZE); at.found)
-        try_to_unmap_one(mm, addr + i * PAGE_SIZE, at.pmdp, first + i, batch);
+  rmap_walk(folio, [&](vm_area_struct& vma, const rmap_place& at) {
+    mm_struct& mm = *vma.vm_mm;
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, at.address,
+                                     at.address + at.nr * PAGE_SIZE);
+    for (u64 i = 0; i < at.nr; ++i) {
+      const vaddr_t addr = at.address + i * PAGE_SIZE;
+      if (const pmd_lookup found = find_pmd(mm, addr); found.found)
+        try_to_unmap_one(mm, addr, found.pmdp, folio_page(folio, at.first + i), batch);
+    }
   });
 }
 

@@ -1,14 +1,20 @@
 // Which entries map a folio.
 //
-// A folio of anonymous memory is mapped at one place: mapping is its mm and index the address of its first
-// page. One of a file may be mapped by every area that maps the file: mapping is the file's address_space,
-// whose i_mmap has the areas, and index its first page there. The counts say by how many entries: _mapcount
-// of each page for PTEs, _entire_mapcount of the head for a huge PMD, both minus 1. They change under the
-// lock of the table that holds the entry.
+// A folio of anonymous memory is mapped at one address, in each address space that has it: mapping is its
+// anon_vma, which knows them (anon_vma.h), and index the address of its first page. One of a file may be
+// mapped by every area that maps the file: mapping is the file's address_space, whose i_mmap has the areas,
+// and index its first page there. The counts say by how many entries: _mapcount of each page for PTEs,
+// _entire_mapcount of the head for huge PMDs, both minus 1. They change under the lock of the table that
+// holds the entry.
+//
+// PG_anon_exclusive of a page says that exactly one entry maps it, which may let stores through, and that a
+// pin of it may be relied on (M33): what the mm and the pin's holder write, they see both and nobody else. It
+// is cleared only under the lock of that entry, after a look for pins that no new pin can escape.
 #pragma once
 
 #include <algorithm>
 
+#include "mm/anon_vma.h"
 #include "mm/mm_types.h"
 #include "mm/page_ref.h"
 #include "mm/tlbbatch.h"
@@ -37,9 +43,28 @@ s32 folio_mapcount(folio* folio);
 /// Whether an entry maps a page of the folio.
 inline bool folio_mapped(folio* folio) { return folio_mapcount(folio) > 0; }
 
-/// Whose anonymous memory the folio is; null if it was never mapped.
-inline mm_struct* folio_anon_mm(const folio* folio) {
-  return reinterpret_cast<mm_struct*>(static_cast<uintptr_t>(folio->page.mapping.get()));
+/// Who may map the folio; null if it was never mapped. Caller holds the folio lock.
+inline anon_vma* folio_anon_vma(const folio* folio) {
+  return reinterpret_cast<anon_vma*>(static_cast<uintptr_t>(folio->page.mapping.get()));
+}
+
+/// A PTE that maps `page` is about to be copied for another mm: ends the exclusive use of the page and counts
+/// the new mapping, which has a reference. False if the page may be pinned, which a sharer must not be:
+/// nothing has changed, and the other mm needs a copy of its own. Caller holds the ptls of both entries and
+/// has made src.write_protect_seq odd (M35).
+[[nodiscard]] bool folio_try_dup_anon_rmap_pte(folio* folio, page* page, const mm_struct& src);
+/// The same for a huge PMD, under both pmls.
+[[nodiscard]] bool folio_try_dup_anon_rmap_pmd(folio* folio, const mm_struct& src);
+
+/// The folio, of which the area's mm has the only mapping, is from now on looked for there first. Caller
+/// holds the folio lock and the lock of the entry.
+void folio_move_anon_rmap(folio* folio, const vm_area_struct& vma);
+
+/// What an entry for `page` may get of an area's rights: a page that other mms have too is not stored to, but
+/// copied by the fault (do_wp_page()).
+inline pgprot_t rights_to_page(pgprot_t prot, page* page) {
+  if (prot.write && folio_test_anon(page_folio(page))) prot.write = PageAnonExclusive(page);
+  return prot;
 }
 
 /// An entry that maps `page` has been invalidated: ends its exclusive use, so that it may be replaced by one
@@ -57,33 +82,63 @@ inline mm_counter mm_counter_of(const folio* folio) {
   return (flags & BIT(PG_swapbacked)) != 0 ? MM_SHMEMPAGES : MM_FILEPAGES;
 }
 
-/// Calls visit(mm, addr, page, nr) for each range of addresses at which `nr` pages of the folio, from `page`
-/// on, may be mapped: whether they are, the entries tell. Their tables stay while visit runs. The caller
-/// holds the folio lock, or otherwise keeps the folio where it belongs.
-template <class Visit> void rmap_walk(folio* folio, Visit&& visit) {
-  const u64 pages = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
-  if (!folio_test_anon(folio)) {
-    if (folio->page.mapping.get() == 0) return; // of no file, or of none any more
-    auto& mapping = *reinterpret_cast<address_space*>(static_cast<uintptr_t>(folio->page.mapping.get()));
-    const u64 first = folio->page.index.get();
-    read_guard i_mmap(mapping.i_mmap_rwsem);
-    mapping.i_mmap.for_each(first, first + pages - 1, [&](vm_area_struct& vma) {
-      const u64 from = std::max(first, vma.vm_pgoff);
-      const u64 to = std::min(first + pages - 1, vma.last_pgoff());
-      visit(*vma.vm_mm, vma.vm_start + ((from - vma.vm_pgoff) << PAGE_SHIFT), folio_page(folio, from - first),
-            to - from + 1);
-    });
-    return;
-  }
-  mm_struct& mm = *folio_anon_mm(folio);
+/// A part of a folio, of pages [first, first + nr), and the address where an area has it.
+struct rmap_place {
+  vaddr_t address;
+  u64 first;
+  u64 nr;
+};
+
+/// rmap_walk() of a folio of a file.
+template <class Visit> void rmap_walk_file(folio* folio, u64 nr, Visit& visit) {
+  if (folio->page.mapping.get() == 0) return; // of no file, or of none any more
+  auto& mapping = *reinterpret_cast<address_space*>(static_cast<uintptr_t>(folio->page.mapping.get()));
+  const u64 first = folio->page.index.get();
+  read_guard i_mmap(mapping.i_mmap_rwsem);
+  mapping.i_mmap.for_each(first, first + nr - 1, [&](vm_area_struct& vma) {
+    const u64 from = std::max(first, vma.vm_pgoff);
+    const u64 to = std::min(first + nr - 1, vma.last_pgoff());
+    visit(vma, rmap_place{vma.vm_start + ((from - vma.vm_pgoff) << PAGE_SHIFT), from - first, to - from + 1});
+  });
+}
+
+/// rmap_walk() of a folio of anonymous memory.
+template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
   const vaddr_t start = folio->page.index.get();
-  read_guard anon_vma(mm.existing_region(start)->anon_vma_lock);
-  visit(mm, start, &folio->page, pages);
+  const vaddr_t end = start + nr * PAGE_SIZE;
+  anon_vma& anon = *folio_anon_vma(folio);
+  read_guard linked(anon.rwsem);
+  for (const anon_vma_chain* chain = anon.first; chain != nullptr; chain = chain->next) {
+    mmap_region& region = *chain->region;
+    read_guard areas(region.anon_vma_lock);
+    for (vaddr_t at = start; at < end;) {
+      vm_area_struct* vma = region.areas.find_vma(at);
+      if (vma == nullptr || vma->vm_start >= end) break;
+      const vaddr_t from = std::max(at, vma->vm_start);
+      at = std::min(end, vma->vm_end);
+      visit(*vma, rmap_place{from, (from - start) / PAGE_SIZE, (at - from) / PAGE_SIZE});
+    }
+  }
+}
+
+/// Calls visit(vma, place) for every area that may map some of the `nr` pages from the folio's first on, and
+/// the part that it may map. While it is visited the area stays, and so do the page tables that cover it;
+/// whether they map the folio is for the visitor to see, under their locks. The caller holds the folio lock,
+/// or otherwise keeps the folio where it belongs.
+///
+/// An area that fork has linked is visited after the one that it copies.
+template <class Visit> void rmap_walk(folio* folio, u64 nr, Visit&& visit) {
+  if (folio_test_anon(folio))
+    rmap_walk_anon(folio, nr, visit);
+  else
+    rmap_walk_file(folio, nr, visit);
+}
+template <class Visit> void rmap_walk(folio* folio, Visit&& visit) {
+  rmap_walk(folio, folio_test_large(folio) ? folio_nr_pages(folio) : 1, visit);
 }
 
 /// Makes every entry that maps the folio read-only and clean, flushing what held more, so that the next store
-/// faults. Returns whether one was dirty or writable. Caller holds the folio lock and keeps the mm alive
-/// (M16).
+/// faults. Returns whether one was dirty or writable. Caller holds the folio lock (M16).
 ///
 /// Full barrier between the change of an entry and the return: the caller looks for pins next.
 bool folio_mkclean(folio* folio);

@@ -35,8 +35,8 @@ i_mmap_guard::~i_mmap_guard() NO_THREAD_SAFETY_ANALYSIS {
 void unlink_file_vma(vm_area_struct& vma) { i_mmap_guard(vma.vm_file).remove(vma); }
 
 void vma_detach(mmap_region& region, vm_area_struct& vma) {
+  vma_write_guard guard(region, vma);
   region.areas.erase(vma);
-  write_guard vm_lock(vma.vm_lock);
   vma.attached = false;
 }
 
@@ -47,9 +47,9 @@ void vma_free(mmap_region& region, vm_area_struct& vma) {
 
 namespace {
 
-/// Fills in an area that is in no tree.
-void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what)
-    REQUIRES(vma.vm_lock) {
+/// Fills in an area that is in no tree. Caller holds its vm_lock: a late look-up may still be at what it was
+/// before.
+void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what) {
   if (what.backing != nullptr) get_file(*what.backing);
   vma.vm_start = start;
   vma.vm_end = end;
@@ -60,25 +60,37 @@ void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_content
   vma.attached = true;
 }
 
-} // namespace
-
-void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
-                const vma_contents& what) {
-  write_guard vm_lock(vma.vm_lock); // a late look-up may still be at what it was before
-  vma_attach_locked(region, vma, start, end, what);
-}
-
-void vma_attach_locked(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
-                       const vma_contents& what) {
+/// Caller holds its vm_lock and the region's anon_vma_lock.
+void attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what) {
   set_area(vma, start, end, what);
   i_mmap_guard(what.backing).insert(vma); // before a fault can map a page by it
   region.areas.insert(vma);
 }
 
+} // namespace
+
+void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
+                const vma_contents& what) {
+  vma_write_guard guard(region, vma);
+  attach(region, vma, start, end, what);
+}
+
+void vma_attach_locked(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
+                       const vma_contents& what) {
+  write_guard anon_vma(region.anon_vma_lock);
+  attach(region, vma, start, end, what);
+}
+
 void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed) {
-  write_guard vm_lock(vma.vm_lock);
+  mmap_region& region = *vma.vm_mm->existing_region(vma.vm_start);
+  // whoever comes from a page finds it in one area or the other
+  vma_write_guard guard(region, vma);
   const i_mmap_guard i_mmap(vma.vm_file);
-  if (swallowed != nullptr) i_mmap.remove(*swallowed);
+  if (swallowed != nullptr) {
+    region.areas.erase(*swallowed);
+    swallowed->attached = false;
+    i_mmap.remove(*swallowed);
+  }
   i_mmap.remove(vma);
   vma.vm_end = end;
   i_mmap.insert(vma);
@@ -91,18 +103,19 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
   vm_area_struct* upper = region.vm_area_alloc(*vma->vm_mm);
   if (upper == nullptr) return false;
   const vaddr_t end = vma->vm_end;
+  write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
+  split_huge_pmd_address(*vma, addr);
   {
-    write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
-    split_huge_pmd_address(*vma, addr);
-    const i_mmap_guard i_mmap(vma->vm_file); // whoever comes from a page finds it in one half or the other
+    // whoever comes from a page finds it in one half or the other
+    vma_write_guard guard(region, *upper);
+    const i_mmap_guard i_mmap(vma->vm_file);
     i_mmap.remove(*vma);
     vma->vm_end = addr;
     i_mmap.insert(*vma);
-    write_guard upper_lock(upper->vm_lock); // as in vma_attach()
     set_area(*upper, addr, end, contents_of(*vma).advanced(addr - vma->vm_start));
     i_mmap.insert(*upper);
+    region.areas.insert(*upper);
   }
-  region.areas.insert(*upper);
   return true;
 }
 
@@ -113,8 +126,10 @@ void merge_vmas(mmap_region& region, vaddr_t addr) {
   if (prev == nullptr || next == nullptr || prev->vm_end != addr || next->vm_start != addr ||
       contents_of(*next) != contents_of(*prev).advanced(prev->size()))
     return;
-  vma_detach(region, *next);
-  vma_extend(*prev, next->vm_end, next);
+  {
+    write_guard vm_lock(next->vm_lock);
+    vma_extend(*prev, next->vm_end, next);
+  }
   vma_free(region, *next);
 }
 

@@ -2,7 +2,7 @@
 //
 // What mmap, mprotect, userfaultfd and the like share. An area in a tree covers at least a page, overlaps no
 // other, and is never mergeable with its neighbour for long (an operation that made it so merges it). Areas
-// change under the mmap_lock of their region and their own vm_lock, both for writing.
+// change under what vma_write_guard takes.
 #pragma once
 
 #include <algorithm>
@@ -70,6 +70,8 @@ struct vma_contents {
   vma_contents advanced(u64 bytes) const {
     return {flags, backing, backing == nullptr ? 0 : pgoff + (bytes >> PAGE_SHIFT), uffd};
   }
+  /// The same, of which userfaultfd knows nothing.
+  vma_contents unregistered() const { return {flags & ~VM_UFFD_FLAGS, backing, pgoff, nullptr}; }
   friend bool operator==(const vma_contents&, const vma_contents&) = default;
 };
 inline vma_contents contents_of(const vm_area_struct& vma) {
@@ -96,6 +98,17 @@ class i_mmap_guard {
 };
 
 constexpr u64 page_align(u64 bytes) { return (bytes + PAGE_SIZE - 1) & PAGE_MASK; }
+/// What an area's fields change under, beside the mmap_lock.
+class vma_write_guard {
+ public:
+  vma_write_guard(mmap_region& region, vm_area_struct& vma) NO_THREAD_SAFETY_ANALYSIS
+      : vm_lock_(vma.vm_lock),
+        anon_vma_(region.anon_vma_lock) {}
+
+ private:
+  write_guard vm_lock_;  ///< keeps faults out
+  write_guard anon_vma_; ///< keeps out who comes from a folio
+};
 
 // All of the following: caller holds the region's mmap_lock for writing.
 

@@ -252,6 +252,8 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &mm.notifier_subscriptions.list) return whose + "notifiers";
     if (addr == &mm.notifier_subscriptions.intervals) return whose + "interval_notifiers";
     if (addr == &mm.notifier_subscriptions.invalidate_seq) return whose + "invalidate_seq";
+    if (addr == &mm.write_protect_seq) return whose + "write_protect_seq";
+    if (addr == &mm.flags) return whose + "mm_flags";
   }
   for (const disk_inode& i : disk_inodes_)
     for (unsigned n = 0; n < disk_inode::MAX_PAGES; ++n)
@@ -286,6 +288,7 @@ std::string testbed::value_of(const void* addr, u64 value) const {
       return text;
     }
   }
+  if (ends("mm_flags")) return (value >> MMF_HAS_PINNED & 1) != 0 ? "has_pinned" : "0";
   if (ends(".flags")) return flag_names(value);
   if (ends("mask")) return hex(value);
   if (ends("loaded_mm")) {

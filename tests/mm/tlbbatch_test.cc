@@ -42,20 +42,13 @@ class TlbBatch : public World {
 
   /// Takes the page's entry out, calls between(), and puts the entry back.
   template <class F> void unmapped(vaddr_t addr, tlbflush_unmap_batch& batch, F&& between) {
-    mmap_region& region = *mm.existing_region(addr);
     folio* folio = folio_at(addr);
     folio_get(folio);
     folio_lock(folio);
-    {
-      read_guard mmap_lock(region.mmap_lock);
-      try_to_migrate(folio, split_entry::no, batch);
-    }
+    try_to_migrate(folio, split_entry::no, batch);
     between();
     try_to_unmap_flush(batch);
-    {
-      read_guard mmap_lock(region.mmap_lock);
-      remove_migration_ptes(mm, addr, &folio->page, &folio->page, 1);
-    }
+    remove_migration_ptes(&folio->page, &folio->page, 1);
     folio_unlock(folio);
     folio_put(folio);
   }
