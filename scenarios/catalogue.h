@@ -31,12 +31,14 @@ scenario pin_mkclean_window();       // S5.8
 scenario pin_stable_wait();          // S5.9
 scenario pin_redirty();              // S5.10
 scenario drop_clean_page();          // M18
+scenario pin_vs_fork();              // S5.11
 
 /// Every one of them, in the order of the catalogue.
 const std::vector<scenario>& all_scenarios();
 scenario userfault_wake();          // M26
 scenario userfault_marker();        // M26
 scenario lazy_walk_vs_table_free(); // H17
+scenario cow_either_way();          // H5
 scenario batched_unmap_vs_change(); // H7
 scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11

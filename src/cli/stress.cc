@@ -9,6 +9,7 @@
 //               does not
 //   updates     no fetch_add is lost, whatever mprotect does to its page meanwhile
 //   pins        pinned memory keeps its content, whatever becomes of its mapping
+//   forks       a child has what its parent had, and neither sees what the other stores from then on
 //   accounting  at the end every frame is free again (page counts are checked when a page is freed)
 // What is not: that mappings land where Linux would put them, and how long anything takes.
 #include <algorithm>
@@ -115,12 +116,13 @@ struct totals {
   std::uint64_t protects = 0;
   std::uint64_t reshapes = 0; // collapses, splits and moves that succeeded
   std::uint64_t given_back = 0;
+  std::uint64_t forks = 0;
   std::uint64_t refused = 0; // accesses to what was not mapped, or not with that right
   std::uint64_t no_memory = 0;
 
   totals& operator+=(const totals& o) {
     loads += o.loads, stores += o.stores, updates += o.updates, pins += o.pins;
-    reshapes += o.reshapes, given_back += o.given_back;
+    reshapes += o.reshapes, given_back += o.given_back, forks += o.forks;
     maps += o.maps, unmaps += o.unmaps, remaps += o.remaps, protects += o.protects, refused += o.refused,
         no_memory += o.no_memory;
     return *this;
@@ -201,6 +203,8 @@ class worker {
   void reshape();
   void pin();
   void check_pin(held_pin& p);
+  void fork();
+  void look_at(AddressSpace& child);
   void switch_space();
   void check_updates();
   void refuse(fault_result error, const target& t, bool allowed);
@@ -417,6 +421,43 @@ void worker::check_pin(held_pin& p) {
         fmt::format("the page pinned at {:#x} holds {:#x}, which belongs to somebody else", va, found));
 }
 
+/// A child, while everybody else goes on with the parent.
+void worker::fork() {
+  const auto child = here().space.fork();
+  done_.forks++;
+  if (!child) {
+    done_.no_memory++;
+    return;
+  }
+  cpu_.switch_to(**child);
+  look_at(**child);
+  cpu_.switch_to(here().space);
+}
+
+/// Nobody else runs in the child: what it has stays as it is but for what this stores.
+void worker::look_at(AddressSpace& child) {
+  const vaddr_t counter = here().counters + id_ * 8;
+  const auto count = cpu_->load<std::uint64_t>(counter);
+  if (count && count.value() != updates_made_[space_])
+    stress_.fail(fmt::format("CPU {} had made {} updates of a counter that says {} in a child", id_,
+                             updates_made_[space_], count.value()));
+  static_cast<void>(child.mprotect(here().counters, page_bytes, Access::read_write));
+  static_cast<void>(cpu_->fetch_add<std::uint64_t>(counter, 1)); // the parent's stays as it is
+  for (unsigned n = below(64); n > 0; n--) {
+    const auto t = any_word();
+    const auto found = t ? cpu_->load<std::uint64_t>(t->va) : fault_result::sigsegv;
+    if (!found) continue; // mapped since, or memory is short
+    if (!belongs(found.value(), space_, t->va))
+      stress_.fail(
+          fmt::format("a child has {:#x} at {:#x}, which does not belong there", found.value(), t->va));
+    const std::uint64_t own = tag(space_, t->va, random_());
+    const bool stored = below(2) == 0 && cpu_->store<std::uint64_t>(t->va, own).ok();
+    const auto again = cpu_->load<std::uint64_t>(t->va);
+    if (again && again.value() != (stored ? own : found.value()))
+      stress_.fail(fmt::format("{:#x} in a child changed by itself", t->va));
+  }
+}
+
 void worker::switch_space() {
   space_ = static_cast<unsigned>(below(nr_spaces));
   cpu_.switch_to(here().space);
@@ -444,8 +485,10 @@ void worker::step() {
     protect();
   else if (dice < 991)
     remap();
-  else if (dice < 998)
+  else if (dice < 997)
     reshape();
+  else if (dice < 998)
+    fork();
   else
     switch_space();
   if (!pins_.empty()) check_pin(pins_[below(pins_.size())]);
@@ -485,6 +528,7 @@ void print(const totals& t) {
   line("mprotects", t.protects);
   line("collapses, splits and moves", t.reshapes);
   line("pages given back", t.given_back);
+  line("forks", t.forks);
   line("accesses and pins rightly refused", t.refused);
   line("calls that found no memory", t.no_memory);
 }

@@ -14,7 +14,7 @@ enum fault_flags : u32 {
   FAULT_FLAG_WRITE = 1U << 0,
   FAULT_FLAG_ALLOW_RETRY = 1U << 1, ///< of the manager's own: the area's lock may be dropped, to wait
   FAULT_FLAG_VMA_LOCK = 1U << 2,    ///< of the manager's own: that lock is vm_lock, not mmap_lock
-  FAULT_FLAG_UNSHARE = 1U << 3,  ///< nothing yet, but nobody else may see what becomes of the page (M33)
+  FAULT_FLAG_UNSHARE = 1U << 3,     ///< nothing yet, but nobody else may see what becomes of the page (M33)
 };
 constexpr fault_flags operator|(fault_flags a, fault_flags b) { return fault_flags(u32(a) | u32(b)); }
 

@@ -99,12 +99,12 @@ void flush_old_range(const extent& e, unsigned stride_shift, bool tables) {
   flush_tlb_mm_range(e.mm().context, e.old_addr, e.old_addr + e.len, stride_shift, tables);
 }
 
-/// An entry for a page that is being moved. Whoever moves it will look for the entry where it put it: it stays
-/// until the page has arrived.
+/// An entry for a page that is being moved. Whoever moves it will look for the entry where it put it: it
+/// stays until the page has arrived.
 bool in_flight(pte_t pte) { return is_swap_pte(pte) && is_migration_entry(pte_to_swp_entry(pte)); }
 
-/// From one table to another, from `*done` bytes on. False: one of them has been taken away, or the next entry
-/// is in flight.
+/// From one table to another, from `*done` bytes on. False: one of them has been taken away, or the next
+/// entry is in flight.
 bool move_ptes(const extent& e, const pmdp_t& old_pmdp, const pmdp_t& new_pmdp, u64* done) {
   // Pages of a file may be looked for at the new place first.
   std::optional<rmap_locks_guard> rmap_locks;
@@ -144,8 +144,8 @@ bool any_in_flight(const extent& e, const pmdp_t& pmdp) {
   return false;
 }
 
-/// A whole table changes its place. False: it cannot, as the entry is no table by now, something is in the new
-/// place, or a page is in flight.
+/// A whole table changes its place. False: it cannot, as the entry is no table by now, something is in the
+/// new place, or a page is in flight.
 bool move_normal_pmd(const extent& e, const pmdp_t& from, const pmdp_t& to) {
   rmap_locks_guard rmap_locks(e.old_vma, e.new_vma);
   if (any_in_flight(e, from)) return false;

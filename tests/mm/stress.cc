@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -156,6 +157,7 @@ class worker {
         for (u64 n = pick(random_, 200); n > 0 && !verdict_.over(); --n) {
           step(here, *cpu);
           if (chance(random_, 0.02)) idle(cpu, here);
+          if (chance(random_, 0.002)) fork(cpu, here);
         }
       }
       cpus_.give(id);
@@ -168,6 +170,8 @@ class worker {
 
  private:
   void idle(CpuSession& cpu, space& here);
+  void fork(CpuSession& cpu, space& here);
+  void look_at_child(slot& s, Cpu& cpu);
   void step(space& here, Cpu& cpu);
   void owner_step(space& here, slot& s, Cpu& cpu);
   void race(slot& s, Cpu& cpu);
@@ -210,6 +214,41 @@ void worker::idle(CpuSession& cpu, space& here) {
   cpu->enter_lazy_tlb();
   if (chance(random_, 0.5)) std::this_thread::sleep_for(std::chrono::microseconds(pick(random_, 50)));
   cpu.switch_to(here.memory);
+}
+
+/// While everybody else goes on: of a slot that this thread owns it knows what the child must have.
+void worker::fork(CpuSession& cpu, space& here) {
+  slot& s = here.slots[pick(random_, SLOTS)];
+  const std::unique_lock owner(s.lock, std::try_to_lock);
+  if (!owner) return;
+  const auto child = here.memory.fork();
+  if (!child) return verdict_.expect(short_of_memory(child.error()), "fork failed for an unexpected reason");
+  ++counts.forks;
+  cpu.switch_to(**child);
+  look_at_child(s, *cpu);
+  cpu.switch_to(here.memory);
+  for (unsigned i = 0; i < 16; ++i)
+    load(s, *cpu); // none of what was stored in the child
+}
+
+/// This thread runs in a child whose parent's slot it owns. Nobody else does.
+void worker::look_at_child(slot& s, Cpu& cpu) {
+  constexpr unsigned LOOKS = 16;
+  std::array<u64, LOOKS> page{};
+  std::array<std::array<std::optional<u64>, WORDS>, LOOKS> first{};
+  for (unsigned i = 0; i < LOOKS; ++i) {
+    page[i] = pick(random_, SLOT_PAGES);
+    load(s, cpu);
+    for (u64 use = OWNED; use < WORDS; ++use)
+      if (const auto value = cpu.load<u64>(s.word(page[i], static_cast<word_use>(use))))
+        first[i][use] = *value;
+  }
+  for (unsigned i = 0; i < LOOKS; ++i) {
+    for (u64 use = SHARED; use < WORDS; ++use)
+      if (const auto now = cpu.load<u64>(s.word(page[i], static_cast<word_use>(use))); now && first[i][use])
+        verdict_.expect(*now == *first[i][use], "a child sees what was stored since the fork");
+    (void)cpu.store<u64>(s.word(page[i], OWNED), s.name(page[i]).value(random_()));
+  }
 }
 
 void worker::step(space& here, Cpu& cpu) {
@@ -415,6 +454,7 @@ void add(report& sum, const report& part) {
   sum.unmaps += part.unmaps;
   sum.protects += part.protects;
   sum.pins += part.pins;
+  sum.forks += part.forks;
   sum.out_of_memory += part.out_of_memory;
 }
 

@@ -7,6 +7,7 @@
 //   - isolation: whoever reads a page at any time, through a translation or a pin, finds zeros or words that
 //   were
 //     written for that very page; a stale translation or a frame freed too early shows as a word of another
+//   - forks: a child has what its parent had, and neither sees what is stored for the other from then on
 //   - failures: with allocations that fail, every call leaves things as they were
 //   - balance: in the end every frame is free again
 // Not checked: that a racing access sees any particular one of the values written for its page.
@@ -35,6 +36,7 @@ struct report {
   std::uint64_t unmaps = 0;
   std::uint64_t protects = 0;
   std::uint64_t pins = 0;
+  std::uint64_t forks = 0;
   std::uint64_t out_of_memory = 0; ///< calls that failed for want of memory, as they were made to
   std::uint64_t frames_lost = 0;
   std::string failure; ///< the first thing that was wrong; empty if nothing was
