@@ -133,9 +133,11 @@ bool copy_present_pte(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, const 
   return true;
 }
 
-/// An entry for a page that is being moved: it is nobody's alone when it arrives.
+/// An entry for a page that is being moved: it is nobody's alone when it arrives. (A marker is left out: the
+/// child is not userfaultfd's.)
 void copy_nonpresent_pte(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, const ptep_t& src_ptep,
                          pte_t pte) {
+  if (is_pte_marker(pte)) return;
   const swp_entry_t entry = pte_to_swp_entry(pte);
   VM_BUG_ON(!is_migration_entry(entry), "INV-TYPE", "fork does not know what an entry stands for");
   if (!folio_test_anon(page_folio(pfn_to_page(swp_offset_pfn(entry))))) return;
