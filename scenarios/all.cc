@@ -17,6 +17,7 @@ const std::vector<scenario>& all_scenarios() {
       count_based_skip(),
       nested_gather(),
       missing_notifier(),
+      retract_vs_fault(),
       invalidate_migration_pmd(),
       split_migration_pmd(),
       store_vs_invalidate_pmd(),

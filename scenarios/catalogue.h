@@ -16,6 +16,7 @@ scenario whose_mask();               // S1.8
 scenario count_based_skip();         // S1.9
 scenario nested_gather();            // S2.10
 scenario missing_notifier();         // S3.5
+scenario retract_vs_fault();         // S3.2, S3.6
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
 scenario store_vs_invalidate_pmd();  // S4.5

@@ -96,6 +96,7 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     return result;
   }
   copy_user_highpage(copy, folio_file_page(folio, index));
+  vma_set_bar(vma, VMA_HAS_ANON);
   bool mapped = false;
   {
     pte_map_lock table(pmdp);

@@ -43,7 +43,7 @@ folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last) {
     const xa_entry entry = mapping.i_pages.find(index, last);
     if (entry.none()) return nullptr;
     if (entry.is_retry())
-      ++*index;
+      cpu_relax(); // whoever is at work there puts a folio there, or gives the place back
     else if (folio* folio = try_get_entry(mapping, *index, entry))
       return folio;
   }
@@ -123,7 +123,8 @@ filemap_result filemap_lock_folio(address_space& mapping, u64 index, fgp how) {
       if (how == fgp::no_creat) return {nullptr, -ENOENT};
       const filemap_result made = filemap_create_folio(mapping, index);
       if (made.error != -EEXIST) return made;
-      continue; // another CPU was faster
+      cpu_relax(); // another CPU was faster, or keeps the place shut for a while
+      continue;
     }
     folio_lock(folio);
     if (folio_mapping(folio) == &mapping) return {folio, 0};

@@ -25,6 +25,7 @@ bool vm_area_dup(mmap_region& region, mm_struct& child, const vm_area_struct& vm
   vm_area_struct* copy = region.vm_area_alloc(child);
   if (copy == nullptr) return false;
   vma_attach(region, *copy, vma.vm_start, vma.vm_end, contents_of(vma).unregistered());
+  atomic_or(copy->bars, READ_ONCE(vma.bars) & BIT(VMA_HAS_ANON));
   return true;
 }
 

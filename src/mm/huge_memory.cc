@@ -4,6 +4,7 @@
 
 #include "arch/swapops.h"
 #include "machine/tlbflush.h"
+#include "mm/filemap.h"
 #include "mm/memory.h"
 #include "mm/migrate.h"
 #include "mm/page_lock.h"
@@ -69,12 +70,14 @@ fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
     spin_guard pml(pmd_lockptr(pmdp));
     const pmd_t old = pmdp_get(pmdp);
     if (!pmd_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
-    if (!(write || unshare) || pmd_write(old) || wp_can_reuse_anon_page(vma, pfn_to_page(pmd_pfn(old)))) {
+    const bool keeps = !(write || unshare) || pmd_write(old) || (vma.vm_flags & VM_SHARED) != 0 ||
+                       wp_can_reuse_anon_page(vma, pfn_to_page(pmd_pfn(old)));
+    if (keeps) {
       if (!unshare) grant_huge(pmdp, write, (vma.vm_flags & VM_WRITE) != 0);
       return fault_result::handled;
     }
   }
-  split_huge_pmd(vma, addr, pmdp); // then the one page is copied (do_wp_page)
+  split_huge_pmd(vma, addr, pmdp); // then the one page is copied (do_wp_page), or mapped by itself first
   return fault_result::handled;
 }
 
@@ -88,28 +91,76 @@ pmd_t pmdp_invalidate_once(vaddr_t addr, const pmdp_t& pmdp) {
   return old;
 }
 
+/// A huge entry that maps a file, not memory of the area's own: no table is deposited for it.
+bool is_huge_of_file(pmd_t pmd) {
+  return pmd_trans_huge(pmd) && !folio_test_anon(page_folio(pfn_to_page(pmd_pfn(pmd))));
+}
+
 } // namespace
 
 bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
   bool full = false;
+  mm_counter counter = MM_ANONPAGES;
   {
     spin_guard pml(pmd_lockptr(pmdp));
     const pmd_t seen = pmdp_get(pmdp);
     if (!is_huge_or_migration(seen)) return !pmd_is_table(seen);
     const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
-    serialize_against_pte_lookup(tlb.mm);              // before a fault can put a table here (S1.3)
-    pagetable_free(pgtable_trans_huge_withdraw(pmdp)); // nobody is in it: see there
+    serialize_against_pte_lookup(tlb.mm); // before a fault can put a table here (S1.3)
+    const bool of_file = is_huge_of_file(pmd);
+    if (!of_file) pagetable_free(pgtable_trans_huge_withdraw(pmdp)); // nobody is in it: see there
     if (pmd_trans_huge(pmd)) { // else the folio's move has taken its reference already
       tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
       page* page = pfn_to_page(pmd_pfn(pmd));
-      folio_remove_rmap_pmd(page_folio(page));
+      folio* folio = page_folio(page);
+      if (of_file) counter = mm_counter_file(folio);
+      if (of_file && pmd_dirty(pmd)) folio_mark_dirty(folio);
+      folio_remove_rmap_pmd(folio);
       full = tlb_remove_page(tlb, page);
     }
   }
-  add_mm_counter(tlb.mm, MM_ANONPAGES, -s64{hpage_pmd_nr()});
-  add_mm_counter(tlb.mm, MM_PGTABLES, -1);
+  add_mm_counter(tlb.mm, counter, -s64{hpage_pmd_nr()});
+  if (counter == MM_ANONPAGES) add_mm_counter(tlb.mm, MM_PGTABLES, -1);
   if (full) tlb_flush_mmu(tlb);
   return true;
+}
+
+// ---- huge pages of files ---------------------------------------------------------------------------------
+
+bool set_huge_file_pmd(vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* folio, fault_flags flags) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  if (!pmd_none(pmdp_get(pmdp))) return false;
+  pmd_t entry = mk_huge_pmd(folio_pfn(folio), vm_page_prot(vma));
+  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pmd_mkdirty(entry);
+  folio_get(folio);
+  folio_add_rmap_pmd(folio);
+  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pmd_leaf()
+  set_pmd_at(start, pmdp, entry);
+  add_mm_counter(*vma.vm_mm, mm_counter_file(folio), hpage_pmd_nr());
+  return true;
+}
+
+bool do_huge_file_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags) {
+  const vaddr_t start = addr & pmd_mask();
+  if (start < vma.vm_start || start + pmd_size() > vma.vm_end) return false;
+  if ((flags & FAULT_FLAG_WRITE) != 0 && (vma.vm_flags & VM_SHARED) == 0) return false; // it is copied
+  const u64 index = linear_page_index(vma, start);
+  if (index % hpage_pmd_nr() != 0 || uffd_bars(vma.vm_flags) != 0) return false;
+  address_space& mapping = vma.vm_file->mapping();
+  folio* folio = filemap_get_folio(mapping, index);
+  if (folio == nullptr) return false;
+  bool mapped = false;
+  if (folio_test_large(folio)) {
+    folio_lock(folio);
+    // under its lock: not truncated since, nor about to be
+    if (folio_mapping(folio) == &mapping && index + hpage_pmd_nr() <= i_size_pages(mapping.host)) {
+      (void)set_huge_file_pmd(vma, start, pmdp, folio, flags); // else an entry is there by now
+      mapped = true;
+    }
+    folio_unlock(folio);
+  }
+  folio_put(folio);
+  return mapped;
 }
 
 bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot) {
@@ -240,9 +291,28 @@ pmd_t begin_split(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
 
 } // namespace
 
+namespace {
+
+/// What maps a file need not be mapped: faults bring the pages back, as small ones.
+void drop_huge_file_pmd(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
+  const pmd_t old = pmdp_get_and_clear(start, pmdp);
+  flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+  folio* folio = page_folio(pfn_to_page(pmd_pfn(old)));
+  if (pmd_dirty(old)) folio_mark_dirty(folio);
+  folio_remove_rmap_pmd(folio);
+  add_mm_counter(mm, mm_counter_file(folio), -s64{hpage_pmd_nr()});
+  folio_put(folio);
+}
+
+} // namespace
+
 void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, split_into what) {
   mm_struct& mm = *vma.vm_mm;
   pmd_t old = pmdp_get(pmdp);
+  if (is_huge_of_file(old)) {
+    drop_huge_file_pmd(mm, start, pmdp);
+    return;
+  }
   // A migration entry is not touched before the table is there: mkinvalid() of what is not present makes a
   // present entry of it on some architectures, and another offset on others (mail 4).
   if (policy().split_invalidates_migration && is_pmd_migration_entry(old)) {

@@ -21,6 +21,13 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 [[nodiscard]] bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry,
                                     page* table);
 
+/// Maps the whole of a huge folio of the file, which the caller has locked, where nothing is mapped. False if
+/// something is by now.
+bool set_huge_file_pmd(vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* folio, fault_flags flags);
+/// A fault of an area that maps a file, where no table is: maps the file's huge folio, if it has one there
+/// that fits. False: small pages have to do. Locks as above.
+[[nodiscard]] bool do_huge_file_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags);
+
 /// A huge entry that did not grant the access: grants it, or finds that it does by now. One for a folio that
 /// other mms have too is split, and the access decides anew. Locks as above.
 fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen,
@@ -48,7 +55,8 @@ copy_huge copy_huge_pmd(vm_area_struct& dst, vm_area_struct& src, vaddr_t start,
 inline bool is_huge_or_migration(pmd_t pmd) { return pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd); }
 
 /// Replaces a huge entry, or a migration entry of one, by a table of small ones that map the same pages
-/// (M29). Nothing if it is neither by now. `vma` is what maps `addr`.
+/// (M29); one that maps a file by nothing, which faults make good. Nothing if it is neither by now. `vma` is
+/// what maps `addr`.
 void split_huge_pmd(const vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp);
 /// The same for the entry that crosses `addr`, if one does.
 void split_huge_pmd_address(const vm_area_struct& vma, vaddr_t addr);

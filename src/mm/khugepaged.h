@@ -23,6 +23,11 @@ enum class scan_result : u8 {
   vma_null,             ///< nothing is mapped there
   vma_check,            ///< the area is too small, forbids all access, or does not want huge pages
   alloc_huge_page_fail, ///< there is no free huge page
+  truncated,            ///< the file ends before, or does by now
+  page_compound,        ///< pages of several folios, or not all of one
+  page_not_uptodate,    ///< a page of the file is still being read
+  page_filled,          ///< a hole of the file may not be filled in: a userfaultfd hears of it
+  pte_mapped_hugepage,  ///< the file has a huge page there already
 };
 
 /// What a collapse may do.

@@ -67,7 +67,7 @@ void wp_page_reuse(const vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, 
 
 /// Gives the area's mm a page of its own in place of `old`, of which the caller has a reference that this
 /// drops.
-fault_result wp_page_copy(const vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* old,
+fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* old,
                           fault_flags flags) {
   mm_struct& mm = *vma.vm_mm;
   page* copy = alloc_page(GFP_KERNEL);
@@ -85,6 +85,7 @@ fault_result wp_page_copy(const vm_area_struct& vma, vaddr_t addr, const pmdp_t&
   pte_t entry = mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags));
   if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(entry);
   bool replaced = false;
+  if (!vma_is_anonymous(vma)) vma_set_bar(vma, VMA_HAS_ANON);
   {
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, addr, addr + PAGE_SIZE);
     pte_map_lock table(pmdp);
@@ -209,6 +210,8 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
     if (do_huge_pmd_anonymous_page(vma, addr, at.pmdp, flags)) return fault_result::handled;
     pmd = pmdp_get_lockless(at.pmdp);
   }
+  if (pmd_none(pmd) && !vma_is_anonymous(vma) && do_huge_file_page(vma, addr, at.pmdp, flags))
+    return fault_result::handled;
   if (pmd_none(pmd)) {
     if (!pte_alloc(mm, at.pmdp)) return fault_result::oom;
     pmd = pmdp_get_lockless(at.pmdp);
@@ -246,7 +249,7 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr,
   if (addr >= geometry().address_limit()) return fault_result::sigsegv;
   mm_struct& mm = mm_of(context);
   flags = flags | FAULT_FLAG_ALLOW_RETRY;
-  if (vm_area_struct* vma = lock_vma(mm, addr)) {
+  if (vm_area_struct* vma = policy().faults_take_vma_lock ? lock_vma(mm, addr) : nullptr) {
     const fault_result result = fault_in_vma(*vma, addr, flags | FAULT_FLAG_VMA_LOCK);
     if (result == fault_result::retry) return fault_result::handled; // the access finds out
     up_read(vma->vm_lock);

@@ -51,6 +51,13 @@ constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u
 constexpr vm_flags_t operator&(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) & u32(b)); }
 constexpr vm_flags_t operator~(vm_flags_t a) { return vm_flags_t(~u32(a)); }
 
+/// What an area's page tables may hold besides pages of its file: bits of vm_area_struct::bars.
+enum vma_bar : unsigned {
+  VMA_HAS_ANON,     ///< pages of its own: copies of the file's (Linux: anon_vma is set)
+  VMA_UFFD_WP,      ///< marks of a userfaultfd that write-protects what is not there
+  VMA_UFFD_MISSING, ///< and pages that a userfaultfd puts in where it heard of a fault
+};
+
 /// A range of addresses with one set of rights.
 ///
 /// vm_start, vm_end, vm_flags, vm_userfaultfd_ctx, what it maps and attached change under the region's
@@ -66,6 +73,9 @@ struct vm_area_struct {
   u64 vm_pgoff = 0;                              ///< the page of the file that is at vm_start
   userfaultfd_ctx* vm_userfaultfd_ctx = nullptr; ///< not null if flags are of VM_UFFD_FLAGS
   rwsem_t vm_lock;
+  /// What keeps a collapse of the file from changing the area's tables (collapse_file.h); read without any
+  /// lock of the mm, and so not to be derived from the flags.
+  word_t bars;
   interval_node i_mmap_node;           ///< its place in the file's i_mmap
   vm_area_struct* next_free = nullptr; ///< while in the region's free list
 
@@ -74,6 +84,18 @@ struct vm_area_struct {
   /// The last page of the file that it maps.
   u64 last_pgoff() const { return vm_pgoff + (size() >> PAGE_SHIFT) - 1; }
 };
+
+/// Before a table of the area gets the first entry of the kind: before its ptl is taken. Pairs with the test
+/// under the ptl in retract_page_tables().
+inline void vma_set_bar(vm_area_struct& vma, vma_bar bar, site s = RW_HERE) {
+  if (!test_bit(bar, vma.bars, s)) set_bit(bar, vma.bars, s);
+}
+
+/// The bars that come with a registration.
+constexpr u64 uffd_bars(vm_flags_t flags) {
+  return ((flags & VM_UFFD_WP) != 0 ? BIT(VMA_UFFD_WP) : 0) |
+         ((flags & VM_UFFD_MISSING) != 0 ? BIT(VMA_UFFD_MISSING) : 0);
+}
 
 /// The page of the file that the area has at `addr`.
 inline u64 linear_page_index(const vm_area_struct& vma, vaddr_t addr) {

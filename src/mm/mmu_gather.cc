@@ -223,6 +223,21 @@ void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size) {
     tlb_remove_table_one(tlb, table);
 }
 
+void pte_free_defer(page* table) {
+  page* backing = policy().batch_page_available ? pagetable_alloc(GFP_NOWAIT) : nullptr;
+  if (backing == nullptr) { // no room to wait in: wait here
+    synchronize_rcu();
+    pagetable_free(table);
+    return;
+  }
+  word_t* words = page_words(backing);
+  WRITE_ONCE(words[mmu_table_batch::FIRST], page_to_pfn(table));
+  WRITE_ONCE(words[mmu_table_batch::NR], 1);
+  auto* batch = new (page_address(backing)) mmu_table_batch;
+  pagetables_deferred();
+  call_rcu(&batch->rcu, tlb_remove_table_rcu); // pairs with the RCU section of pte_map
+}
+
 namespace {
 
 mm_struct& serialized_mm(mm_struct& mm) {

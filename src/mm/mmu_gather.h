@@ -91,6 +91,10 @@ void tlb_flush_rmaps(mmu_gather& tlb);
 /// the flush.
 void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size);
 
+/// Frees a table that was unhooked and flushed, and in which nobody stores any more, after a grace period:
+/// who reads it is in an RCU section (M6). May sleep.
+void pte_free_defer(page* table);
+
 /// Whether anybody has changed entries of the mm that it has not flushed yet. Exact for entries under a
 /// page-table lock that the caller holds or has held since (M10).
 inline bool mm_tlb_flush_pending(const mm_struct& mm, site s = RW_HERE) {

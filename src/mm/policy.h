@@ -131,6 +131,30 @@ enum class cow_reuse_t : u8 {
   mapcount,  ///< if nobody else maps it, whoever holds references (before that)
 };
 
+/// Whose lock a retraction takes besides the page tables' (M24).
+enum class retract_lock_t : u8 {
+  none,     ///< nobody's: who comes later looks again (mail 3)
+  trylock,  ///< the mmap_lock, or leaves the table where it is (before mail 3)
+  blocking, ///< the mmap_lock, inside the folio lock
+};
+
+/// How a retraction knows that the table holds nothing of the area's own (mail 3).
+enum class retract_test_t : u8 {
+  under_ptl,    ///< what the area says, again under the ptl
+  before_locks, ///< what the area says before any lock is taken
+  entries,      ///< the table's entries, under the ptl
+};
+
+/// How a retracted table goes back (M6).
+enum class retract_free_t : u8 { deferred, sync_ipi, at_once };
+
+/// When a collapse that fills holes asks whether somebody wants to hear of them (S3.4).
+enum class missing_test_t : u8 {
+  after,  ///< once nobody can fill them any more
+  before, ///< before it begins
+  never,
+};
+
 struct policy_t {
   // ---- lockless walk: M2, S1.4 ----
   bool gup_recheck_pmd = true;     ///< re-read the pmd after taking the reference (M2 step 6, 70cbc3cc78a9)
@@ -205,6 +229,18 @@ struct policy_t {
   // ---- secondary MMUs: M27 ----
   bool notify_ranges = true;   ///< ranges are told to subscribers before and after (S3.5, f268f6cf875f)
   bool secondary_retry = true; ///< a shadow table enters only what was not invalidated meanwhile (S3.5)
+  // ---- collapse of files, retraction of tables: M23-M25, mail 3 ----
+  bool faults_take_vma_lock = true;                        ///< else the mmap_lock, as before 6.4 (S3.6)
+  bool retract_takes_vma_lock = false;                     ///< vma_try_start_write() (S3.6)
+  retract_lock_t retract_mmap_lock = retract_lock_t::none; ///< S3.6
+  retract_test_t retract_test = retract_test_t::under_ptl; ///< S3.1, S3.3
+  bool retract_holds_ptl = true;                           ///< while the entry is cleared (S3.1, S3.2)
+  bool retract_rechecks_pmd = true;                        ///< the entry is a table's still (S3.9)
+  bool retract_notifies = true;                            ///< MMU notifiers hear of it (S3.5, f268f6cf875f)
+  retract_free_t retract_free = retract_free_t::deferred;  ///< S3.2
+  missing_test_t collapse_missing_test = missing_test_t::after; ///< S3.4
+  bool collapse_pte_mapped_early_pml = true; ///< where UFFDIO_COPY could come between (S3.7)
+  bool collapse_pte_mapped_reverify = true;  ///< look at the entries again under the ptl (S3.7)
 
   // ---- pins: M34, M36, mail 5 ----
   pin_scheme_t pin_scheme = pin_scheme_t::upstream;          ///< S5.1, S5.6, S5.7

@@ -36,17 +36,32 @@ void unmap_mapping_pages(address_space& mapping, u64 first, u64 last, even_cows 
 
 namespace {
 
-void truncate_inode_folio(address_space& mapping, folio* folio) {
-  folio_lock(folio);
-  if (folio_mapping(folio) == &mapping) {
-    folio_wait_writeback(folio);
-    const u64 index = folio_index(folio);
-    const u64 nr = folio_test_large(folio) ? folio_nr_pages(folio) : 1;
-    // a fault may have mapped it since the entries were taken out: none can now, which needs the folio lock
-    if (folio_mapped(folio)) unmap_mapping_pages(mapping, index, index + nr - 1, even_cows::no);
-    folio_clear_dirty(folio);
-    filemap_remove_folio(folio);
+/// Pages [first, last] of the file, of a locked folio that reaches beyond them, become zero: it stays.
+void zero_part(address_space& mapping, folio* folio, u64 first, u64 last) {
+  unmap_mapping_pages(mapping, first, last, even_cows::no);
+  for (u64 index = first; index <= last; ++index)
+    clear_highpage(folio_file_page(folio, index));
+  folio_mark_dirty(folio);
+}
+
+/// Takes a locked folio of the file out, or what it has of pages [first, last].
+void truncate_locked_folio(address_space& mapping, folio* folio, u64 first, u64 last) {
+  folio_wait_writeback(folio);
+  const u64 index = folio_index(folio);
+  const u64 end = index + (folio_test_large(folio) ? folio_nr_pages(folio) : 1) - 1;
+  if (index < first || end > last) {
+    zero_part(mapping, folio, std::max(first, index), std::min(last, end));
+    return;
   }
+  // a fault may have mapped it since the entries were taken out: none can now, which needs the folio lock
+  if (folio_mapped(folio)) unmap_mapping_pages(mapping, index, end, even_cows::no);
+  folio_clear_dirty(folio);
+  filemap_remove_folio(folio);
+}
+
+void truncate_inode_folio(address_space& mapping, folio* folio, u64 first, u64 last) {
+  folio_lock(folio);
+  if (folio_mapping(folio) == &mapping) truncate_locked_folio(mapping, folio, first, last);
   folio_unlock(folio);
 }
 
@@ -68,9 +83,11 @@ void truncate_inode_pages_range(address_space& mapping, u64 first, u64 last) {
   for (u64 index = first; index <= last;) {
     folio* folio = filemap_get_next_folio(mapping, &index, last);
     if (folio == nullptr) return;
-    truncate_inode_folio(mapping, folio);
+    truncate_inode_folio(mapping, folio, first, last);
+    const u64 end = folio_test_large(folio) ? folio_index(folio) + folio_nr_pages(folio) - 1 : index;
     folio_put(folio);
-    if (++index == 0) return;
+    index = std::max(index, end) + 1;
+    if (index == 0) return;
   }
 }
 

@@ -168,6 +168,9 @@ void set_registration(vm_area_struct& vma, userfaultfd_ctx* ctx, vm_flags_t flag
   const bool wp_ends = userfaultfd_wp(vma) && (flags & VM_UFFD_WP) == 0;
   vma.vm_flags = (vma.vm_flags & ~VM_UFFD_FLAGS) | flags;
   vma.vm_userfaultfd_ctx = ctx;
+  const u64 bars = uffd_bars(flags);
+  atomic_and(vma.bars, bars | BIT(VMA_HAS_ANON));
+  atomic_or(vma.bars, bars);
   if (wp_ends) clear_uffd_wp(vma);
 }
 
@@ -393,6 +396,7 @@ int mfill_atomic_install_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pm
                              bool write_protect, page_in_cache cached) {
   folio* folio = page_folio(page);
   const pte_t entry = mfill_entry(vma, page, write_protect, cached);
+  if (!vma_is_anonymous(vma) && cached == page_in_cache::no) vma_set_bar(vma, VMA_HAS_ANON);
   {
     const pte_map_lock table(pmdp);
     if (!table) return -EAGAIN; // it has been taken away: the next try finds what is there now

@@ -57,6 +57,7 @@ void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_content
   vma.vm_file = what.backing;
   vma.vm_pgoff = what.pgoff;
   vma.vm_userfaultfd_ctx = what.uffd;
+  WRITE_ONCE(vma.bars, uffd_bars(what.flags));
   vma.attached = true;
 }
 
@@ -90,6 +91,7 @@ void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed) {
     region.areas.erase(*swallowed);
     swallowed->attached = false;
     i_mmap.remove(*swallowed);
+    atomic_or(vma.bars, READ_ONCE(swallowed->bars));
   }
   i_mmap.remove(vma);
   vma.vm_end = end;
@@ -113,6 +115,7 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
     vma->vm_end = addr;
     i_mmap.insert(*vma);
     set_area(*upper, addr, end, contents_of(*vma).advanced(addr - vma->vm_start));
+    WRITE_ONCE(upper->bars, READ_ONCE(vma->bars));
     i_mmap.insert(*upper);
     region.areas.insert(*upper);
   }
