@@ -27,13 +27,14 @@
 #include "mm/mm_types.h"
 #include "mm/page_alloc.h"
 #include "racewalk/expected.h"
+#include "racewalk/huge_pages.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 /// A machine and the allocator of its memory.
 class System {
  public:
-  /// `cpus`: how many threads can be CPUs at a time, 1 to 62. Throws std::bad_alloc or std::invalid_argument.
+  /// `cpus`: how many threads can be CPUs at a time, 1 to 61. Throws std::bad_alloc or std::invalid_argument.
   System(std::uint64_t bytes, unsigned cpus);
   System(const System&) = delete;
   System& operator=(const System&) = delete;
@@ -47,15 +48,19 @@ class System {
   void settle();
   /// Which of its allocations fail, for tests of what callers do then.
   [[nodiscard]] fault_attr& fail_page_alloc() { return allocator_.frames().fail_page_alloc; }
+  /// How huge pages are used without being asked for.
+  [[nodiscard]] TransparentHugePages& huge_pages() { return huge_pages_; }
 
  private:
   friend class HouseCpu;
   friend class File;
   Machine machine_;
   page_allocator allocator_;
-  /// CPUs for threads that are none: one for userfaultfd handlers, one for all other calls.
-  static constexpr unsigned HOUSE_CPUS = 2;
+  /// CPUs for threads that are none: one for userfaultfd handlers, one for khugepaged, one for all other
+  /// calls.
+  static constexpr unsigned HOUSE_CPUS = 3;
   std::mutex house_cpu_[HOUSE_CPUS]; ///< held by the thread that is that CPU
+  TransparentHugePages huge_pages_{*this};
 };
 
 enum class Access : std::uint8_t { none, read, read_write };
@@ -124,7 +129,7 @@ class AddressSpace {
   expected<vaddr_t> mremap_fixed(vaddr_t start, std::uint64_t old_bytes, std::uint64_t new_bytes, vaddr_t to);
   expected<void> mprotect(vaddr_t start, std::uint64_t bytes, Access access);
   enum class HugePages : std::uint8_t { no, yes };
-  /// Whether pages that are first used from now on are huge where they fit.
+  /// Whether the memory is to be in huge pages where they fit, as far as System::huge_pages() allows.
   expected<void> madvise(vaddr_t start, std::uint64_t bytes, HugePages huge);
 
   /// Pins the pages from the one that holds `start` on, for writing unless `access` is read. Fails if not all

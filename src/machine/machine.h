@@ -14,6 +14,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu;
+struct transparent_hugepage;
 struct zone;
 
 class Machine : public smp_domain {
@@ -38,6 +39,8 @@ class Machine : public smp_domain {
 
   /// The page allocator's state (mm/page_alloc.h), which installs it and takes it away.
   struct zone* zone = nullptr;
+  /// How it uses huge pages (mm/thp.h); null: by the defaults.
+  transparent_hugepage* thp = nullptr;
 
  private:
   u64 nr_pages_;

@@ -29,6 +29,7 @@ enum pageflags : unsigned {
   PG_table,          ///< a page table
   PG_buddy,          ///< free, in the allocator's hands
   PG_reserved,
+  PG_partially_mapped, ///< a huge page, of which a part has been unmapped, waits to be split
   NR_PAGEFLAGS,
 };
 
@@ -120,6 +121,7 @@ RW_PAGEFLAG(AnonExclusive, anon_exclusive)
 RW_PAGEFLAG(Table, table)
 RW_PAGEFLAG(Buddy, buddy)
 RW_PAGEFLAG(Reserved, reserved)
+RW_PAGEFLAG(PartiallyMapped, partially_mapped)
 #undef RW_PAGEFLAG
 
 } // namespace racewalk::inline RACEWALK_BACKEND

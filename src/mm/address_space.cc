@@ -62,6 +62,7 @@ expected<vaddr_t> mapped(long addr) {
 AddressSpace::AddressSpace(System& system) : system_(system), mm_(std::make_unique<mm_struct>()) {
   HouseCpu cpu(system_);
   outcome(mm_init(*mm_)).value();
+  machine().thp->mms.enter(*mm_);
 }
 
 AddressSpace::~AddressSpace() {
@@ -136,6 +137,7 @@ expected<std::unique_ptr<AddressSpace>> AddressSpace::fork() {
   if (const int error = mm_init(*mm)) return static_cast<std::errc>(-error);
   std::unique_ptr<AddressSpace> child(new AddressSpace(system_, std::move(mm)));
   if (const int error = dup_mmap(child->mm(), *mm_)) return static_cast<std::errc>(-error);
+  machine().thp->mms.enter(child->mm()); // until now nobody else knew it
   return child;
 }
 

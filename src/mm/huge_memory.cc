@@ -4,28 +4,72 @@
 
 #include "arch/swapops.h"
 #include "machine/tlbflush.h"
+#include "mm/deferred_split.h"
 #include "mm/filemap.h"
 #include "mm/memory.h"
 #include "mm/migrate.h"
 #include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/thp.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+bool hugepage_wanted(const vm_area_struct& vma) {
+  if (!vma_is_anonymous(vma) || (vma.vm_flags & VM_NOHUGEPAGE) != 0) return false;
+  switch (thp_enabled_now()) {
+  case thp_enabled::always:
+    return true;
+  case thp_enabled::madvise:
+    return (vma.vm_flags & VM_HUGEPAGE) != 0;
+  case thp_enabled::never:
+    break;
+  }
+  return false;
+}
+
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr) {
   const vaddr_t start = addr & pmd_mask();
-  return vma_is_anonymous(vma) && (vma.vm_flags & VM_HUGEPAGE) != 0 && start >= vma.vm_start &&
-         start + pmd_size() <= vma.vm_end;
+  return hugepage_wanted(vma) && start >= vma.vm_start && start + pmd_size() <= vma.vm_end;
 }
+
+namespace {
+
+/// How hard a fault in the area tries to get a huge page.
+gfp_t vma_thp_gfp_mask(const vm_area_struct& vma) {
+  const bool advised = (vma.vm_flags & VM_HUGEPAGE) != 0;
+  switch (thp_defrag_now()) {
+  case thp_defrag::always:
+    return GFP_KERNEL;
+  case thp_defrag::defer_madvise:
+  case thp_defrag::madvise:
+    return advised ? GFP_KERNEL : GFP_NOWAIT;
+  case thp_defrag::defer:
+  case thp_defrag::never:
+    break;
+  }
+  return GFP_NOWAIT;
+}
+
+/// A fault in the area has got no huge page.
+void thp_fault_fallback(const vm_area_struct& vma) {
+  count_vm_event(THP_FAULT_FALLBACK);
+  const thp_defrag mode = thp_defrag_now();
+  const bool advised = (vma.vm_flags & VM_HUGEPAGE) != 0;
+  if (mode == thp_defrag::defer || (mode == thp_defrag::defer_madvise && !advised))
+    machine().thp->khugepaged.wake_to_make_room();
+}
+
+} // namespace
 
 bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags) {
   mm_struct& mm = *vma.vm_mm;
-  page* table = pagetable_alloc(GFP_NOWAIT);
-  if (table == nullptr) return false;
-  page* page = alloc_pages(hpage_pmd_order(), GFP_ZERO | GFP_NOWAIT);
+  const gfp_t gfp = vma_thp_gfp_mask(vma);
+  page* table = pagetable_alloc(gfp);
+  page* page = table == nullptr ? nullptr : alloc_pages(hpage_pmd_order(), GFP_ZERO | gfp);
   if (page == nullptr) {
-    pagetable_free(table);
+    if (table != nullptr) pagetable_free(table);
+    thp_fault_fallback(vma);
     return false;
   }
   pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
@@ -33,6 +77,7 @@ bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, 
   if (install_huge_pmd(mm, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
     add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
     add_mm_counter(mm, MM_PGTABLES, 1);
+    count_vm_event(THP_FAULT_ALLOC);
   } else { // another CPU was faster
     put_page(page);
     pagetable_free(table);
@@ -337,6 +382,7 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
   }
   if (policy().split_wmb) smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()
   pmd_populate_raw(pmdp, page_to_pfn(table));
+  count_vm_event(THP_SPLIT_PMD);
   if (policy().split_step == split_step_t::direct)
     flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
 }
@@ -385,12 +431,14 @@ int split_huge_page(folio* folio) {
   // (M3); whoever has the entry from before finds it changed.
   const bool frozen = folio_ref_freeze(folio, 1);
   if (frozen) {
+    folio_unqueue_deferred_split(folio);
     for (u64 i = 1; i < nr; ++i)
       split_tail(folio, i);
     folio_clear_head(folio);
     folio_ref_unfreeze(folio, 1);
   }
   remove_migration_ptes(&folio->page, &folio->page, nr);
+  count_vm_event(frozen ? THP_SPLIT_PAGE : THP_SPLIT_PAGE_FAILED);
   if (!frozen) return -EAGAIN;
   for (u64 i = 1; i < nr; ++i) {
     struct folio* tail = page_folio(&folio->page + i);

@@ -8,6 +8,8 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+/// Whether the area is to have huge pages by itself, as its advice and the machine's mode (thp.h) say.
+bool hugepage_wanted(const vm_area_struct& vma);
 /// Whether a huge page at `addr` is wanted by the area and lies inside it.
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 

@@ -7,6 +7,7 @@
 #include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/thp.h"
 #include "mm/userfaultfd.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -138,7 +139,7 @@ vm_area_struct* hugepage_vma_revalidate(mmap_region& region, vaddr_t start, cons
   *why = scan_result::vma_null;
   if (vma == nullptr || !vma->contains(start)) return nullptr;
   *why = scan_result::vma_check;
-  const bool wanted = !how.wanted_only || (vma->vm_flags & VM_HUGEPAGE) != 0;
+  const bool wanted = how.wanted_only ? hugepage_wanted(*vma) : (vma->vm_flags & VM_NOHUGEPAGE) == 0;
   const bool fits = start + pmd_size() <= vma->vm_end;
   return wanted && fits && vma_is_anonymous(*vma) && (vma->vm_flags & VM_ACCESS_FLAGS) != 0 ? vma : nullptr;
 }
@@ -177,6 +178,7 @@ scan_result collapse_huge_page(mm_struct& mm, vaddr_t addr, const collapse_contr
   mmap_region* region = mm.existing_region(start);
   if (region == nullptr) return scan_result::vma_null;
   page* huge = alloc_pages(hpage_pmd_order(), GFP_KERNEL); // before the locks: it may have to wait
+  count_vm_event(huge == nullptr ? THP_COLLAPSE_ALLOC_FAILED : THP_COLLAPSE_ALLOC);
   if (huge == nullptr) return scan_result::alloc_huge_page_fail;
   scan_result result;
   {
@@ -189,12 +191,25 @@ scan_result collapse_huge_page(mm_struct& mm, vaddr_t addr, const collapse_contr
 
 namespace {
 
+/// How many entries have no page, or one that others have too.
+struct seen_entries {
+  unsigned none = 0;
+  unsigned shared = 0;
+};
+
+bool is_shared(const folio* folio, const page* page) {
+  return atomic_read(page->_mapcount) > 0 || atomic_read(folio->page._entire_mapcount) >= 0;
+}
+
 /// One entry of a table in use, as far as it can be judged from outside.
-scan_result scan_one(pte_t pte, unsigned* none, const collapse_control& how) {
-  if (pte_none(pte)) return ++*none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
+scan_result scan_one(pte_t pte, seen_entries& seen, const collapse_control& how) {
+  if (pte_none(pte))
+    return ++seen.none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
   if (!pte_present(pte)) return scan_result::pte_non_present;
   if (pte_uffd_wp(pte)) return scan_result::pte_uffd_wp;
-  folio* folio = page_folio(pfn_to_page(pte_pfn(pte)));
+  page* page = pfn_to_page(pte_pfn(pte));
+  folio* folio = page_folio(page);
+  if (is_shared(folio, page) && ++seen.shared > how.max_ptes_shared) return scan_result::exceed_shared_pte;
   if (folio_test_locked(folio)) return scan_result::page_lock;
   return is_refcount_suitable(folio) ? scan_result::succeed : scan_result::page_count;
 }
@@ -214,9 +229,9 @@ scan_result hpage_collapse_scan_pmd(mm_struct& mm, vaddr_t addr, const collapse_
   if (result != scan_result::succeed) return result;
   const pte_map_lock table(at.pmdp);
   if (!table) return scan_result::pmd_null;
-  unsigned none = 0;
+  seen_entries seen;
   for (unsigned i = 0; i < hpage_pmd_nr() && result == scan_result::succeed; ++i)
-    result = scan_one(ptep_get(table.at(start + i * PAGE_SIZE)), &none, control_in(*vma, how));
+    result = scan_one(ptep_get(table.at(start + i * PAGE_SIZE)), seen, control_in(*vma, how));
   return result;
 }
 

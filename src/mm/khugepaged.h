@@ -16,12 +16,13 @@ enum class scan_result : u8 {
   pmd_mapped,           ///< it was one before
   pmd_null,             ///< no table is there
   exceed_none_pte,      ///< too many pages were never touched
+  exceed_shared_pte,    ///< too many pages are other mms', too
   pte_non_present,      ///< a page is being moved
   page_count,           ///< a page is pinned or otherwise in use
   page_lock,            ///< a page is locked
   pte_uffd_wp,          ///< a userfaultfd has write-protected a page
   vma_null,             ///< nothing is mapped there
-  vma_check,            ///< the area is too small, forbids all access, or does not want huge pages
+  vma_check,            ///< the area is too small, forbids all access, or is not to have huge pages
   alloc_huge_page_fail, ///< there is no free huge page
   truncated,            ///< the file ends before, or does by now
   page_compound,        ///< pages of several folios, or not all of one
@@ -33,7 +34,9 @@ enum class scan_result : u8 {
 /// What a collapse may do.
 struct collapse_control {
   unsigned max_ptes_none; ///< how many pages that were never touched it fills in
-  bool wanted_only;       ///< only areas that want huge pages
+  bool wanted_only;       ///< only areas that are to have huge pages by themselves
+  /// Beyond so many pages that other mms have too, hpage_collapse_scan_pmd() says that it does not pay.
+  unsigned max_ptes_shared = hpage_pmd_nr();
 };
 
 /// Makes the range of `addr`'s PMD one huge page. On failure all is as before. Caller holds no lock of the

@@ -27,6 +27,7 @@ int madvise_collapse_errno(scan_result result) {
     return -EAGAIN; // it may work the next time
   case scan_result::pmd_null:
   case scan_result::exceed_none_pte:
+  case scan_result::exceed_shared_pte:
   case scan_result::pte_uffd_wp:
   case scan_result::vma_check:
   case scan_result::truncated:

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "arch/swapops.h"
+#include "mm/deferred_split.h"
 #include "mm/file_fault.h"
 #include "mm/filemap.h"
 #include "mm/highmem.h"
@@ -99,6 +100,7 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
       smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
       set_pte_at(addr, ptep, entry);
       folio_remove_rmap_pte(old);
+      if (counted_as == MM_ANONPAGES) deferred_split_folio(old);
     }
   }
   if (replaced && counted_as != MM_ANONPAGES) {
@@ -244,11 +246,10 @@ fault_result fault_in_vma(vm_area_struct& vma, vaddr_t addr, fault_flags flags) 
 
 } // namespace
 
-fault_result do_user_addr_fault(mm_context& context, vaddr_t addr,
-                                fault_flags flags) NO_THREAD_SAFETY_ANALYSIS {
-  if (addr >= geometry().address_limit()) return fault_result::sigsegv;
-  mm_struct& mm = mm_of(context);
-  flags = flags | FAULT_FLAG_ALLOW_RETRY;
+namespace {
+
+/// With no lock held.
+fault_result fault_in_mm(mm_struct& mm, vaddr_t addr, fault_flags flags) NO_THREAD_SAFETY_ANALYSIS {
   if (vm_area_struct* vma = policy().faults_take_vma_lock ? lock_vma(mm, addr) : nullptr) {
     const fault_result result = fault_in_vma(*vma, addr, flags | FAULT_FLAG_VMA_LOCK);
     if (result == fault_result::retry) return fault_result::handled; // the access finds out
@@ -263,6 +264,16 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr,
       vma == nullptr || !vma->contains(addr) ? fault_result::sigsegv : fault_in_vma(*vma, addr, flags);
   if (result == fault_result::retry) return fault_result::handled;
   up_read(region->mmap_lock);
+  return result;
+}
+
+} // namespace
+
+fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags flags) {
+  if (addr >= geometry().address_limit()) return fault_result::sigsegv;
+  const fault_result result = fault_in_mm(mm_of(context), addr, flags | FAULT_FLAG_ALLOW_RETRY);
+  // memory may be held by huge pages of which not all is mapped: the access tries again
+  if (result == fault_result::oom && deferred_split_scan() > 0) return fault_result::handled;
   return result;
 }
 
@@ -324,6 +335,7 @@ void zap_present_pte(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, c
     done.force_flush = true;
   }
   if (delay == delay_rmap::no) folio_remove_rmap_pte(page);
+  if (counter == MM_ANONPAGES) deferred_split_folio(page);
   --done.rss[counter];
   done.full = tlb_remove_page(tlb, page, delay);
 }

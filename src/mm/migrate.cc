@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "machine/tlbflush.h"
+#include "mm/deferred_split.h"
 #include "mm/highmem.h"
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
@@ -209,6 +210,7 @@ int migrate_folio(folio* from, folio* to) {
   const bool moved = folio_ref_freeze(from, 1);
   if (moved) {
     folio_migrate_mapping(from, to);
+    folio_migrate_deferred_split(from, to);
     for (u64 i = 0; i < nr; ++i)
       copy_highpage(folio_page(to, i), folio_page(from, i));
     folio_ref_unfreeze(from, 1);

@@ -45,7 +45,8 @@ enum vm_flags_t : u32 {
   VM_UFFD_WP = 1u << 12,     ///< it can write-protect pages, and hears of stores to them
   VM_UFFD_MINOR = 1u << 13,  ///< it hears of faults where the file has a page that is not mapped
   VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR,
-  VM_HUGEPAGE = 1u << 29, ///< huge pages on fault wherever they fit
+  VM_HUGEPAGE = 1u << 29,   ///< huge pages wherever they fit (MADV_HUGEPAGE)
+  VM_NOHUGEPAGE = 1u << 30, ///< none at all (MADV_NOHUGEPAGE)
 };
 constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }
 constexpr vm_flags_t operator&(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) & u32(b)); }

@@ -10,6 +10,7 @@
 #include "mm/memory.h"
 #include "mm/mprotect.h"
 #include "mm/shmem.h"
+#include "mm/thp.h"
 #include "mm/vma.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -201,7 +202,8 @@ int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
   if (advice == MADV_DONTNEED) return madvise_dontneed(mm, range.start, range.end);
   if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
   return modify_range(mm, range.start, range.end, VM_NONE, [advice](vm_flags_t old) {
-    return advice == MADV_HUGEPAGE ? old | VM_HUGEPAGE : old & ~VM_HUGEPAGE;
+    const vm_flags_t others = old & ~(VM_HUGEPAGE | VM_NOHUGEPAGE);
+    return others | (advice == MADV_HUGEPAGE ? VM_HUGEPAGE : VM_NOHUGEPAGE);
   });
 }
 
@@ -218,6 +220,7 @@ void exit_mmap(mm_struct& mm) {
   for (unsigned cpu = 0; cpu < machine().nr_cpus(); ++cpu)
     VM_BUG_ON(machine().cpu(cpu).current_mm() == &mm.context, "INV-TLB",
               "a CPU still runs in an mm that goes away");
+  if (machine().thp != nullptr) machine().thp->mms.exit(mm);
   mmu_notifier_release(mm);
   const u64 size = geometry().size(geometry().root_level());
   for (vaddr_t start = 0; start < geometry().address_limit(); start += size) {

@@ -45,9 +45,9 @@ long vm_mremap(mm_struct& mm, vaddr_t old_addr, u64 old_len, u64 new_len, int fl
 /// 0, -EINVAL, -EACCES if stores to a shared file are to be allowed that was not opened for them, or -ENOMEM:
 /// no memory, or part of the range is not mapped.
 int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot);
-/// MADV_HUGEPAGE and MADV_NOHUGEPAGE: whether faults from now on use huge pages. Errors as vm_mprotect.
-/// MADV_DONTNEED: gives the memory back, not the mapping. MADV_COLLAPSE: makes what lies in the range huge
-/// pages now (madvise.h has the errors).
+/// MADV_HUGEPAGE and MADV_NOHUGEPAGE: whether faults and khugepaged use huge pages from now on. Errors as
+/// vm_mprotect. MADV_DONTNEED: gives the memory back, not the mapping. MADV_COLLAPSE: makes what lies in the
+/// range huge pages now (madvise.h has the errors).
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

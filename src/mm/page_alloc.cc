@@ -2,6 +2,7 @@
 
 #include "arch/pgtable.h"
 #include "mm/clear_page.h"
+#include "mm/deferred_split.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -90,6 +91,7 @@ page* alloc_pages(unsigned order, gfp_t gfp, site s) {
 
 void free_unref_folio(folio* folio, site s) {
   const bool large = folio_test_large(folio, s);
+  if (large) folio_unqueue_deferred_split(folio);
   free_pages_prepare(folio, large, s);
   const unsigned order = large ? folio_order(folio) : 0;
   if (explored()) {

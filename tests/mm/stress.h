@@ -23,7 +23,7 @@ struct options {
   double seconds = 10;
   std::uint64_t seed = 1;
   unsigned threads = 4; ///< may exceed the CPUs, which may exceed the processors
-  unsigned cpus = 3;    ///< 1 to 62
+  unsigned cpus = 3;    ///< 1 to 61
   std::uint64_t memory = 256 << 20;
   unsigned spaces = 2;
   double failing_allocations = 0.001; ///< how many of them, 0 to 1

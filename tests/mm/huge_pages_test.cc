@@ -1,0 +1,359 @@
+// Huge pages by themselves: the modes, and khugepaged, which finds what it can collapse.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "mm/huge_memory.h"
+#include "mm/migrate.h"
+#include "mm/pgalloc.h"
+#include "world.h"
+
+namespace racewalk::test {
+namespace {
+
+using Enabled = TransparentHugePages::Enabled;
+using Defrag = TransparentHugePages::Defrag;
+
+class HugePagesTest : public World {
+ protected:
+  static constexpr u64 HUGE = 2 * MIB;
+
+  TransparentHugePages& thp = system.huge_pages();
+
+  static bool is_huge(mm_struct& in, vaddr_t at) {
+    const pmd_lookup found = find_pmd(in, at);
+    return found.found && pmd_trans_huge(pmdp_get(found.pmdp));
+  }
+  bool is_huge(vaddr_t at) { return is_huge(mm, at); }
+  int advise(vaddr_t at, int advice) { return vm_madvise(mm, at, HUGE, advice); }
+  /// A PMD's range with so many pages touched, all of them small.
+  vaddr_t small_pages(u64 pages = 512) {
+    const Enabled mode = thp.enabled();
+    thp.set_enabled(Enabled::never);
+    const vaddr_t at = map(HUGE);
+    for (vaddr_t a = at; a < at + pages * PAGE_SIZE; a += PAGE_SIZE)
+      touch(a);
+    thp.set_enabled(mode);
+    return at;
+  }
+  /// One with every page touched.
+  vaddr_t huge_page() {
+    const vaddr_t at = map(HUGE);
+    EXPECT_EQ(advise(at, MADV_HUGEPAGE), 0);
+    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
+      touch(a);
+    EXPECT_TRUE(is_huge(at));
+    return at;
+  }
+  /// Waits for what khugepaged does.
+  template <class F> static bool happens(F&& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+  /// All that khugepaged does now is done.
+  bool looks_at_everything() {
+    const u64 before = thp.statistics().full_scans;
+    return happens([&] {
+      thp.wake_khugepaged();
+      return thp.statistics().full_scans >= before + 2;
+    });
+  }
+};
+
+TEST_F(HugePagesTest, AFaultUsesThemAsTheModeSays) {
+  const auto huge_on_touch = [&](Enabled mode, int advice) {
+    thp.set_enabled(mode);
+    const vaddr_t at = map(2 * HUGE);
+    EXPECT_EQ(advice == 0 ? 0 : vm_madvise(mm, at, 2 * HUGE, advice), 0);
+    touch(at);
+    const bool huge = is_huge(at);
+    EXPECT_EQ(vm_munmap(mm, at, 2 * HUGE), 0);
+    return huge;
+  };
+  EXPECT_TRUE(huge_on_touch(Enabled::always, 0));
+  EXPECT_TRUE(huge_on_touch(Enabled::always, MADV_HUGEPAGE));
+  EXPECT_FALSE(huge_on_touch(Enabled::always, MADV_NOHUGEPAGE));
+  EXPECT_FALSE(huge_on_touch(Enabled::madvise, 0));
+  EXPECT_TRUE(huge_on_touch(Enabled::madvise, MADV_HUGEPAGE));
+  EXPECT_FALSE(huge_on_touch(Enabled::never, 0));
+  EXPECT_FALSE(huge_on_touch(Enabled::never, MADV_HUGEPAGE));
+  EXPECT_EQ(thp.statistics().fault_alloc, 3u);
+}
+
+TEST_F(HugePagesTest, OfTwoAdvicesTheLastCounts) {
+  const vaddr_t at = map(HUGE);
+  EXPECT_EQ(advise(at, MADV_NOHUGEPAGE), 0);
+  EXPECT_EQ(advise(at, MADV_HUGEPAGE), 0);
+  touch(at);
+  EXPECT_TRUE(is_huge(at));
+}
+
+TEST_F(HugePagesTest, WhatIsToHaveNoneIsNotCollapsedEither) {
+  const vaddr_t at = small_pages();
+  ASSERT_EQ(advise(at, MADV_NOHUGEPAGE), 0);
+  EXPECT_EQ(advise(at, MADV_COLLAPSE), -EINVAL);
+  ASSERT_EQ(advise(at, MADV_HUGEPAGE), 0);
+  thp.set_enabled(Enabled::never);
+  EXPECT_EQ(advise(at, MADV_COLLAPSE), 0) << "who asks gets one in any mode";
+}
+
+TEST_F(HugePagesTest, KhugepagedCollapsesWhatWantsIt) {
+  const vaddr_t wanted = small_pages();
+  const vaddr_t other = small_pages();
+  ASSERT_EQ(advise(wanted, MADV_HUGEPAGE), 0);
+  thp.start_khugepaged();
+  ASSERT_TRUE(happens([&] { return is_huge(wanted); }));
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_FALSE(is_huge(other));
+  for (vaddr_t a = wanted; a < wanted + HUGE; a += PAGE_SIZE)
+    ASSERT_EQ(*cpu->load<u64>(a), a);
+  EXPECT_EQ(thp.statistics().pages_collapsed, 1u);
+
+  thp.set_enabled(Enabled::always);
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_TRUE(is_huge(other));
+  EXPECT_EQ(anon_pages(), 2 * hpage_pmd_nr());
+}
+
+TEST_F(HugePagesTest, KhugepagedLeavesAloneWhatTheModeDoesNotWant) {
+  const vaddr_t at = small_pages();
+  ASSERT_EQ(advise(at, MADV_HUGEPAGE), 0);
+  thp.set_enabled(Enabled::never);
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_FALSE(is_huge(at));
+  EXPECT_EQ(thp.statistics().pages_collapsed, 0u);
+}
+
+TEST_F(HugePagesTest, HolesAreFilledUpToWhatIsTuned) {
+  TransparentHugePages::Tuning how = thp.khugepaged_tuning();
+  how.max_ptes_none = 100;
+  thp.tune_khugepaged(how).value();
+  thp.set_enabled(Enabled::always);
+  const vaddr_t fuller = small_pages(412);
+  const vaddr_t emptier = small_pages(411);
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_TRUE(is_huge(fuller));
+  EXPECT_FALSE(is_huge(emptier));
+  how.max_ptes_none = 511;
+  thp.tune_khugepaged(how).value();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_TRUE(is_huge(emptier));
+}
+
+TEST_F(HugePagesTest, OneGoLooksAtSoManyPages) {
+  TransparentHugePages::Tuning how = thp.khugepaged_tuning();
+  how.pages_to_scan = 1;
+  thp.tune_khugepaged(how).value();
+  thp.set_enabled(Enabled::always);
+  const vaddr_t at = map(4 * HUGE);
+  thp.set_enabled(Enabled::never);
+  for (vaddr_t a = at; a < at + 4 * HUGE; a += HUGE)
+    touch(a);
+  thp.set_enabled(Enabled::always);
+  khugepaged_scan& scan = machine().thp->khugepaged;
+  for (u64 go = 1; go <= 4; ++go) {
+    EXPECT_TRUE(scan.do_scan(machine().thp->mms, {}));
+    EXPECT_EQ(scan.pages_collapsed(), go);
+  }
+  EXPECT_EQ(scan.full_scans(), 0u);
+  EXPECT_TRUE(scan.do_scan(machine().thp->mms, {}));
+  EXPECT_EQ(scan.full_scans(), 1u);
+}
+
+TEST_F(HugePagesTest, NumbersThatCannotBeAreRefused) {
+  const TransparentHugePages::Tuning before = thp.khugepaged_tuning();
+  EXPECT_EQ(before.pages_to_scan, 4096u);
+  EXPECT_EQ(before.max_ptes_none, 511u);
+  const auto refused = [&](auto change) {
+    TransparentHugePages::Tuning how = before;
+    change(how);
+    const auto done = thp.tune_khugepaged(how);
+    return !done && done.error() == std::errc::invalid_argument;
+  };
+  EXPECT_TRUE(refused([](auto& how) { how.max_ptes_none = 512; }));
+  EXPECT_TRUE(refused([](auto& how) { how.max_ptes_shared = 512; }));
+  EXPECT_TRUE(refused([](auto& how) { how.pages_to_scan = 0; }));
+  EXPECT_TRUE(refused([](auto& how) { how.scan_sleep = std::chrono::milliseconds(-1); }));
+  EXPECT_TRUE(refused([](auto& how) { how.alloc_sleep = std::chrono::milliseconds(-1); }));
+  EXPECT_EQ(thp.khugepaged_tuning().max_ptes_none, before.max_ptes_none);
+}
+
+TEST_F(HugePagesTest, KhugepagedStartsAndStopsAsOftenAsOneLikes) {
+  EXPECT_FALSE(thp.khugepaged_runs());
+  thp.stop_khugepaged();
+  thp.start_khugepaged();
+  thp.start_khugepaged();
+  EXPECT_TRUE(thp.khugepaged_runs());
+  thp.stop_khugepaged();
+  EXPECT_FALSE(thp.khugepaged_runs());
+  thp.set_enabled(Enabled::always);
+  const vaddr_t at = small_pages();
+  const u64 scans = thp.statistics().full_scans;
+  thp.wake_khugepaged();
+  EXPECT_EQ(thp.statistics().full_scans, scans);
+  EXPECT_FALSE(is_huge(at));
+  thp.start_khugepaged();
+  EXPECT_TRUE(happens([&] { return is_huge(at); }));
+}
+
+TEST_F(HugePagesTest, WhereAFaultDefersKhugepagedMakesRoom) {
+  const vaddr_t partly = huge_page();
+  ASSERT_EQ(vm_madvise(mm, partly, PAGE_SIZE, MADV_DONTNEED), 0);
+  ASSERT_EQ(advise(partly, MADV_NOHUGEPAGE), 0); // else it is collapsed
+  TransparentHugePages::Tuning how = thp.khugepaged_tuning();
+  how.scan_sleep = std::chrono::hours(24);
+  thp.tune_khugepaged(how).value();
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_EQ(thp.statistics().split_page, 0u) << "there is memory";
+  const auto fall_back = [&](Defrag mode) {
+    thp.set_defrag(mode);
+    const vaddr_t at = map(HUGE);
+    ASSERT_EQ(advise(at, MADV_HUGEPAGE), 0);
+    system.fail_page_alloc().fail_nth(1);
+    touch(at);
+  };
+  fall_back(Defrag::never);
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_EQ(thp.statistics().split_page, 0u);
+  fall_back(Defrag::defer);
+  EXPECT_TRUE(happens([&] { return thp.statistics().split_page == 1; })) << "khugepaged was not woken";
+  EXPECT_EQ(thp.statistics().fault_fallback, 2u);
+}
+
+TEST_F(HugePagesTest, WhatAForkSharesIsCopiedUpToWhatIsTuned) {
+  const vaddr_t at = small_pages();
+  ASSERT_EQ(advise(at, MADV_HUGEPAGE), 0);
+  const auto child = space.fork().value();
+  touch(at); // 511 are left
+  TransparentHugePages::Tuning how = thp.khugepaged_tuning();
+  how.max_ptes_shared = 510;
+  thp.tune_khugepaged(how).value();
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_FALSE(is_huge(at));
+  how.max_ptes_shared = 511;
+  thp.tune_khugepaged(how).value();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_TRUE(is_huge(at) || is_huge(child->mm(), at)) << "whichever came first has its own pages";
+  cpu.switch_to(*child);
+  for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
+    ASSERT_EQ(*cpu->load<u64>(a), a);
+  cpu.switch_to(space);
+}
+
+TEST_F(HugePagesTest, WithoutAHugePageKhugepagedWaitsLonger) {
+  TransparentHugePages::Tuning how = thp.khugepaged_tuning();
+  how.scan_sleep = std::chrono::milliseconds(0);
+  how.alloc_sleep = std::chrono::hours(24);
+  thp.tune_khugepaged(how).value();
+  const vaddr_t at = small_pages();
+  ASSERT_EQ(advise(at, MADV_HUGEPAGE), 0);
+  system.fail_page_alloc().fail_nth(1);
+  EXPECT_FALSE(machine().thp->khugepaged.do_scan(machine().thp->mms, {}));
+  EXPECT_EQ(thp.statistics().collapse_alloc_failed, 1u);
+  EXPECT_FALSE(is_huge(at));
+  EXPECT_TRUE(machine().thp->khugepaged.do_scan(machine().thp->mms, {}));
+  (void)machine().thp->khugepaged.do_scan(machine().thp->mms, {});
+  EXPECT_TRUE(is_huge(at));
+}
+
+TEST_F(HugePagesTest, APartlyUnmappedHugePageIsSplitWhenAsked) {
+  const vaddr_t at = huge_page();
+  const u64 before = used_frames();
+  ASSERT_EQ(vm_madvise(mm, at + 256 * PAGE_SIZE, 256 * PAGE_SIZE, MADV_DONTNEED), 0);
+  EXPECT_EQ(used_frames(), before) << "the huge page is one";
+  EXPECT_EQ(thp.statistics().deferred_split_page, 1u);
+  EXPECT_EQ(thp.split_deferred(), 1u);
+  EXPECT_EQ(used_frames(), before - 256);
+  for (vaddr_t a = at; a < at + 256 * PAGE_SIZE; a += PAGE_SIZE)
+    ASSERT_EQ(*cpu->load<u64>(a), a);
+  EXPECT_EQ(thp.split_deferred(), 0u);
+  EXPECT_EQ(thp.statistics().split_page, 1u);
+}
+
+TEST_F(HugePagesTest, WhatIsInUseGoesOnWaiting) {
+  const vaddr_t at = huge_page();
+  {
+    const PinnedPages pinned = space.pin(at, 1).value();
+    ASSERT_EQ(vm_madvise(mm, at + PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED), 0);
+    EXPECT_EQ(thp.split_deferred(), 0u);
+  }
+  EXPECT_EQ(thp.split_deferred(), 1u);
+}
+
+TEST_F(HugePagesTest, WhatIsFreedDoesNotWait) {
+  const u64 before = used_frames();
+  const vaddr_t at = huge_page();
+  const vaddr_t other = huge_page();
+  ASSERT_EQ(vm_madvise(mm, at, PAGE_SIZE, MADV_DONTNEED), 0);
+  ASSERT_EQ(vm_madvise(mm, other, PAGE_SIZE, MADV_DONTNEED), 0);
+  ASSERT_EQ(vm_munmap(mm, at, HUGE), 0);
+  EXPECT_EQ(thp.split_deferred(), 1u);
+  ASSERT_EQ(vm_munmap(mm, other, HUGE), 0);
+  EXPECT_EQ(used_frames(), before);
+}
+
+TEST_F(HugePagesTest, WhatIsMovedGoesOnWaiting) {
+  const vaddr_t at = huge_page();
+  ASSERT_EQ(vm_madvise(mm, at, PAGE_SIZE, MADV_DONTNEED), 0);
+  ASSERT_EQ(migrate_page_at(mm, at + PAGE_SIZE), 0);
+  EXPECT_EQ(thp.split_deferred(), 1u);
+  EXPECT_EQ(*cpu->load<u64>(at + PAGE_SIZE), at + PAGE_SIZE);
+}
+
+TEST_F(HugePagesTest, AFaultFindsTheMemoryThatHugePagesHoldInVain) {
+  constexpr u64 HUGE_PAGES = 28; // of 32 that there are frames for
+  const vaddr_t at = map(HUGE_PAGES * HUGE);
+  ASSERT_EQ(vm_madvise(mm, at, HUGE_PAGES * HUGE, MADV_HUGEPAGE), 0);
+  for (vaddr_t a = at; a < at + HUGE_PAGES * HUGE; a += HUGE) {
+    touch(a);
+    ASSERT_TRUE(is_huge(a));
+    ASSERT_EQ(vm_madvise(mm, a + PAGE_SIZE, HUGE - PAGE_SIZE, MADV_DONTNEED), 0);
+  }
+  const vaddr_t small = map(20 * HUGE);
+  for (vaddr_t a = small; a < small + 20 * HUGE; a += PAGE_SIZE)
+    touch(a);
+  for (vaddr_t a = at; a < at + HUGE_PAGES * HUGE; a += HUGE)
+    EXPECT_EQ(*cpu->load<u64>(a), a);
+}
+
+TEST_F(HugePagesTest, AddressSpacesComeAndGoWhileItLooks) {
+  TransparentHugePages::Tuning how = thp.khugepaged_tuning();
+  how.scan_sleep = std::chrono::milliseconds(0);
+  thp.tune_khugepaged(how).value();
+  thp.start_khugepaged();
+  thp.set_enabled(Enabled::never); // on touch
+  std::atomic<u64> wrong{0};
+  const auto live_and_die = [&](unsigned id) {
+    for (int n = 0; n < 60; ++n) {
+      AddressSpace other(system);
+      const vaddr_t at = other.mmap(HUGE).value();
+      {
+        CpuSession mine(system, id, other);
+        for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
+          if (!mine->store<u64>(a, a)) ++wrong;
+        thp.set_enabled(Enabled::always);
+        for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
+          if (const auto word = mine->load<u64>(a); !word || *word != a) ++wrong;
+        thp.set_enabled(Enabled::never);
+      }
+    }
+  };
+  {
+    std::jthread one(live_and_die, 1);
+    std::jthread two(live_and_die, 2);
+  }
+  thp.stop_khugepaged();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(used_frames(), 1u) << "the root table of the space that is left";
+}
+
+} // namespace
+} // namespace racewalk::test
