@@ -16,7 +16,9 @@ scenario whose_mask();               // S1.8
 scenario count_based_skip();         // S1.9
 scenario nested_gather();            // S2.10
 scenario missing_notifier();         // S3.5
+scenario retract_vs_uffdio_copy();   // S3.1
 scenario retract_vs_fault();         // S3.2, S3.6
+scenario retract_vs_writeprotect();  // S3.3
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
 scenario store_vs_invalidate_pmd();  // S4.5
@@ -54,6 +56,10 @@ inline expect violation_if_weak(const settings& s) {
 /// Lost wherever a store can be delayed past a later load.
 inline expect violation_unless_sc(const settings& s) {
   return s.model == explore::memory_model::sc ? expect::safe : expect::violation;
+}
+/// Lost where there is userfaultfd write protection at all.
+inline expect violation_if_uffd_wp(const settings& s) {
+  return s.arch->uffd_wp != 0 ? expect::violation : expect::safe;
 }
 /// Lost where a TLB shootdown interrupts nobody.
 inline expect violation_unless_ipi(const settings& s) {

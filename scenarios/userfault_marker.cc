@@ -44,11 +44,6 @@ class world : public testbed {
   userfaultfd_ctx uffd_{mm_};
 };
 
-/// Where there is userfaultfd write protection at all.
-expect violation_if_uffd_wp(const settings& s) {
-  return s.arch->uffd_wp != 0 ? expect::violation : expect::safe;
-}
-
 } // namespace
 
 scenario userfault_marker() {

@@ -246,6 +246,12 @@ void retract_table(vm_area_struct& vma, vaddr_t start, const pmdp_t& pmdp) {
   free_retracted(table);
 }
 
+/// The same, with the mm's locks held.
+void retract_table_retested(vm_area_struct& vma, vaddr_t start, const pmdp_t& pmdp) {
+  if (policy().retract_test == retract_test_t::under_mmap_lock && table_is_barred(vma)) return;
+  retract_table(vma, start, pmdp);
+}
+
 /// The same under the mm's locks, as long as faults relied on them; leaves the table where it is if they are
 /// taken.
 void retract_table_locked(vm_area_struct& vma, vaddr_t start, const pmdp_t& pmdp) NO_THREAD_SAFETY_ANALYSIS {
@@ -255,9 +261,9 @@ void retract_table_locked(vm_area_struct& vma, vaddr_t start, const pmdp_t& pmdp
   else if (!down_write_trylock(region.mmap_lock))
     return;
   if (!policy().retract_takes_vma_lock) {
-    retract_table(vma, start, pmdp);
+    retract_table_retested(vma, start, pmdp);
   } else if (down_write_trylock(vma.vm_lock)) {
-    retract_table(vma, start, pmdp);
+    retract_table_retested(vma, start, pmdp);
     up_write(vma.vm_lock);
   }
   up_write(region.mmap_lock);

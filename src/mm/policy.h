@@ -140,9 +140,10 @@ enum class retract_lock_t : u8 {
 
 /// How a retraction knows that the table holds nothing of the area's own (mail 3).
 enum class retract_test_t : u8 {
-  under_ptl,    ///< what the area says, again under the ptl
-  before_locks, ///< what the area says before any lock is taken
-  entries,      ///< the table's entries, under the ptl
+  under_ptl,       ///< what the area says, again under the ptl
+  before_locks,    ///< what the area says before any lock is taken
+  under_mmap_lock, ///< what the area says, again once its mm's locks are held
+  entries,         ///< the table's entries, under the ptl
 };
 
 /// How a retracted table goes back (M6).

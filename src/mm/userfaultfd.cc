@@ -544,7 +544,7 @@ int uffd_wp_range(vm_area_struct& vma, vaddr_t start, vaddr_t end, bool protect)
   // a page's bit stands in its own entry
   for (vaddr_t addr = start; addr < end; addr = pmd_addr_end(addr, end)) {
     const pmd_lookup at = find_pmd(mm, addr);
-    if (at.found && !pmd_none(pmdp_get_lockless(at.pmdp))) split_huge_pmd(vma, addr, at.pmdp);
+    if (at.found && is_huge_or_migration(pmdp_get_lockless(at.pmdp))) split_huge_pmd(vma, addr, at.pmdp);
   }
   mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, start, end);
   mmu_gather tlb(mm);
