@@ -36,6 +36,9 @@ class TransparentHugePages {
     std::uint64_t split_page;            ///< huge pages that became small ones
     std::uint64_t split_page_failed;     ///< because they were in use
     std::uint64_t deferred_split_page;   ///< huge pages that began to wait for it
+    std::uint64_t compact_success;       ///< free blocks made by moving pages
+    std::uint64_t compact_fail;          ///< and how often that was tried in vain
+    std::uint64_t compact_pages_moved;   ///< pages moved for it
     std::uint64_t pages_collapsed;       ///< by khugepaged
     std::uint64_t full_scans;            ///< how often khugepaged has looked at everything
   };

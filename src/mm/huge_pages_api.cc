@@ -60,6 +60,9 @@ TransparentHugePages::Statistics TransparentHugePages::statistics() const {
           .split_page = count(THP_SPLIT_PAGE),
           .split_page_failed = count(THP_SPLIT_PAGE_FAILED),
           .deferred_split_page = count(THP_DEFERRED_SPLIT_PAGE),
+          .compact_success = count(COMPACT_SUCCESS),
+          .compact_fail = count(COMPACT_FAIL),
+          .compact_pages_moved = count(COMPACT_PAGES_MOVED),
           .pages_collapsed = thp_.khugepaged.pages_collapsed(),
           .full_scans = thp_.khugepaged.full_scans()};
 }

@@ -268,6 +268,21 @@ int migrate_page_at(mm_struct& mm, vaddr_t addr) {
   });
 }
 
+bool migrate_frame(page* from, page* to) {
+  if (PageTable(from)) return false; // its count is 0, too
+  folio* folio = page_folio(from);
+  if (!folio_try_get(folio)) return true;
+  bool moved = false;
+  // With the reference, PG_anon says that whoever maps the folio has set it up: before, its flags are written
+  // as a whole, and a lock would be overwritten. Pairs with the release of the count in prep_new_page().
+  if (&folio->page == from && folio_test_anon(folio) && !folio_test_large(folio) && folio_trylock(folio)) {
+    moved = folio_mapped(folio) && migrate_folio(folio, page_folio(to)) == 0;
+    folio_unlock(folio);
+  }
+  folio_put(folio);
+  return moved;
+}
+
 int split_page_at(mm_struct& mm, vaddr_t addr) {
   return with_mapped_folio(mm, addr, [](folio* folio) { return split_huge_page(folio); });
 }

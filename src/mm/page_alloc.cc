@@ -2,6 +2,7 @@
 
 #include "arch/pgtable.h"
 #include "mm/clear_page.h"
+#include "mm/compaction.h"
 #include "mm/deferred_split.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -67,9 +68,14 @@ namespace {
 
 zone::block_found take_block(zone& zone, unsigned order, gfp_t gfp) {
   zone::block_found block = zone.rmqueue(order);
-  if (block.pfn != zone::NO_FRAME || (gfp & GFP_NOWAIT) != 0 || zone.deferred_batches == 0) return block;
-  rcu_barrier();
-  return zone.rmqueue(order);
+  if (block.pfn != zone::NO_FRAME || (gfp & GFP_NOWAIT) != 0) return block;
+  if (zone.deferred_batches != 0) {
+    rcu_barrier();
+    block = zone.rmqueue(order);
+  }
+  if (block.pfn == zone::NO_FRAME && order == hpage_pmd_order() && compact_memory())
+    block = zone.rmqueue(order);
+  return block;
 }
 
 } // namespace

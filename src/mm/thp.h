@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "machine/machine.h"
+#include "mm/compaction.h"
 #include "mm/deferred_split.h"
 #include "mm/khugepaged_scan.h"
 
@@ -21,7 +22,8 @@ enum class thp_enabled : u8 {
   never,
 };
 
-/// What a fault does when no huge page is free at once. Waiting means: for memory that is on its way back.
+/// What a fault does when no huge page is free at once. Waiting means: for memory that is on its way back,
+/// and for pages to be moved (compaction.h).
 enum class thp_defrag : u8 {
   always,        ///< it waits
   defer,         ///< it takes a small page and wakes khugepaged, which makes room
@@ -39,6 +41,9 @@ enum thp_event : unsigned {
   THP_SPLIT_PAGE,
   THP_SPLIT_PAGE_FAILED,
   THP_DEFERRED_SPLIT_PAGE,
+  COMPACT_SUCCESS,
+  COMPACT_FAIL,
+  COMPACT_PAGES_MOVED,
   NR_THP_EVENTS
 };
 
@@ -49,6 +54,7 @@ struct transparent_hugepage {
   mm_list mms;
   khugepaged_scan khugepaged;
   deferred_split_queue deferred_split;
+  compaction_deferral compaction;
 };
 
 inline thp_enabled thp_enabled_now() {

@@ -150,9 +150,24 @@ zone::block_found zone::rmqueue(unsigned order) {
 }
 
 void zone::refill_zeroed(per_thread_pages& pcp) {
-  spin_guard guard(zeroed_lock_);
-  while (pcp.kept_zeroed < ZEROED_BATCH && zeroed_count_ > 0)
-    pcp.zeroed_frame[pcp.kept_zeroed++] = zeroed_[--zeroed_count_];
+  {
+    spin_guard guard(zeroed_lock_);
+    while (pcp.kept_zeroed < ZEROED_BATCH && zeroed_count_ > 0)
+      pcp.zeroed_frame[pcp.kept_zeroed++] = zeroed_[--zeroed_count_];
+  }
+  if (pcp.kept_zeroed > 0) return;
+  // Neighbours: page tables cannot move, and spread over all memory they would be in the way of every huge
+  // page (compaction.h).
+  u32 first = NIL;
+  {
+    spin_guard guard(lock_);
+    first = take(ZEROED_BATCH_ORDER);
+  }
+  if (first == NIL) return;
+  clear_cold(frames_ + ((first_ + first) << PAGE_SHIFT), PAGE_SIZE << ZEROED_BATCH_ORDER);
+  clear_cold_done();
+  for (; pcp.kept_zeroed < ZEROED_BATCH; ++pcp.kept_zeroed)
+    pcp.zeroed_frame[pcp.kept_zeroed] = first + ZEROED_BATCH - 1 - pcp.kept_zeroed; // lowest on top
 }
 
 void zone::spill_zeroed(per_thread_pages& pcp, unsigned frames) {
@@ -191,6 +206,39 @@ void zone::free_block(pfn_t pfn, unsigned order) {
     spin_guard guard(lock_);
     give(frame, order);
   }
+}
+
+template <class F> void zone::for_each_free_in(pfn_t first, F&& visit) const {
+  if (first < first_ || first + hpage_pmd_nr() > first_ + count_) return;
+  const auto end = static_cast<u32>(first - first_ + hpage_pmd_nr());
+  for (auto frame = static_cast<u32>(first - first_); frame < end;) {
+    const unsigned order = blocks_[frame].order; // a larger block than this is not cut
+    if (order <= hpage_pmd_order()) visit(frame, order);
+    frame += order <= hpage_pmd_order() ? u32{1} << order : 1;
+  }
+}
+
+u64 zone::nr_free_in(pfn_t first) const {
+  spin_guard guard(lock_);
+  u64 frames = 0;
+  for_each_free_in(first, [&](u32, unsigned order) { frames += u64{1} << order; });
+  return frames;
+}
+
+void zone::claim_free(pfn_t first, claimed_frames& claimed) {
+  spin_guard guard(lock_);
+  for_each_free_in(first, [&](u32 frame, unsigned order) REQUIRES(lock_) {
+    unlink(frame);
+    free_ -= u64{1} << order;
+    for (u32 i = 0; i < u32{1} << order; ++i)
+      claimed.set(first_ + frame + i - first);
+  });
+}
+
+void zone::give_claimed(pfn_t first, const claimed_frames& claimed) {
+  spin_guard guard(lock_);
+  for (unsigned i = 0; i < hpage_pmd_nr(); ++i)
+    if (claimed.test(i)) give(static_cast<u32>(first + i - first_), 0);
 }
 
 void zone::drain_all_pages() {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <cstddef>
 #include <memory>
 
@@ -54,6 +55,14 @@ struct zone {
   /// run.
   pfn_t explored_block(unsigned slot) const;
 
+  // A block of hpage_pmd_nr() frames, which begins at a multiple of that, for compaction.
+  using claimed_frames = std::bitset<512>; ///< by their place in the block
+  /// How many of its frames are in the buddy lists.
+  u64 nr_free_in(pfn_t first) const;
+  /// Takes those for the caller, and adds them to `claimed`.
+  void claim_free(pfn_t first, claimed_frames& claimed);
+  void give_claimed(pfn_t first, const claimed_frames& claimed);
+
   /// Gives what the threads' lists and the list of zeroed frames hold back to the buddy lists, where it
   /// merges.
   void drain_all_pages();
@@ -76,7 +85,8 @@ struct zone {
   /// Zeroed frames in one thread's list, how many move between it and the common one at once, and in the
   /// common one.
   static constexpr unsigned ZEROED_HIGH = 32;
-  static constexpr unsigned ZEROED_BATCH = 16;
+  static constexpr unsigned ZEROED_BATCH_ORDER = 4;
+  static constexpr unsigned ZEROED_BATCH = 1 << ZEROED_BATCH_ORDER;
   static constexpr unsigned MAX_ZEROED = 1 << 14;
 
   /// A thread's free frames of order 0, last in, first out: the frame freed last is the one still in the
@@ -98,6 +108,8 @@ struct zone {
     u8 order = NOT_FREE; ///< of the free block that begins here
   };
 
+  /// Calls visit(frame, order) for the free blocks in the block of a huge page that begins at `first`.
+  template <class F> void for_each_free_in(pfn_t first, F&& visit) const REQUIRES(lock_);
   /// The calling thread's list.
   per_thread_pages& local_pages();
   void link(u32 frame, unsigned order) REQUIRES(lock_);
@@ -106,7 +118,7 @@ struct zone {
   void give(u32 frame, unsigned order) REQUIRES(lock_);
   void refill(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(lock_);
   void spill(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(lock_);
-  void refill_zeroed(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_);
+  void refill_zeroed(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);
   void spill_zeroed(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);
 
   std::byte* const frames_;

@@ -1,7 +1,9 @@
 // Huge pages by themselves: the modes, and khugepaged, which finds what it can collapse.
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include "mm/huge_memory.h"
 #include "mm/migrate.h"
@@ -322,6 +324,101 @@ TEST_F(HugePagesTest, AFaultFindsTheMemoryThatHugePagesHoldInVain) {
     touch(a);
   for (vaddr_t a = at; a < at + HUGE_PAGES * HUGE; a += HUGE)
     EXPECT_EQ(*cpu->load<u64>(a), a);
+}
+
+/// All memory in small pages, of which every other one is given back.
+class FragmentedMemory : public HugePagesTest {
+ protected:
+  void SetUp() override {
+    thp.set_enabled(Enabled::never);
+    at_ = map(BYTES);
+    for (vaddr_t a = at_; a < at_ + BYTES; a += PAGE_SIZE)
+      touch(a);
+    rest_ = map(8 * MIB);
+    for (vaddr_t a = rest_; can_write(a); a += PAGE_SIZE) {
+    }
+    for (vaddr_t a = at_; a < at_ + BYTES; a += 2 * PAGE_SIZE)
+      ASSERT_EQ(vm_madvise(mm, a, PAGE_SIZE, MADV_DONTNEED), 0);
+    system.settle();
+    thp.set_enabled(Enabled::madvise);
+  }
+  void expect_content() {
+    for (vaddr_t a = at_ + PAGE_SIZE; a < at_ + BYTES; a += 2 * PAGE_SIZE)
+      ASSERT_EQ(*cpu->load<u64>(a), a);
+  }
+
+  static constexpr u64 BYTES = 56 * MIB;
+  vaddr_t at_ = 0;
+  vaddr_t rest_ = 0;
+};
+
+TEST_F(FragmentedMemory, PagesMoveToMakeRoomForAHugeOne) {
+  const vaddr_t at = map(4 * HUGE);
+  ASSERT_EQ(vm_madvise(mm, at, 4 * HUGE, MADV_HUGEPAGE), 0);
+  thp.set_defrag(Defrag::never);
+  touch(at);
+  EXPECT_FALSE(is_huge(at));
+  EXPECT_EQ(thp.statistics().compact_success, 0u);
+  thp.set_defrag(Defrag::madvise);
+  for (unsigned i = 1; i < 4; ++i) {
+    touch(at + i * HUGE);
+    EXPECT_TRUE(is_huge(at + i * HUGE));
+  }
+  EXPECT_GT(thp.statistics().compact_success, 0u);
+  EXPECT_GT(thp.statistics().compact_pages_moved, 0u);
+  expect_content();
+}
+
+TEST_F(FragmentedMemory, ACollapseMakesRoomToo) {
+  EXPECT_EQ(vm_madvise(mm, at_, HUGE, MADV_COLLAPSE), 0);
+  EXPECT_TRUE(is_huge(at_));
+  EXPECT_EQ(thp.statistics().compact_success, 1u);
+  expect_content();
+}
+
+TEST_F(FragmentedMemory, PinnedPagesStayWhereTheyAre) {
+  const u64 before = used_frames();
+  std::vector<PinnedPages> pinned;
+  for (vaddr_t a = at_ + PAGE_SIZE; a < at_ + BYTES; a += 32 * PAGE_SIZE)
+    pinned.push_back(space.pin(a, 1).value());
+  EXPECT_EQ(vm_madvise(mm, at_, HUGE, MADV_COLLAPSE), -ENOMEM);
+  EXPECT_EQ(thp.statistics().compact_fail, 1u);
+  expect_content();
+  EXPECT_EQ(used_frames(), before) << "what was taken out of the allocator is back";
+}
+
+TEST_F(FragmentedMemory, AFailureIsRememberedForAWhile) {
+  const PinnedPages pinned = space.pin(rest_, 1).value();
+  std::vector<PinnedPages> more;
+  for (vaddr_t a = at_ + PAGE_SIZE; a < at_ + BYTES; a += 32 * PAGE_SIZE)
+    more.push_back(space.pin(a, 1).value());
+  for (int n = 0; n < 6; ++n)
+    EXPECT_EQ(vm_madvise(mm, at_, HUGE, MADV_COLLAPSE), -ENOMEM);
+  EXPECT_EQ(thp.statistics().compact_fail, 2u) << "the first time, and after two";
+}
+
+TEST_F(FragmentedMemory, PagesMoveWhileTheyAreUsed) {
+  std::atomic<bool> stop{false};
+  std::atomic<u64> wrong{0};
+  std::jthread user([&] {
+    CpuSession mine(system, 1, space);
+    while (!stop)
+      for (vaddr_t a = at_ + PAGE_SIZE; a < at_ + BYTES; a += 2 * PAGE_SIZE)
+        if (const auto word = mine->fetch_add<u64>(a, 0); !word || *word != a) ++wrong;
+  });
+  for (int n = 0; n < 20; ++n) {
+    const vaddr_t at = map(2 * HUGE);
+    ASSERT_EQ(vm_madvise(mm, at, 2 * HUGE, MADV_HUGEPAGE), 0);
+    (void)can_write(at);
+    (void)can_write(at + HUGE);
+    // small pages again, in pieces
+    ASSERT_EQ(vm_munmap(mm, at, 2 * HUGE), 0);
+  }
+  stop = true;
+  user.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_GT(thp.statistics().compact_success, 0u);
+  expect_content();
 }
 
 TEST_F(HugePagesTest, AddressSpacesComeAndGoWhileItLooks) {

@@ -97,14 +97,53 @@ TEST_F(Zone, SaysWhichFramesAreZero) {
 
 TEST_F(Zone, KeepsZeroedFramesForTables) {
   zone z(frames, 1, 100);
-  EXPECT_EQ(z.take_zeroed(), zone::NO_FRAME);
   const pfn_t pfn = z.rmqueue(0).pfn;
   z.give_zeroed(pfn);
   EXPECT_EQ(z.nr_free(), 100u);
   EXPECT_EQ(z.take_zeroed(), pfn);
-  z.give_zeroed(pfn);
-  z.drain_all_pages();
+}
+
+TEST_F(Zone, FramesForTablesAreNeighbours) {
+  zone z(frames, 1, 100);
+  std::fill_n(frames, 101 * PAGE_SIZE, std::byte{1});
+  const pfn_t first = z.take_zeroed();
+  EXPECT_EQ(first % 16, 0u);
+  for (pfn_t pfn = first; pfn < first + 16; ++pfn) {
+    EXPECT_EQ(pfn == first ? first : z.take_zeroed(), pfn);
+    EXPECT_EQ(std::count(frames + pfn * PAGE_SIZE, frames + (pfn + 1) * PAGE_SIZE, std::byte{0}), 4096);
+  }
+  EXPECT_EQ(z.nr_free(), 84u);
+}
+
+TEST_F(Zone, WithoutNeighboursThereAreNone) {
+  zone z(frames, 1, 14);
   EXPECT_EQ(z.take_zeroed(), zone::NO_FRAME);
+}
+
+TEST_F(Zone, ClaimsWhatIsFreeInABlock) {
+  zone z(frames, 1, 2047);
+  std::vector<pfn_t> held;
+  for (zone::block_found found = z.rmqueue(0); found.pfn != zone::NO_FRAME; found = z.rmqueue(0))
+    held.push_back(found.pfn);
+  for (const pfn_t pfn : held)
+    if (pfn >= 512 && pfn < 1024 && pfn % 4 != 0) z.free_block(pfn, 0);
+  z.drain_all_pages();
+  EXPECT_EQ(z.nr_free_in(512), 384u);
+  EXPECT_EQ(z.nr_free_in(1024), 0u);
+  EXPECT_EQ(z.nr_free_in(2048), 0u) << "there is no such block";
+  zone::claimed_frames claimed;
+  z.claim_free(512, claimed);
+  EXPECT_EQ(claimed.count(), 384u);
+  EXPECT_FALSE(claimed.test(4));
+  EXPECT_TRUE(claimed.test(5));
+  EXPECT_EQ(z.rmqueue(0).pfn, zone::NO_FRAME);
+  for (const pfn_t pfn : held)
+    if (pfn >= 512 && pfn < 1024 && pfn % 4 == 0) z.free_block(pfn, 0);
+  z.drain_all_pages();
+  z.claim_free(512, claimed);
+  EXPECT_EQ(claimed.count(), 512u);
+  z.give_claimed(512, claimed);
+  EXPECT_EQ(z.rmqueue(9).pfn, 512u) << "it is one block again";
 }
 
 TEST_F(Zone, SetsBlocksAsideForExploredAllocations) {
