@@ -90,6 +90,53 @@ inline made treiber_stack(unsigned n) {
   return p;
 }
 
+/// Michael and Scott's queue (PODC 1996): producers append a node each, consumers take one each unless they
+/// find none. A compare-and-swap that fails, or a pointer that has changed when it is read again, is a wait
+/// for the execution in which it is not so; who finds the tail behind helps it on and tries again.
+inline made michael_scott_queue(unsigned producers, unsigned consumers) {
+  auto p = std::make_unique<protocol>();
+  p->words.emplace_back(u64{1}); // head and tail: node 1, which is empty
+  p->words.emplace_back(u64{1});
+  p->words.resize(2 + 1 + producers + 1); // and what follows each node
+  auto swing = [](word_t& pointer, u64 from, u64 to) {
+    current_engine->await_rmw(detail::access_of(pointer, order::full, RW_HERE),
+                              {rmw_kind::compare_exchange, to, from});
+  };
+  auto read_twice = [](const word_t& pointer, u64 first) { smp_cond_load_acquire(pointer, ~u64{0}, first); };
+  for (unsigned i = 0; i < producers; i++)
+    p->thread([q = p.get(), swing, read_twice, node = i + 2] {
+      word_t& tail = q->words[1];
+      for (;;) {
+        const u64 last = smp_load_acquire(tail);
+        word_t& after_last = q->words[2 + last];
+        const u64 next = smp_load_acquire(after_last);
+        read_twice(tail, last);
+        if (!next) swing(after_last, 0, node);
+        cmpxchg(tail, last, next ? next : node);
+        if (!next) return;
+      }
+    });
+  for (unsigned i = 0; i < consumers; i++)
+    p->thread([q = p.get(), swing, read_twice] {
+      word_t& head = q->words[0];
+      word_t& tail = q->words[1];
+      for (;;) {
+        const u64 first = smp_load_acquire(head);
+        const u64 last = smp_load_acquire(tail);
+        const u64 next = smp_load_acquire(q->words[2 + first]);
+        read_twice(head, first);
+        if (!next) return;
+        if (first == last) {
+          cmpxchg(tail, last, next);
+          continue;
+        }
+        swing(head, first, next);
+        return;
+      }
+    });
+  return p;
+}
+
 /// One writer that writes `writes` times, readers that try `tries` times.
 inline made seqlock(unsigned writes, unsigned readers, unsigned tries) {
   auto p = std::make_unique<protocol>();

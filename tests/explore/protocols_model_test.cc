@@ -46,6 +46,13 @@ TEST(protocols, ticket_lock) {
 
 TEST(protocols, treiber_stack) { EXPECT_EQ(count(treiber_stack(3), memory_model::sc), 270u); }
 
+TEST(protocols, michael_scott_queue) {
+  for (auto m : all_models) {
+    EXPECT_EQ(count(michael_scott_queue(2, 1), m), 64u);
+    EXPECT_EQ(count(michael_scott_queue(2, 2), m), 939u);
+  }
+}
+
 TEST(protocols, seqlock) {
   for (auto m : all_models)
     EXPECT_EQ(count(seqlock(1, 2, 1), m), 121u);
