@@ -5,6 +5,8 @@
 //   walk       S1.4: lockless walkers against munmap() of the table that they are in
 //   split      one long search alone and over two processes, in turn: wall time, equal counts
 //
+// usage: explorer_rate [TEXT]   only the rows with TEXT in their names
+//
 // A rate counts the whole decision: set-up, learning what is shared, replaying fibres, judging graphs. Its
 // seconds are this process's, so a busy machine does not blur them; those of `split` are of the wall.
 #include <sys/resource.h>
@@ -59,8 +61,12 @@ class walkers : public testbed {
   mm_struct& mm_ = new_mm();
 };
 
+std::string rows; // what the names of those to be measured have in them
+bool wanted(const std::string& what) { return what.find(rows) != std::string::npos; }
+
 void measure(const std::string& what, const arch_desc& arch,
              const std::function<std::unique_ptr<testbed>()>& make) {
+  if (!wanted(what)) return;
   scenario s;
   s.set_up = [&](const settings&) { return make(); };
   variant v;
@@ -81,6 +87,7 @@ void measure(const std::string& what, const arch_desc& arch,
 }
 
 void measure(const std::string& what, const explore::protocols::protocol& p, explore::memory_model m) {
+  if (!wanted(what)) return;
   for (bool reduced : {false, true}) {
     explore::search_options options;
     options.model = m;
@@ -103,6 +110,7 @@ void measure_protocols() {
     measure("seqlock, 2 and 2, one retry", *seqlock(2, 2, 2), m);
     measure("ticket lock, 6 threads", *ticket_lock(6, 1), m);
     measure("ticket lock, 7 threads", *ticket_lock(7, 1), m);
+    measure("queue, 2 and 2", *michael_scott_queue(2, 2), m);
     measure("pin, 2 pinners, 3 tries", *pin(2, 3), m);
     measure("pin, 2 pinners, 4 tries", *pin(2, 4), m);
     measure("pin, 3 pinners", *pin(3, 2), m);
@@ -140,7 +148,8 @@ long peak_memory_kib() {
 
 } // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 1) rows = argv[1];
   measure_protocols();
   fmt::print("peak memory so far: {} KiB\n", peak_memory_kib());
   for (const arch_desc* arch : {&x86_64, &arm64}) {
@@ -150,6 +159,6 @@ int main() {
     measure("walk, 2 walkers", *arch, [] { return std::make_unique<walkers>(2U); });
     measure("walk, 3 walkers", *arch, [] { return std::make_unique<walkers>(3U); });
   }
-  measure_split();
+  if (wanted("split")) measure_split();
   return 0;
 }

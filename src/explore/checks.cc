@@ -100,10 +100,10 @@ void explorer::check_race(eid id) {
   const event& e = g()[id];
   if (!places_[e.loc].plain) return;
   ordered_before before(options_.model, g(), id);
-  for (eid o = 0; o < g().size(); o++) {
+  for (eid o = g().next_at(e.loc, 0); o < g().size(); o = g().next_at(e.loc, o + 1)) {
     const event& x = g()[o];
-    if (x.loc != e.loc || x.thread == e.thread || !(x.is_plain || e.is_plain) ||
-        !(x.is_read() || x.is_write()) || !(x.is_write() || e.is_write()))
+    if (x.thread == e.thread || !(x.is_plain || e.is_plain) || !(x.is_read() || x.is_write()) ||
+        !(x.is_write() || e.is_write()))
       continue;
     if (before.has(o) || performed_before(options_.model, g(), o).has(id)) continue;
     if (!happens()) return;

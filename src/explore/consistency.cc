@@ -1,5 +1,8 @@
 #include "explore/consistency.h"
 
+#include <algorithm>
+#include <numeric>
+
 namespace racewalk::explore {
 
 const char* to_string(memory_model m) {
@@ -44,20 +47,24 @@ template <unsigned W> struct relation {
   }
   /// this ; o
   relation then(const relation& o) const {
+    u64 related[W] = {}; // to something by o
+    for (unsigned i = 0; i < n; i++)
+      if (std::any_of(o.row[i], o.row[i] + W, [](u64 word) { return word != 0; }))
+        related[i / 64] |= u64{1} << (i % 64);
     relation r(n);
     for (unsigned i = 0; i < n; i++)
-      for_each(row[i], [&](unsigned j) { r.add_row(i, o.row[j]); });
+      for (unsigned k = 0; k < W; k++)
+        for (u64 m = row[i][k] & related[k]; m; m &= m - 1)
+          r.add_row(i, o.row[64 * k + static_cast<unsigned>(std::countr_zero(m))]);
     return r;
   }
-  void close() {
-    for (unsigned k = 0; k < n; k++)
-      for (unsigned i = 0; i < n; i++)
-        if (has(i, k)) add_row(i, row[k]);
-  }
-  bool reflexive_somewhere() const {
-    for (unsigned i = 0; i < n; i++)
-      if (has(i, i)) return true;
-    return false;
+  /// The transitive closure; whatever is related is in this order.
+  void close(const std::vector<eid>& order) {
+    for (std::size_t i = order.size(); i-- > 0;) {
+      u64 direct[W];
+      std::copy_n(row[order[i]], W, direct);
+      for_each(direct, [&](unsigned j) { add_row(order[i], row[j]); });
+    }
   }
   /// Removes events without successors until none is left (acyclic) or nothing moves.
   bool acyclic() const {
@@ -84,6 +91,18 @@ template <unsigned W> struct relation {
     return false;
   }
 };
+
+/// The events, each after what comes before it in program order and reads-from.
+std::vector<eid> causal_order(const graph& g) {
+  std::vector<eid> order(g.size());
+  std::array<u16, MAX_EVENTS> before;
+  for (eid e = 0; e < g.size(); e++) {
+    order[e] = e;
+    before[e] = std::accumulate(g[e].past.upto.begin(), g[e].past.upto.end(), u16{0});
+  }
+  std::sort(order.begin(), order.end(), [&](eid a, eid b) { return before[a] < before[b]; });
+  return order;
+}
 
 /// Is the event outside program order? A cached translation may have been made at any earlier time.
 bool floats(const event& e) { return e.kind == event_kind::translation && !e.coherent; }
@@ -428,7 +447,7 @@ template <unsigned W> struct lkmm {
     }
   }
 
-  /// prop, hb and pb.
+  /// prop, hb, and of pb what is not made of its parts and hb.
   void propagation() {
     // cumul-fence: (rfe? ; (strong-fence | po-rel)) | wmb | po-unlock-lock-po, then through
     // read-modify-writes
@@ -446,9 +465,10 @@ template <unsigned W> struct lkmm {
     for (eid id = 0; id < g.size(); id++)
       if (g[id].rmw && g[id].is_write() && g[id].po > 0)
         if (eid source = g[g.at(g[id].thread, g[id].po - 1u)].rf; source < NONE) through_rmw.add(source, id);
-    through_rmw.close();
+    const std::vector<eid> order = causal_order(g);
+    through_rmw.close(order);
     cumul_fence |= cumul_fence.then(through_rmw);
-    cumul_fence.close();
+    cumul_fence.close(order);
     // prop: (overwrite & ext)? ; cumul-fence* ; rfe?
     prop = cumul_fence;
     prop |= overwrite_ext;
@@ -462,15 +482,17 @@ template <unsigned W> struct lkmm {
       rel::for_each(prop.row[id], [&](unsigned b) {
         if (b != id && g[static_cast<eid>(b)].thread == g[id].thread) hb.add(id, b);
       });
-    hb.close();
-    // pb: prop ; strong-fence ; hb*, with prop the identity too
+    // pb: prop ; strong-fence ; hb* (prop the identity too: then it is in hb)
     pb = prop.then(strong_fence);
-    pb |= strong_fence;
-    pb |= pb.then(hb);
   }
   bool is_store(eid id) const { return g[id].is_write() || g[id].kind == event_kind::free_object; }
 
-  bool consistent() const { return !hb.reflexive_somewhere() && pb.acyclic(); }
+  /// Are hb and pb acyclic? A cycle of both together is one of hb, or can be cut into steps of pb.
+  bool consistent() const {
+    rel both = hb;
+    both |= pb;
+    return both.acyclic();
+  }
 };
 
 template <unsigned W> judgement judge_in(memory_model m, const graph& g, const model_options& options) {
@@ -561,6 +583,7 @@ template <unsigned W> event_set all_before(const graph& g, eid last) {
 template <class F> auto with_width(const graph& g, F f) {
   if (g.size() <= 64) return f(std::integral_constant<unsigned, 1>());
   if (g.size() <= 128) return f(std::integral_constant<unsigned, 2>());
+  if (g.size() <= 192) return f(std::integral_constant<unsigned, 3>());
   return f(std::integral_constant<unsigned, 4>());
 }
 

@@ -107,8 +107,6 @@ bool explorer::take_next_item() {
       if (frames_.size() == 1) return false;
       pool_.put(std::move(frames_.back().g));
       frames_.pop_back();
-      for (unsigned i = 0; i < n_threads_; i++)
-        start_over(threads_[i]);
       continue;
     }
     item it = std::move(frames_.back().items.back());
@@ -117,15 +115,21 @@ bool explorer::take_next_item() {
   }
 }
 
-/// Makes the choice; false if it leads to no consistent graph.
+/// Makes the choice; false if it leads to no consistent graph. The threads that have done what is in the
+/// graph go on from where they are.
 bool explorer::take(item& it) {
+  if (!make_choice(it)) return false;
+  for (unsigned i = 0; i < n_threads_; i++)
+    if (!keeps_up(threads_[i])) start_over(threads_[i]);
+  return true;
+}
+
+bool explorer::make_choice(item& it) {
   execution_over_ = false;
   owed_ = NONE;
   if (it.kind == item::what::revisit) {
     frames_.push_back({std::move(it.revisited), {}, it.departures});
     if (takes_too_many_switches()) return false;
-    for (unsigned i = 0; i < n_threads_; i++)
-      start_over(threads_[i]);
     if (g()[it.read].rmw && g()[it.read].succeeds) owed_ = it.read;
     check_access(it.read);
     if (g()[it.read].counts_sections) // what did not happen while the section was open may happen now
@@ -135,11 +139,6 @@ bool explorer::take(item& it) {
   }
   frames_.back().departures = it.departures;
   g().cut(it.length);
-  for (unsigned i = 0; i < n_threads_; i++)
-    if (threads_[i].pos > g().thread_size(i) || threads_[i].st == status::stuck ||
-        threads_[i].st == status::failed)
-      start_over(threads_[i]);
-  start_over(threads_[it.e.thread]);
   if (it.kind == item::what::place) {
     const eid w = g().append(it.e);
     g().place(w, it.choice);
@@ -156,7 +155,7 @@ bool explorer::take(item& it) {
 }
 
 /// Keeps a choice for later, unless it would be one departure too many.
-void explorer::remember(item it) {
+void explorer::remember(item&& it) {
   it.departures = frames_.back().departures + 1;
   if (!options_.departures || it.departures <= *options_.departures) {
     frames_.back().items.push_back(std::move(it));
@@ -233,7 +232,14 @@ void explorer::settle(event& e, eid source, u64 value) const {
   if (e.kind == event_kind::translation) e.coherent = !e.u.tr.cacheable(e.value);
   u64 ignored = 0;
   if (e.rmw) e.succeeds = apply(e.u.op, places_[e.loc].size, e.value, &ignored);
-  if (e.await) e.blocked = e.rmw ? !e.succeeds : !e.u.until.met_by(e.value);
+  e.blocked = blocks(e, e.value);
+}
+
+/// Would the thread wait here if it read this value?
+bool explorer::blocks(const event& e, u64 value) const {
+  u64 ignored = 0;
+  if (!e.await) return false;
+  return e.rmw ? !apply(e.u.op, places_[e.loc].size, value, &ignored) : !e.u.until.met_by(value);
 }
 
 // ---- steps -----------------------------------------------------------------------------------------------
@@ -304,9 +310,7 @@ bool explorer::enabled(const thread& t) const {
   if (e.counts_sections) return !section_open(e.counted, e.dom);
   if (!e.await) return true;
   if (!places_[e.loc].shared) return false;
-  event now = e;
-  settle(now, g().co_last(e.loc));
-  return !now.blocked;
+  return !blocks(e, value_of(e.loc, g().co_last(e.loc)));
 }
 
 void explorer::add(thread& t) {
@@ -339,7 +343,7 @@ void explorer::try_conflicting(const event& read, eid source, bool judged_alread
   event e = read;
   settle(e, source);
   const eid r = g().append(e);
-  if (judged_already || judged(g())) add_write_half(r);
+  if (judged_already || (would_revisit(r) && judged(g()))) add_write_half(r);
   g().cut(length);
 }
 
@@ -349,13 +353,13 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
   for (eid w = INIT; w != NONE; w = g().co_after(e.loc, w)) {
     const unsigned po = g().thread_size(e.thread);
     if (w == except || !plausible(g(), e, po, w) || !in_order_of_twins(g(), e, po, w)) continue;
-    event other = e;
-    settle(other, w);
-    if (other.blocked) continue;
+    if (blocks(e, value_of(e.loc, w))) continue;
     if (!past && judged_by_extension(g(), e))
       past.emplace(options_.model, g(), extension::probe{e.thread, po, false, e.rmw});
     const outlook o = outlook_of(past, g().co_after(e.loc, w));
     if (o == outlook::impossible) continue;
+    event other = e;
+    settle(other, w);
     other.sc = o == outlook::possible;
     const eid next = g().co_after(e.loc, w);
     if (other.rmw && other.succeeds && next != NONE && g()[next].rmw && !places_[e.loc].freers) {
@@ -390,18 +394,37 @@ void explorer::add_read(thread& t) {
 /// inconsistent, be it only because another one has the same source; what the write makes possible elsewhere
 /// has been noted.
 bool explorer::add_write_half(eid read) {
+  const eid source = g()[read].rf;
+  const bool newest = g().co_last(g()[read].loc) == source;
+  const eid id = append_write_half(read);
+  push_revisits(id);
+  return newest || judged_half(id);
+}
+
+eid explorer::append_write_half(eid read) {
   const event& r = g()[read];
-  const eid source = r.rf;
-  const bool newest = g().co_last(r.loc) == source;
   event w = r;
   w.kind = event_kind::write;
   w.await = w.blocked = w.succeeds = false;
   w.rf = w.dep = NONE;
   apply(r.u.op, places_[r.loc].size, r.value, &w.value);
   const eid id = g().append(w);
-  g().place(id, source);
-  push_revisits(id);
-  return newest || judged_half(id);
+  g().place(id, g()[read].rf);
+  return id;
+}
+
+/// Would the write half of the read-modify-write whose read is the last event revisit anything? (This is
+/// quicker to tell than whether the graph is consistent.)
+bool explorer::would_revisit(eid read) {
+  const eid w = append_write_half(read);
+  bool found = false;
+  const u16 loc = g()[w].loc;
+  for (eid r = g().next_at(loc, 0); r < w && !found; r = g().next_at(loc, r + 1)) {
+    event_set keep;
+    found = may_revisit(r, w) && removable(r, w, &keep);
+  }
+  g().cut(w);
+  return found;
 }
 
 /// Judges the graph after the write half `w` of a read-modify-write came between its source and a later

@@ -160,9 +160,11 @@ class explorer final : public engine {
     status st = status::fresh;
     bool body_done = false;
     unsigned id = 0;
-    unsigned pos = 0;  ///< events of the graph that it has gone through
-    event pending;     ///< parked: the event it wants to add
-    u16 last_read = 0; ///< 1 + po of its last read
+    unsigned pos = 0;      ///< events of the graph that it has gone through
+    std::vector<u64> seen; ///< their values
+    event pending;         ///< parked: the event it wants to add
+    u16 pending_dep = 0;   ///< 1 + po of the read that its address depends on
+    u16 last_read = 0;     ///< 1 + po of its last read
     private_values values;
     std::vector<u16> held;                ///< unordered locks
     std::vector<lock_order::taken> locks; ///< all that it holds
@@ -200,6 +202,7 @@ class explorer final : public engine {
   void search();
   bool take_next_item();
   bool take(item& it);
+  bool make_choice(item& it);
   void run_forward();
   void restart_search();
   bool cut_off();
@@ -210,7 +213,9 @@ class explorer final : public engine {
   void add_read(thread& t);
   void add_write(thread& t);
   bool add_write_half(eid read);
-  void remember(item it);
+  eid append_write_half(eid read);
+  bool would_revisit(eid read);
+  void remember(item&& it);
   bool takes_too_many_switches();
   std::string bounds_that_cut() const;
   bool judged(graph& in);
@@ -233,6 +238,7 @@ class explorer final : public engine {
   void nothing_runs();
   bool waits_for_sections_only(const thread& t) const;
   void complete();
+  bool blocks(const event& e, u64 value) const;
   void settle(event& e, eid source, u64 value) const;
   void settle(event& e, eid source) const { settle(e, source, value_of(e.loc, source)); }
   u64 value_of(u16 loc, eid w) const;
@@ -270,6 +276,8 @@ class explorer final : public engine {
   // backward revisits (revisit.cc)
   void push_revisits(eid w);
   void push_sum_revisits(std::unique_ptr<graph> h, eid r);
+  /// Is `r`, of the location of the write `w`, a read that `w` could be the source of?
+  bool may_revisit(eid r, eid w) const { return g()[r].is_read() && !g().needs(r, w); }
   bool removable(eid r, eid w, event_set* keep) const;
   bool maximal(eid e, eid w, const event_set& keep) const;
   bool plausible(const graph& in, const event& e, unsigned po, eid source) const;
@@ -297,6 +305,8 @@ class explorer final : public engine {
   // the fibres (steps.cc)
   void resume(thread& t);
   void start_over(thread& t);
+  bool keeps_up(thread& t) const;
+  u64 go_through(thread& t, const event& e) const;
   static void thread_main(void* arg);
   void run_body(thread& t);
   void run_again();

@@ -103,6 +103,7 @@ eid graph::append(event e) {
   po_[e.thread].push_back(id);
   e.sc = e.sc && sc();
   ev_.push_back(e);
+  loc_.push_back(e.loc);
   compute_past(id);
   return id;
 }
@@ -170,8 +171,8 @@ eid graph::next_addition(u16 loc, unsigned thread, unsigned po) const {
 
 clock graph::additions(u16 loc) const {
   clock all;
-  for (const event& e : ev_)
-    if (e.adds && e.loc == loc) all.include(e.thread, e.po);
+  for (eid e = next_at(loc, 0); e < size(); e = next_at(loc, e + 1))
+    if (ev_[e].adds) all.include(ev_[e].thread, ev_[e].po);
   return all;
 }
 
@@ -181,6 +182,7 @@ void graph::cut(unsigned n) {
     if (ev_[e].is_write()) displace(e);
     po_[ev_[e].thread].pop_back();
     ev_.pop_back();
+    loc_.pop_back();
   }
 }
 
@@ -190,9 +192,11 @@ void graph::restore(std::vector<event> events) {
   co_first_.clear();
   co_last_.clear();
   ev_ = std::move(events);
+  loc_.clear();
   for (eid e = 0; e < ev_.size(); e++) {
     const event& x = ev_[e];
     po_[x.thread].push_back(e);
+    loc_.push_back(x.loc);
     if (!x.is_write()) continue;
     reserve_location(x.loc);
     if (x.co_prev == INIT) co_first_[x.loc] = e;
@@ -204,6 +208,7 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
   graph& g = *to;
   g.twin_ = twin_;
   g.ev_.clear();
+  g.loc_.clear();
   for (std::vector<eid>& thread : g.po_)
     thread.clear();
   renamed->assign(ev_.size(), NONE);
@@ -215,7 +220,7 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
   g.co_last_.assign(co_last_.size(), NONE);
   for (eid e = 0; e < ev_.size(); e++) {
     if ((*renamed)[e] == NONE) continue;
-    event x = ev_[e];
+    event& x = g.ev_.emplace_back(ev_[e]);
     x.rf = name(x.rf);
     x.dep = name(x.dep);
     if (x.is_write() && !x.adds) { // skip what is gone in the coherence list
@@ -229,7 +234,7 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
       if (x.co_next == NONE) g.co_last_[x.loc] = (*renamed)[e];
     }
     g.po_[x.thread].push_back((*renamed)[e]);
-    g.ev_.push_back(x);
+    g.loc_.push_back(x.loc);
   }
 }
 

@@ -64,7 +64,7 @@ enum class event_kind : u8 {
 /// Of each thread, the events up to some point in program order.
 struct clock {
   std::array<u8, MAX_THREADS> upto{};
-  void join(const clock& o) {
+  void join(clock o) { // by value: nothing overlaps, so this is one instruction
     for (unsigned t = 0; t < MAX_THREADS; t++)
       upto[t] = std::max(upto[t], o.upto[t]);
   }
@@ -143,6 +143,13 @@ class graph {
   event& operator[](eid e) { return ev_[e]; }
   const event& operator[](eid e) const { return ev_[e]; }
 
+  /// The first event of this location from `from` on, or size().
+  eid next_at(u16 loc, eid from) const {
+    while (from < loc_.size() && loc_[from] != loc)
+      from++;
+    return from;
+  }
+
   unsigned thread_size(unsigned t) const { return static_cast<unsigned>(po_[t].size()); }
   eid at(unsigned t, unsigned po) const { return po_[t][po]; }
   eid last(unsigned t) const { return po_[t].empty() ? NONE : po_[t].back(); }
@@ -203,6 +210,7 @@ class graph {
   void compute_known(eid e);
 
   std::vector<event> ev_;
+  std::vector<u16> loc_; ///< of each event, once more: a search among them reads little memory
   twins twin_ = no_twins();
   std::array<std::vector<eid>, MAX_THREADS> po_;
   std::vector<eid> co_first_, co_last_;

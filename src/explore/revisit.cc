@@ -68,11 +68,10 @@ bool explorer::in_order_of_twins(const graph& in, const event& e, unsigned po, e
 void explorer::push_revisits(eid w) {
   if (replaying_) return;
   const u16 loc = g()[w].loc;
-  for (eid r = 0; r < w; r++) {
-    const event& x = g()[r];
-    if (!x.is_read() || x.loc != loc || g().needs(r, w)) continue;
+  for (eid r = g().next_at(loc, 0); r < w; r = g().next_at(loc, r + 1)) {
     event_set keep;
-    if (!removable(r, w, &keep)) continue;
+    if (!may_revisit(r, w) || !removable(r, w, &keep)) continue;
+    const event& x = g()[r];
     std::unique_ptr<graph> h = pool_.take();
     g().restrict_to(keep, h.get(), &renamed_);
     const eid new_w = renamed_[w];

@@ -63,6 +63,7 @@ void explorer::start_over(thread& t) {
   t.st = status::fresh;
   t.body_done = false;
   t.pos = 0;
+  t.seen.clear();
   t.last_read = 0;
   t.state = {};
   t.state.thread = t.id;
@@ -72,6 +73,32 @@ void explorer::start_over(thread& t) {
   t.locks.clear();
   t.round = {};
   t.spins = false;
+}
+
+/// Is the thread where it would be if it were run through the graph anew? It is if it has read the same so
+/// far: then only the step that it is about to make may be in the graph already, or not yet.
+bool explorer::keeps_up(thread& t) const {
+  const unsigned size = g().thread_size(t.id);
+  if ((t.st != status::parked && t.st != status::ready) || t.pos > size) return false;
+  for (unsigned po = 0; po < t.pos; po++)
+    if (g()[g().at(t.id, po)].value != t.seen[po]) return false;
+  if (t.pos < size) {
+    const event& e = g()[g().at(t.id, t.pos)];
+    const bool same =
+        e.kind == t.pending.kind && e.loc == t.pending.loc && (!e.is_write() || e.value == t.pending.value);
+    if (!same || e.blocked) return false;
+  }
+  t.st = t.pos < size ? status::ready : status::parked;
+  if (t.pending_dep) t.pending.dep = g().at(t.id, t.pending_dep - 1u);
+  return true;
+}
+
+/// The thread makes its next step, which is in the graph; returns what it reads.
+u64 explorer::go_through(thread& t, const event& e) const {
+  t.pos++;
+  t.seen.push_back(e.value);
+  if (e.is_read()) t.last_read = static_cast<u16>(e.po + 1);
+  return e.value;
 }
 
 void explorer::resume(thread& t) {
@@ -100,13 +127,10 @@ u64 explorer::park(const event& e) {
   thread& t = *running_;
   if (!t.held.empty()) order_held_locks();
   t.pending = e;
+  t.pending_dep = e.dep == NONE ? u16{0} : static_cast<u16>(g()[e.dep].po + 1);
   t.st = status::parked;
   t.stack.suspend();
-  // The search has added the event; go through it as in a replay.
-  const event& added = g()[g().at(t.id, t.pos)];
-  t.pos++;
-  if (added.is_read()) t.last_read = static_cast<u16>(added.po + 1);
-  return added.value;
+  return go_through(t, g()[g().at(t.id, t.pos)]); // the search has added it
 }
 
 /// A thread that was run again with the same values does not do the same. Then nothing that was concluded
@@ -131,8 +155,7 @@ event* explorer::replayed(event_kind kind, u16 loc, site now) {
     suspend_for_good(status::stuck);
   }
   if (e.blocked) suspend_for_good(status::stuck);
-  t.pos++;
-  if (e.is_read()) t.last_read = static_cast<u16>(e.po + 1);
+  go_through(t, e);
   return &e;
 }
 
