@@ -79,6 +79,8 @@ inline constexpr arch_desc arm64_old = [] {
   d.swp_entry = arm_old::swp_entry;
   d.swp_type = arm_old::swp_type;
   d.swp_offset = arm_old::swp_offset;
+  d.uffd_wp = 0; // its bit was PROT_NONE's
+  d.swp_uffd_wp = 0;
   return d;
 }();
 
