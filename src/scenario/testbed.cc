@@ -77,6 +77,7 @@ mm_struct& testbed::new_mm() {
 
 vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags) {
   mmap_region* region = mm.region(start);
+  describe(&region->mmap_lock, "mmap_lock");
   vm_area_struct* vma = region->vm_area_alloc(mm);
   vma->vm_start = start;
   vma->vm_end = start + bytes;
