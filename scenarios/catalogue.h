@@ -14,6 +14,10 @@ scenario serialize_before_mask();    // S1.5
 scenario overapproximated_mask();    // S1.6
 scenario whose_mask();               // S1.8
 scenario count_based_skip();         // S1.9
+scenario clear_refs_accuracy();      // S2.5
+scenario fullmm_gather_of_live_mm(); // S2.6
+scenario unrecorded_gather();        // S2.7
+scenario plain_update_of_entry();    // S2.8
 scenario nested_gather();            // S2.10
 scenario missing_notifier();         // S3.5
 scenario retract_vs_uffdio_copy();   // S3.1
@@ -43,6 +47,7 @@ scenario userfault_marker();        // M26
 scenario lazy_walk_vs_table_free(); // H17
 scenario cow_either_way();          // H5
 scenario batched_unmap_vs_change(); // H7
+scenario lazyfree_reclaim();        // M21
 scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11
 

@@ -26,6 +26,7 @@
 #include "mm/gup.h"
 #include "mm/mm_types.h"
 #include "mm/page_alloc.h"
+#include "mm/task_mmu.h"
 #include "racewalk/expected.h"
 #include "racewalk/huge_pages.h"
 
@@ -95,6 +96,20 @@ class PinnedPages {
   Access access_;
 };
 
+/// What AddressSpace::pagemap() says about a page: a word of /proc/PID/pagemap.
+struct PagemapEntry {
+  std::uint64_t word = 0;
+  [[nodiscard]] bool present() const { return (word & PM_PRESENT) != 0; }
+  /// Swapped out, or on the move.
+  [[nodiscard]] bool swapped() const { return (word & PM_SWAP) != 0; }
+  /// Stored to, or mapped, since clear_refs().
+  [[nodiscard]] bool soft_dirty() const { return (word & PM_SOFT_DIRTY) != 0; }
+  /// Mapped here and nowhere else.
+  [[nodiscard]] bool exclusive() const { return (word & PM_MMAP_EXCLUSIVE) != 0; }
+  /// The frame's number; if it is present.
+  [[nodiscard]] pfn_t pfn() const { return word & PM_PFRAME; }
+};
+
 class AddressSpace {
  public:
   /// Throws std::system_error if there is no memory.
@@ -131,6 +146,12 @@ class AddressSpace {
   enum class HugePages : std::uint8_t { no, yes };
   /// Whether the memory is to be in huge pages where they fit, as far as System::huge_pages() allows.
   expected<void> madvise(vaddr_t start, std::uint64_t bytes, HugePages huge);
+
+  /// From now on pages that are stored to become soft-dirty, and no others are. Fails where the architecture
+  /// has no bit for it. What was stored while this was under way may be in either.
+  expected<void> clear_refs();
+  /// What is known of each of the pages from `start` on, which is the beginning of a page.
+  expected<std::vector<PagemapEntry>> pagemap(vaddr_t start, std::size_t pages);
 
   /// Pins the pages from the one that holds `start` on, for writing unless `access` is read. Fails if not all
   /// of them are mapped with that access. Faults them in if need be.

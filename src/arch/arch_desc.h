@@ -230,6 +230,14 @@ struct arch_desc {
   u64 uffd_wp = 0;
   u64 swp_uffd_wp = 0;
 
+  // ---- soft-dirty (M14) ----
+
+  /// The software bit of a leaf that says that it was stored to since clear_refs(). 0: there is none, and
+  /// nobody can ask. Every other operation on leaves keeps it.
+  u64 soft_dirty = 0;
+  /// The same of a swap entry; part of neither its type nor its offset.
+  u64 swp_soft_dirty = 0;
+
   // ---- swap entries ----
 
   unsigned swp_type_bits;

@@ -1,8 +1,9 @@
 // arm64, 4 KiB granule, 48-bit addresses, with hardware update of A and D (FEAT_HAFDBS); entries as Linux
 // lays them out since 6.11.
 //
-//   58 uffd-wp | 56 special | 55 software dirty | 54 UXN | 53 PXN | 51 DBM (Linux: WRITE) | 47..12 pfn
-//   11 nG, PRESENT_INVALID if not valid | 10 AF | 9..8 SH | 7 RDONLY | 6 USER | 1 table/page | 0 VALID
+//   58 uffd-wp | 57 soft dirty (Linux has none; the bit is software's) | 56 special | 55 software dirty
+//   54 UXN | 53 PXN | 51 DBM (Linux: WRITE) | 47..12 pfn | 11 nG, PRESENT_INVALID if not valid | 10 AF
+//   9..8 SH | 7 RDONLY | 6 USER | 1 table/page | 0 VALID
 //
 // What is kept true:
 //  - Writable is DBM. A writable clean entry has RDONLY set; hardware clears it at the first store, and
@@ -33,6 +34,7 @@ inline constexpr u64 PXN = bit(53);
 inline constexpr u64 UXN = bit(54);
 inline constexpr u64 SW_DIRTY = bit(55);
 inline constexpr u64 SPECIAL = bit(56);
+inline constexpr u64 SOFT_DIRTY = bit(57);
 inline constexpr u64 UFFD_WP = bit(58);
 inline constexpr u64 PFN = bits(47, PAGE_SHIFT);
 inline constexpr u64 TABLE_PXN = bit(59);
@@ -48,10 +50,11 @@ inline constexpr unsigned SWP_OFFSET_BITS = 50;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_SHIFT + SWP_TYPE_BITS - 1, SWP_TYPE_SHIFT);
 inline constexpr u64 SWP_OFFSET = bits(SWP_OFFSET_SHIFT + SWP_OFFSET_BITS - 1, SWP_OFFSET_SHIFT);
 inline constexpr u64 SWP_UFFD_WP = bit(3);
+inline constexpr u64 SWP_SOFT_DIRTY = bit(4);
 
 static_assert(disjoint(VALID, NOT_BLOCK, USER, RDONLY, SHARED, AF, NG, DBM, PXN, UXN, SW_DIRTY, SPECIAL,
-                       UFFD_WP, PFN));
-static_assert(disjoint(TYPE, PRESENT_INVALID, SWP_TYPE, SWP_OFFSET, SWP_UFFD_WP));
+                       SOFT_DIRTY, UFFD_WP, PFN));
+static_assert(disjoint(TYPE, PRESENT_INVALID, SWP_TYPE, SWP_OFFSET, SWP_UFFD_WP, SWP_SOFT_DIRTY));
 
 /// Present to software, but hardware faults on it.
 constexpr bool present_invalid(u64 e) { return (e & (VALID | PRESENT_INVALID)) == PRESENT_INVALID; }
@@ -171,6 +174,8 @@ inline constexpr arch_desc arm64{
 
     .uffd_wp = arm::UFFD_WP,
     .swp_uffd_wp = arm::SWP_UFFD_WP,
+    .soft_dirty = arm::SOFT_DIRTY,
+    .swp_soft_dirty = arm::SWP_SOFT_DIRTY,
 
     .swp_type_bits = arm::SWP_TYPE_BITS,
     .swp_offset_bits = arm::SWP_OFFSET_BITS,

@@ -10,18 +10,20 @@ namespace {
 
 std::string pfn_text(pfn_t pfn) { return " pfn=" + std::to_string(pfn); }
 
-std::string flags_text(bool write, bool dirty, bool young) {
+std::string flags_text(bool write, bool dirty, bool young, bool soft_dirty) {
   std::string text;
   if (write) text += " W";
   if (dirty) text += " D";
   if (young) text += " A";
+  if (soft_dirty) text += " S";
   return text;
 }
 
 std::string describe_leaf(const arch_desc& a, level_t level, u64 entry) {
   const char* kind = a.protnone(entry, level) ? "protnone" : a.valid(entry, level) ? "leaf" : "invalid-leaf";
   return kind + pfn_text(a.pfn(entry, level)) +
-         flags_text(a.write(entry, level), a.dirty(entry, level), a.young(entry, level)) +
+         flags_text(a.write(entry, level), a.dirty(entry, level), a.young(entry, level),
+                    (entry & a.soft_dirty) != 0) +
          (level.number == PTE_LEVEL && (entry & a.uffd_wp) != 0 ? " uffd-wp" : "");
 }
 
@@ -33,7 +35,8 @@ std::string describe_swap(const arch_desc& a, u64 entry) {
   if (!is_migration_entry(swp))
     return "swap type=" + std::to_string(swp.type) + " offset=" + std::to_string(swp.offset);
   return migration_kinds[swp.type - SWP_MIGRATION_READ] + pfn_text(swp_offset_pfn(swp, a)) +
-         flags_text(false, is_migration_entry_dirty(swp, a), is_migration_entry_young(swp, a));
+         flags_text(false, is_migration_entry_dirty(swp, a), is_migration_entry_young(swp, a),
+                    (entry & a.swp_soft_dirty) != 0);
 }
 
 } // namespace

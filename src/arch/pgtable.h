@@ -113,7 +113,10 @@ inline pte_t pte_modify(pte_t pte, pgprot_t prot) {
 }
 inline pte_t pte_wrprotect(pte_t pte) { return pte.with(arch().wrprotect(pte.val, pte.level())); }
 inline pte_t pte_mkwrite(pte_t pte) { return pte.with(arch().mkwrite(pte.val, pte.level())); }
-inline pte_t pte_mkdirty(pte_t pte) { return pte.with(arch().mkdirty(pte.val, pte.level())); }
+/// Also soft-dirty: software makes an entry dirty where it stands for a store.
+inline pte_t pte_mkdirty(pte_t pte) {
+  return pte.with(arch().mkdirty(pte.val, pte.level()) | arch().soft_dirty);
+}
 inline pte_t pte_mkclean(pte_t pte) { return pte.with(arch().mkclean(pte.val, pte.level())); }
 inline pte_t pte_mkyoung(pte_t pte) { return pte.with(arch().mkyoung(pte.val, pte.level())); }
 inline pte_t pte_mkold(pte_t pte) { return pte.with(arch().mkold(pte.val, pte.level())); }
@@ -129,6 +132,13 @@ inline pte_t pte_clear_uffd_wp(pte_t pte) { return pte.with(pte.val & ~arch().uf
 inline bool pte_swp_uffd_wp(pte_t pte) { return (pte.val & arch().swp_uffd_wp) != 0; }
 inline pte_t pte_swp_mkuffd_wp(pte_t pte) { return pte.with(pte.val | arch().swp_uffd_wp); }
 inline pte_t pte_swp_clear_uffd_wp(pte_t pte) { return pte.with(pte.val & ~arch().swp_uffd_wp); }
+
+// Soft-dirty: never true where the architecture has no bit for it.
+inline bool pte_soft_dirty(pte_t pte) { return (pte.val & arch().soft_dirty) != 0; }
+inline pte_t pte_mksoft_dirty(pte_t pte) { return pte.with(pte.val | arch().soft_dirty); }
+inline pte_t pte_clear_soft_dirty(pte_t pte) { return pte.with(pte.val & ~arch().soft_dirty); }
+inline bool pte_swp_soft_dirty(pte_t pte) { return (pte.val & arch().swp_soft_dirty) != 0; }
+inline pte_t pte_swp_mksoft_dirty(pte_t pte) { return pte.with(pte.val | arch().swp_soft_dirty); }
 
 // ---- PMD values ------------------------------------------------------------------------------------------
 
@@ -165,7 +175,10 @@ inline pmd_t pmd_modify(pmd_t pmd, pgprot_t prot) {
 }
 inline pmd_t pmd_wrprotect(pmd_t pmd) { return pmd.with(arch().wrprotect(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkwrite(pmd_t pmd) { return pmd.with(arch().mkwrite(pmd.val, pmd.level())); }
-inline pmd_t pmd_mkdirty(pmd_t pmd) { return pmd.with(arch().mkdirty(pmd.val, pmd.level())); }
+/// Also soft-dirty, as pte_mkdirty.
+inline pmd_t pmd_mkdirty(pmd_t pmd) {
+  return pmd.with(arch().mkdirty(pmd.val, pmd.level()) | arch().soft_dirty);
+}
 inline pmd_t pmd_mkclean(pmd_t pmd) { return pmd.with(arch().mkclean(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkyoung(pmd_t pmd) { return pmd.with(arch().mkyoung(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkold(pmd_t pmd) { return pmd.with(arch().mkold(pmd.val, pmd.level())); }
@@ -174,6 +187,12 @@ inline pmd_t pmd_mkinvalid(pmd_t pmd, site s = RW_HERE) {
   VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "an entry that is not present is made an invalid leaf", s);
   return pmd.with(arch().mkinvalid(pmd.val, pmd.level()));
 }
+
+inline bool pmd_soft_dirty(pmd_t pmd) { return (pmd.val & arch().soft_dirty) != 0; }
+inline pmd_t pmd_mksoft_dirty(pmd_t pmd) { return pmd.with(pmd.val | arch().soft_dirty); }
+inline pmd_t pmd_clear_soft_dirty(pmd_t pmd) { return pmd.with(pmd.val & ~arch().soft_dirty); }
+inline bool pmd_swp_soft_dirty(pmd_t pmd) { return (pmd.val & arch().swp_soft_dirty) != 0; }
+inline pmd_t pmd_swp_mksoft_dirty(pmd_t pmd) { return pmd.with(pmd.val | arch().swp_soft_dirty); }
 
 // ---- PUD and PGD values: tables only ---------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 // powerpc64 (book3s) with the radix MMU, 4 KiB pages. Bits are numbered from the least significant one, in
 // the value that the CPU computes with: radix trees stand in memory big-endian.
 //
-//   63 PRESENT | 62 PTE (a leaf) | 61 INVALID if not PRESENT | 52..12 pfn | 10 special | 8 R (accessed)
-//   7 C (dirty) | 3 PRIVILEGED | 2 READ | 1 WRITE | 0 EXEC
+//   63 PRESENT | 62 PTE (a leaf) | 61 INVALID if not PRESENT | 52..12 pfn | 10 special | 9 soft dirty
+//   8 R (accessed) | 7 C (dirty) | 3 PRIVILEGED | 2 READ | 1 WRITE | 0 EXEC
 //   in a table entry 4..0 are the log2 of the next table's entries
 //
 // What is kept true:
@@ -27,6 +27,7 @@ inline constexpr u64 READ = bit(2);
 inline constexpr u64 PRIVILEGED = bit(3);
 inline constexpr u64 DIRTY = bit(7);
 inline constexpr u64 ACCESSED = bit(8);
+inline constexpr u64 SOFT_DIRTY = bit(9); ///< of swap entries, too
 inline constexpr u64 SPECIAL = bit(10);
 inline constexpr u64 PFN = bits(52, PAGE_SHIFT);
 inline constexpr u64 INVALID = bit(61);
@@ -36,7 +37,7 @@ inline constexpr u64 RWX = READ | WRITE | EXEC;
 /// What a table entry has clear: the marks of a leaf, and the reserved bits above the size of the next table.
 inline constexpr u64 BAD = PTE | INVALID | bits(7, 5);
 
-inline constexpr u64 KEPT_BY_MODIFY = PFN | DIRTY | ACCESSED | SPECIAL | PTE;
+inline constexpr u64 KEPT_BY_MODIFY = PFN | DIRTY | ACCESSED | SOFT_DIRTY | SPECIAL | PTE;
 
 inline constexpr unsigned SWP_TYPE_BITS = 5;
 inline constexpr unsigned SWP_OFFSET_SHIFT = PAGE_SHIFT;
@@ -44,8 +45,9 @@ inline constexpr unsigned SWP_OFFSET_BITS = 41;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_BITS - 1, 0);
 inline constexpr u64 SWP_OFFSET = PFN;
 
-static_assert(disjoint(EXEC, WRITE, READ, PRIVILEGED, DIRTY, ACCESSED, SPECIAL, PFN, INVALID, PTE, PRESENT));
-static_assert(disjoint(SWP_TYPE, SWP_OFFSET, PTE, INVALID, PRESENT));
+static_assert(disjoint(EXEC, WRITE, READ, PRIVILEGED, DIRTY, ACCESSED, SOFT_DIRTY, SPECIAL, PFN, INVALID, PTE,
+                       PRESENT));
+static_assert(disjoint(SWP_TYPE, SWP_OFFSET, SOFT_DIRTY, PTE, INVALID, PRESENT));
 static_assert(SWP_OFFSET == bits(SWP_OFFSET_SHIFT + SWP_OFFSET_BITS - 1, SWP_OFFSET_SHIFT));
 
 /// Between pmdp_invalidate and what follows it: lockless lookups must not use the entry.
@@ -83,7 +85,7 @@ constexpr bool access_permitted(u64 e, level_t level, bool for_write) {
 }
 constexpr bool accessible(u64, bool) { return true; }
 constexpr bool needs_flush(u64 from, u64 to, level_t) {
-  const u64 diff = from ^ to;
+  const u64 diff = (from ^ to) & ~SOFT_DIRTY; // nothing to hardware
   // R may be lost without a flush: it only makes the page look older than it is.
   return (diff & ~(RWX | DIRTY | ACCESSED)) != 0 || (diff & from & ~ACCESSED) != 0;
 }
@@ -165,6 +167,9 @@ inline constexpr arch_desc powerpc64{
     .mkold = at_any_level<radix::mkold>,
     .mkspecial = at_any_level<radix::mkspecial>,
     .mkinvalid = radix::mkinvalid,
+
+    .soft_dirty = radix::SOFT_DIRTY,
+    .swp_soft_dirty = radix::SOFT_DIRTY,
 
     .swp_type_bits = radix::SWP_TYPE_BITS,
     .swp_offset_bits = radix::SWP_OFFSET_BITS,

@@ -1,7 +1,7 @@
 // x86-64: 4-level tables, hardware A and D bits, TLB shootdown by interrupt.
 //
-//   63 NX | 58 saved dirty | 51..12 pfn | 10 uffd-wp | 9 special | 8 G, PROT_NONE if not P | 7 PSE | 6 D | 5
-//   A 2 U | 1 W | 0 P
+//   63 NX | 58 saved dirty | 51..12 pfn | 11 soft dirty | 10 uffd-wp | 9 special
+//   8 G, PROT_NONE if not P | 7 PSE | 6 D | 5 A | 2 U | 1 W | 0 P
 //
 // What is kept true:
 //  - An entry that is not none and not present to hardware holds its pfn inverted, so that speculation
@@ -31,13 +31,15 @@ inline constexpr u64 PSE = bit(7);      ///< a leaf, above the PTE level
 inline constexpr u64 PROTNONE = bit(8); ///< the global bit, which means nothing to hardware unless P
 inline constexpr u64 SPECIAL = bit(9);
 inline constexpr u64 UFFD_WP = bit(10);
+inline constexpr u64 SOFT_DIRTY = bit(11);
 inline constexpr u64 SAVED_DIRTY = bit(58);
 inline constexpr u64 NX = bit(63);
 inline constexpr u64 PFN = bits(51, PAGE_SHIFT);
 inline constexpr u64 TABLE = PRESENT | RW | USER | ACCESSED | DIRTY;
 
 /// The bits that say what is mapped and what happened to it, not who may do what: pte_modify keeps them.
-inline constexpr u64 KEPT_BY_MODIFY = PFN | ACCESSED | DIRTY | SAVED_DIRTY | PSE | SPECIAL | UFFD_WP;
+inline constexpr u64 KEPT_BY_MODIFY =
+    PFN | ACCESSED | DIRTY | SAVED_DIRTY | SOFT_DIRTY | PSE | SPECIAL | UFFD_WP;
 
 inline constexpr unsigned SWP_TYPE_BITS = 5;
 inline constexpr unsigned SWP_TYPE_SHIFT = 64 - SWP_TYPE_BITS;
@@ -45,11 +47,12 @@ inline constexpr unsigned SWP_OFFSET_SHIFT = 9; ///< above PROTNONE
 inline constexpr unsigned SWP_OFFSET_BITS = SWP_TYPE_SHIFT - SWP_OFFSET_SHIFT;
 inline constexpr u64 SWP_OFFSET = bits(SWP_TYPE_SHIFT - 1, SWP_OFFSET_SHIFT);
 inline constexpr u64 SWP_UFFD_WP = USER;
+inline constexpr u64 SWP_SOFT_DIRTY = RW;
 
-static_assert(disjoint(PRESENT, RW, USER, ACCESSED, DIRTY, PSE, PROTNONE, SPECIAL, UFFD_WP, SAVED_DIRTY, NX,
-                       PFN));
+static_assert(disjoint(PRESENT, RW, USER, ACCESSED, DIRTY, PSE, PROTNONE, SPECIAL, UFFD_WP, SOFT_DIRTY,
+                       SAVED_DIRTY, NX, PFN));
 static_assert(disjoint(SWP_OFFSET, bits(63, SWP_TYPE_SHIFT), PRESENT, PROTNONE, PSE, ACCESSED, DIRTY,
-                       SWP_UFFD_WP));
+                       SWP_UFFD_WP, SWP_SOFT_DIRTY));
 
 /// The pfn field of a leaf of this level: the bits below its alignment are not part of it.
 constexpr u64 leaf_pfn_mask(level_t level) { return PFN & (~u64{0} << (PAGE_SHIFT + level.order())); }
@@ -205,6 +208,8 @@ inline constexpr arch_desc x86_64{
 
     .uffd_wp = x86::UFFD_WP,
     .swp_uffd_wp = x86::SWP_UFFD_WP,
+    .soft_dirty = x86::SOFT_DIRTY,
+    .swp_soft_dirty = x86::SWP_SOFT_DIRTY,
 
     .swp_type_bits = x86::SWP_TYPE_BITS,
     .swp_offset_bits = x86::SWP_OFFSET_BITS,
@@ -215,6 +220,15 @@ inline constexpr arch_desc x86_64{
     .mmu_permits = at_any_level<x86::mmu_permits>,
     .mmu_update = at_any_level<x86::mmu_update>,
 };
+
+/// CPUs from before shadow stacks: a store that has begun may set D in an entry that has become read-only
+/// meanwhile, and complete (HW-B). Everything else is the same, so what depends on it asks for this one by
+/// itself.
+inline constexpr arch_desc x86_64_hw_b = [] {
+  arch_desc d = x86_64;
+  d.ad_profile = ad_profile_t::hw_b;
+  return d;
+}();
 
 static_assert(x86::SWP_OFFSET_BITS >= x86_64.phys_bits - PAGE_SHIFT + 2);
 static_assert(round_trips(x86_64));

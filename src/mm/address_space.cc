@@ -120,6 +120,20 @@ expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, HugePag
   return outcome(vm_madvise(*mm_, start, bytes, huge == HugePages::yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
 }
 
+expected<void> AddressSpace::clear_refs() {
+  HouseCpu cpu(system_);
+  return outcome(racewalk::clear_refs(*mm_, clear_refs_t::soft_dirty));
+}
+
+expected<std::vector<PagemapEntry>> AddressSpace::pagemap(vaddr_t start, std::size_t pages) {
+  static_assert(sizeof(PagemapEntry) == sizeof(u64));
+  HouseCpu cpu(system_);
+  std::vector<PagemapEntry> entries(pages);
+  const int error = pagemap_read(*mm_, start, pages, pages == 0 ? nullptr : &entries.front().word);
+  if (error != 0) return static_cast<std::errc>(-error);
+  return entries;
+}
+
 expected<PinnedPages> AddressSpace::pin(vaddr_t start, std::size_t pages, Access access) {
   HouseCpu cpu(system_);
   std::vector<page*> pinned(pages);

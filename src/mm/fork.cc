@@ -142,7 +142,8 @@ void copy_nonpresent_pte(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, con
   const swp_entry_t entry = pte_to_swp_entry(pte);
   VM_BUG_ON(!is_migration_entry(entry), "INV-TYPE", "fork does not know what an entry stands for");
   if (!folio_test_anon(page_folio(pfn_to_page(swp_offset_pfn(entry))))) return;
-  const pte_t shared = swp_entry_to_pte(make_migration_entry_shared(entry));
+  pte_t shared = swp_entry_to_pte(make_migration_entry_shared(entry));
+  if (pte_swp_soft_dirty(pte)) shared = pte_swp_mksoft_dirty(shared);
   set_pte_at(addr, src_ptep, pte_swp_uffd_wp(pte) ? pte_swp_mkuffd_wp(shared) : shared);
   set_pte_at(addr, dst_ptep, shared);
   ++c.copied;

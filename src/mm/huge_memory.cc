@@ -72,8 +72,8 @@ bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, 
     thp_fault_fallback(vma);
     return false;
   }
-  pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
-  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pmd_mkdirty(entry);
+  pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_page_prot(vma));
+  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pmd_mkdirty(pmd_mkwrite(entry));
   if (install_huge_pmd(mm, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
     add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
     add_mm_counter(mm, MM_PGTABLES, 1);
@@ -99,13 +99,23 @@ namespace {
 
 /// Gives a huge entry what a fault asks for. Caller holds the pml.
 void grant_huge(const pmdp_t& pmdp, bool write, bool writable) {
-  update_entry(pmdp, [=](u64 e, level_t level) {
-    if (write) e = arch().mkdirty(writable ? arch().mkwrite(e, level) : e, level);
-    return arch().mkyoung(e, level);
+  update_entry(pmdp, [=](u64 e, level_t) {
+    pmd_t pmd{e};
+    if (write) pmd = pmd_mkdirty(writable ? pmd_mkwrite(pmd) : pmd);
+    return pmd_mkyoung(pmd).val;
   });
 }
 
 } // namespace
+
+fault_result do_huge_pmd_numa_page(vm_area_struct& vma, pmdp_t pmdp, pmd_t seen) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  if (!pmd_same(pmdp_get(pmdp), seen)) return fault_result::handled; // it changed: the access decides anew
+  const pgprot_t prot = rights_to_page(vm_page_prot(vma), pfn_to_page(pmd_pfn(seen)));
+  update_entry(pmdp, [&](u64, level_t) { return pmd_mkyoung(pmd_modify(seen, prot)).val; });
+  add_mm_counter(*vma.vm_mm, MM_NUMA_HINT_FAULTS, 1);
+  return fault_result::handled;
+}
 
 fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen,
                                  fault_flags flags) {
@@ -225,7 +235,8 @@ namespace {
 
 /// Copies a migration entry: what it stands for is nobody's alone from now on. Caller holds both pmls.
 void copy_pmd_migration_entry(vaddr_t start, const pmdp_t& dst_pmdp, const pmdp_t& src_pmdp, pmd_t pmd) {
-  const pmd_t shared = swp_entry_to_pmd(make_migration_entry_shared(pmd_to_swp_entry(pmd)));
+  pmd_t shared = swp_entry_to_pmd(make_migration_entry_shared(pmd_to_swp_entry(pmd)));
+  if (pmd_swp_soft_dirty(pmd)) shared = pmd_swp_mksoft_dirty(shared);
   set_pmd_at(start, src_pmdp, shared);
   set_pmd_at(start, dst_pmdp, shared);
 }
@@ -291,15 +302,18 @@ void fill_from_huge(page* table, pmd_t huge, pgprot_t prot) {
   for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
     pte_t pte = pfn_pte(pmd_pfn(huge) + i, prot);
     if (pmd_dirty(huge)) pte = pte_mkdirty(pte);
+    if (!pmd_soft_dirty(huge)) pte = pte_clear_soft_dirty(pte);
     if (!pmd_young(huge)) pte = pte_mkold(pte);
     set_table_entry(table, i, pte.val);
   }
 }
 
 /// Fills a table with migration entries for the pages from `first` on.
-void fill_with_migration_entries(page* table, swp_entry_t first) {
-  for (unsigned i = 0; i < hpage_pmd_nr(); ++i)
-    set_table_entry(table, i, swp_entry_to_pte({first.type, first.offset + i}).val);
+void fill_with_migration_entries(page* table, swp_entry_t first, bool soft_dirty) {
+  for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
+    const pte_t pte = swp_entry_to_pte({first.type, first.offset + i});
+    set_table_entry(table, i, soft_dirty ? pte_swp_mksoft_dirty(pte).val : pte.val);
+  }
 }
 
 /// The pages go from one entry to so many, or to none that counts.
@@ -367,7 +381,7 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
   }
   page* table = pgtable_trans_huge_withdraw(pmdp);
   if (is_pmd_migration_entry(old)) {
-    fill_with_migration_entries(table, pmd_to_swp_entry(old));
+    fill_with_migration_entries(table, pmd_to_swp_entry(old), pmd_swp_soft_dirty(old));
   } else {
     old = begin_split(mm, start, pmdp);
     page* first = pfn_to_page(pmd_pfn(old));
@@ -377,7 +391,8 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
     if (what == split_into::pages)
       fill_from_huge(table, old, vm_get_page_prot(vma.vm_flags));
     else
-      fill_with_migration_entries(table, migration_entry_of(old, pmd_pfn(old), exclusive));
+      fill_with_migration_entries(table, migration_entry_of(old, pmd_pfn(old), exclusive),
+                                  pmd_soft_dirty(old));
     split_rmap(page_folio(first), what);
   }
   if (policy().split_wmb) smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()

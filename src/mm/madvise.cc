@@ -1,12 +1,16 @@
 #include "mm/madvise.h"
 
-#include <algorithm>
 #include <cerrno>
 
-#include "arch/pgtable.h"
 #include "mm/collapse_file.h"
+#include "mm/khugepaged.h"
 #include "mm/memory.h"
 #include "mm/mmu_gather.h"
+#include "mm/page_lock.h"
+#include "mm/pagewalk.h"
+#include "mm/pgtable_generic.h"
+#include "mm/rmap.h"
+#include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -79,40 +83,120 @@ int madvise_collapse(mm_struct& mm, vaddr_t start, vaddr_t end) {
   return error;
 }
 
-namespace {
-
-/// The part of one region. Returns whether all of it is mapped.
-bool dontneed_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end) {
-  read_guard mmap_lock(region.mmap_lock); // faults go on; areas and tables stay
-  bool mapped = true;
-  while (start < end) {
-    const vm_area_struct* vma = region.areas.find_vma(start);
-    if (vma == nullptr || vma->vm_start >= end) return false;
-    mapped = mapped && vma->vm_start <= start;
-    const vaddr_t from = std::max(start, vma->vm_start);
-    const vaddr_t to = std::min(end, vma->vm_end);
+int madvise_dontneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
+  return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, from, to);
     mmu_gather tlb(mm);
     tlb_gather_mmu(tlb);
-    unmap_page_range(tlb, from, to, vma);
+    unmap_page_range(tlb, from, to, &vma);
     tlb_finish_mmu(tlb);
-    start = to;
+  });
+}
+
+// ---- MADV_FREE, MADV_COLD --------------------------------------------------------------------------------
+
+namespace {
+
+/// Nobody needs the folio's content unless it is stored to again (vmscan.h).
+void folio_mark_lazyfree(folio* folio) {
+  if (folio_test_anon(folio)) folio_clear_swapbacked(folio);
+}
+
+/// What was said about a folio before does not count any more. False: it is in use.
+bool forget_dirtiness(folio* folio) {
+  if (!folio_test_dirty(folio)) return true;
+  if (!folio_trylock(folio)) return false;
+  const bool alone = folio_mapcount(folio) == 1;
+  if (alone) folio_clear_dirty(folio);
+  folio_unlock(folio);
+  return alone;
+}
+
+void madvise_free_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep) {
+  const pte_t seen = ptep_get(ptep);
+  if (!pte_present(seen)) return;
+  folio* folio = page_folio(pfn_to_page(pte_pfn(seen)));
+  if (folio_test_large(folio) || !forget_dirtiness(folio)) return; // a part of a folio: it goes as a whole
+  if (pte_young(seen) || pte_dirty(seen)) {
+    ptep_modify(addr, ptep, [](pte_t pte) { return pte_mkold(pte_mkclean(pte)); });
+    // A TLB that knows the page as dirty would let stores through that nobody hears of.
+    if (policy().madvise_free_flushes) tlb_remove_tlb_entry(tlb, addr);
   }
-  return mapped;
+  folio_mark_lazyfree(folio);
+}
+
+/// False: it is no huge page.
+bool madvise_free_huge_pmd(mmu_gather& tlb, vaddr_t addr, vaddr_t end, const pmdp_t& pmdp) {
+  spin_guard pml(pmd_lockptr(pmdp));
+  const pmd_t seen = pmdp_get(pmdp);
+  if (!pmd_trans_huge(seen)) return false;
+  folio* folio = page_folio(pfn_to_page(pmd_pfn(seen)));
+  if (end - addr != pmd_size() || folio_mapcount(folio) != 1 || !forget_dirtiness(folio)) return true;
+  if (pmd_young(seen) || pmd_dirty(seen)) {
+    const pmd_t old = pmdp_invalidate_raw(addr, pmdp); // never none (H14)
+    set_pmd_at(addr, pmdp, pmd_mkold(pmd_mkclean(old)));
+    tlb_remove_pmd_tlb_entry(tlb, addr);
+  }
+  folio_mark_lazyfree(folio);
+  return true;
+}
+
+void madvise_free_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
+  walk_pmd_entries(tlb.mm, start, end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+    if (pmd_trans_huge(pmdp_get_lockless(pmdp)) && madvise_free_huge_pmd(tlb, addr, next, pmdp)) return;
+    pte_map_lock table(pmdp);
+    if (!table) return;
+    flush_tlb_batched_pending(tlb.mm); // an entry that is gone, but not flushed, lets stores through
+    for (; addr < next; addr += PAGE_SIZE)
+      madvise_free_pte(tlb, addr, table.at(addr));
+  });
+}
+
+void madvise_cold_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
+  walk_pmd_entries(tlb.mm, start, end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+    if (pmd_trans_huge(pmdp_get_lockless(pmdp))) {
+      spin_guard pml(pmd_lockptr(pmdp));
+      const pmd_t pmd = pmdp_get(pmdp);
+      if (!pmd_trans_huge(pmd)) return; // split meanwhile: in use
+      if (pmdp_test_and_clear_young(addr, pmdp)) tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
+      return folio_clear_referenced(page_folio(pfn_to_page(pmd_pfn(pmd))));
+    }
+    pte_map_lock table(pmdp);
+    if (!table) return;
+    for (; addr < next; addr += PAGE_SIZE) {
+      const pte_t pte = ptep_get(table.at(addr));
+      if (!pte_present(pte)) continue;
+      // flushed, so that the page is young again when it is used again
+      if (ptep_test_and_clear_young(addr, table.at(addr))) tlb_remove_tlb_entry(tlb, addr);
+      folio_clear_referenced(page_folio(pfn_to_page(pte_pfn(pte))));
+    }
+  });
+}
+
+template <class Range> void gathered(const vm_area_struct& vma, vaddr_t from, vaddr_t to, Range range) {
+  mmu_notifier_invalidation notify(*vma.vm_mm, mmu_notifier_event::protection_page, from, to);
+  mmu_gather tlb(*vma.vm_mm);
+  tlb_gather_mmu(tlb);
+  range(tlb, from, to);
+  tlb_finish_mmu(tlb);
 }
 
 } // namespace
 
-int madvise_dontneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
-  bool mapped = true;
-  while (start < end) {
-    const u64 size = geometry().size(geometry().root_level());
-    const vaddr_t next = std::min(end, (start & ~(size - 1)) + size);
-    mmap_region* region = mm.existing_region(start);
-    mapped = region != nullptr && dontneed_in_region(mm, *region, start, next) && mapped;
-    start = next;
-  }
-  return mapped ? 0 : -ENOMEM;
+int madvise_free(mm_struct& mm, vaddr_t start, vaddr_t end) {
+  bool anonymous = true;
+  const int error =
+      madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
+        anonymous = anonymous && vma_is_anonymous(vma);
+        if (vma_is_anonymous(vma)) gathered(vma, from, to, madvise_free_range);
+      });
+  return anonymous ? error : -EINVAL;
+}
+
+int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end) {
+  return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
+    gathered(vma, from, to, madvise_cold_range);
+  });
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

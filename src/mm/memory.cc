@@ -22,6 +22,7 @@ pgprot_t vm_page_prot(const vm_area_struct& vma) {
   pgprot_t prot = vm_get_page_prot(vma.vm_flags);
   if (!vma_is_anonymous(vma))
     prot.write = prot.write && (vma.vm_flags & VM_SHARED) != 0 && !vma_wants_writenotify(vma);
+  prot.write = prot.write && !vma_soft_dirty_enabled(vma);
   return prot;
 }
 
@@ -35,8 +36,8 @@ fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& 
   page* page = alloc_page(GFP_ZERO);
   if (page == nullptr) return fault_result::oom;
   folio* folio = page_folio(page);
-  pte_t entry = mk_pte(page_to_pfn(page), vm_get_page_prot(vma.vm_flags));
-  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(entry);
+  pte_t entry = mk_pte(page_to_pfn(page), vm_page_prot(vma));
+  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
   {
     pte_map_lock table(pmdp);
     if (table && pte_none(ptep_get(table.at(addr)))) {
@@ -83,8 +84,11 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     copy_highpage(copy, old);
   else
     copy_user_highpage(copy, old);
-  pte_t entry = mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags));
-  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(entry);
+  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  if (!write && vma_soft_dirty_enabled(vma)) prot.write = false; // the first store is to be noticed
+  pte_t entry = mk_pte(page_to_pfn(copy), prot);
+  if (write) entry = pte_mkdirty(entry);
   bool replaced = false;
   if (!vma_is_anonymous(vma)) vma_set_bar(vma, VMA_HAS_ANON);
   {
@@ -164,6 +168,24 @@ fault_result handle_pte_marker(vm_area_struct& vma, vaddr_t addr, const pmdp_t& 
   return fault_result::handled;
 }
 
+/// An entry that lost its rights to tell who uses the page (change_prot_numa): it gets them back, except the
+/// one to store where that may take more than asking; then the store asks again.
+fault_result do_numa_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  pte_map_lock table(pmdp);
+  if (!table) return fault_result::handled;
+  const ptep_t ptep = table.at(addr);
+  if (!pte_same(ptep_get(ptep), seen)) return fault_result::handled; // it changed: the access decides anew
+  pgprot_t prot = rights_to_page(vm_page_prot(vma), pfn_to_page(pte_pfn(seen)));
+  prot.write = prot.write && !pte_uffd_wp(seen);
+  // No flush: who set it to PROT_NONE does that. Nobody lets a store through meanwhile that this entry would
+  // not.
+  set_pte_at(addr, ptep, pte_mkyoung(pte_modify(seen, prot)));
+  add_mm_counter(*vma.vm_mm, MM_NUMA_HINT_FAULTS, 1);
+  return fault_result::handled;
+}
+
+bool vma_is_accessible(const vm_area_struct& vma) { return (vma.vm_flags & VM_ACCESS_FLAGS) != 0; }
+
 fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   const pte_t pte = pte_get_mapped(pmdp, addr);
   if (pte_none(pte))
@@ -174,6 +196,7 @@ fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& p
     migration_entry_wait(pmdp, addr);
     return fault_result::handled;
   }
+  if (pte_protnone(pte) && vma_is_accessible(vma)) return do_numa_page(vma, addr, pmdp, pte);
   if ((flags & FAULT_FLAG_WRITE) != 0 && pte_uffd_wp(pte) && userfaultfd_wp(vma))
     return handle_userfault(vma, addr, flags, VM_UFFD_WP);
   return do_present_pte(vma, addr, pmdp, pte, flags);
@@ -223,6 +246,8 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
     return fault_result::handled;
   }
   // a huge page may have come from another CPU
+  if (pmd_trans_huge(pmd) && pmd_protnone(pmd) && vma_is_accessible(vma))
+    return do_huge_pmd_numa_page(vma, at.pmdp, pmd);
   if (pmd_trans_huge(pmd)) return do_present_huge_pmd(vma, addr, at.pmdp, pmd, flags);
   return handle_pte_fault(vma, addr, at.pmdp, flags);
 }

@@ -18,8 +18,13 @@ inline pgprot_t vm_get_page_prot(vm_flags_t flags) {
           .none = (flags & VM_ACCESS_FLAGS) == 0};
 }
 
+/// Whether stores to the area's pages are to be noticed one by one, so that an entry may let stores through
+/// only if it is soft-dirty (M14).
+inline bool vma_soft_dirty_enabled(const vm_area_struct& vma) {
+  return arch().soft_dirty != 0 && (vma.vm_flags & VM_SOFTDIRTY) == 0;
+}
 /// The rights that entries of this area get before anything is stored: what is private is copied first, and
-/// what is written back is to be noticed first.
+/// what is written back or tracked is to be noticed first.
 pgprot_t vm_page_prot(const vm_area_struct& vma);
 
 /// The fault handler that a machine calls: finds the area, checks its rights, resolves the fault. Takes

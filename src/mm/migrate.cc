@@ -33,6 +33,7 @@ void try_to_migrate_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* p
   }
   pte_t entry = swp_entry_to_pte(migration_entry_of(old, page_to_pfn(page), exclusive));
   if (pte_uffd_wp(old)) entry = pte_swp_mkuffd_wp(entry);
+  if (pte_soft_dirty(old)) entry = pte_swp_mksoft_dirty(entry);
   set_pte_at(addr, ptep, entry);
   folio_remove_rmap_pte(page);
   folio_put(folio);
@@ -47,7 +48,8 @@ void set_pmd_migration_entry(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp, f
     set_pmd_at(start, pmdp, old);
     return;
   }
-  set_pmd_at(start, pmdp, swp_entry_to_pmd(migration_entry_of(old, folio_pfn(folio), exclusive)));
+  const pmd_t entry = swp_entry_to_pmd(migration_entry_of(old, folio_pfn(folio), exclusive));
+  set_pmd_at(start, pmdp, pmd_soft_dirty(old) ? pmd_swp_mksoft_dirty(entry) : entry);
   folio_remove_rmap_pmd(folio);
   folio_put(folio);
 }
@@ -110,6 +112,7 @@ void remove_migration_pte(const vm_area_struct& vma, vaddr_t addr, const pmdp_t&
   if (!is_migration_entry(entry) || swp_offset_pfn(entry) != page_to_pfn(from)) return;
   pte_t pte = mk_pte(page_to_pfn(to), restored_prot(vma, entry));
   if (is_migration_entry_dirty(entry)) pte = pte_mkdirty(pte);
+  if (!pte_swp_soft_dirty(seen)) pte = pte_clear_soft_dirty(pte);
   if (!is_migration_entry_young(entry)) pte = pte_mkold(pte);
   if (pte_swp_uffd_wp(seen)) pte = pte_mkuffd_wp(pte);
   restore_anon_exclusive(to, entry);
@@ -128,6 +131,7 @@ bool remove_migration_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp,
   if (swp_offset_pfn(entry) != page_to_pfn(from)) return false;
   pmd_t pmd = mk_huge_pmd(page_to_pfn(to), restored_prot(vma, entry));
   if (is_migration_entry_dirty(entry)) pmd = pmd_mkdirty(pmd);
+  if (!pmd_swp_soft_dirty(seen)) pmd = pmd_clear_soft_dirty(pmd);
   if (!is_migration_entry_young(entry)) pmd = pmd_mkold(pmd);
   restore_anon_exclusive(to, entry);
   folio_get(page_folio(to));

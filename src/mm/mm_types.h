@@ -45,6 +45,7 @@ enum vm_flags_t : u32 {
   VM_UFFD_WP = 1u << 12,     ///< it can write-protect pages, and hears of stores to them
   VM_UFFD_MINOR = 1u << 13,  ///< it hears of faults where the file has a page that is not mapped
   VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR,
+  VM_SOFTDIRTY = 1u << 27,  ///< mapped or grown since clear_refs()
   VM_HUGEPAGE = 1u << 29,   ///< huge pages wherever they fit (MADV_HUGEPAGE)
   VM_NOHUGEPAGE = 1u << 30, ///< none at all (MADV_NOHUGEPAGE)
 };
@@ -159,6 +160,7 @@ enum mm_counter : unsigned {
   MM_FILEPAGES,  ///< of files that have a disk
   MM_SHMEMPAGES, ///< of files that are made of memory
   MM_PGTABLES,
+  MM_NUMA_HINT_FAULTS, ///< accesses that change_prot_numa() has made fault
   NR_MM_COUNTERS
 };
 

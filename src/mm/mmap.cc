@@ -12,6 +12,7 @@
 #include "mm/shmem.h"
 #include "mm/thp.h"
 #include "mm/vma.h"
+#include "mm/vmscan.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -195,11 +196,14 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
 
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
   if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE && advice != MADV_COLLAPSE &&
-      advice != MADV_DONTNEED)
+      advice != MADV_DONTNEED && advice != MADV_FREE && advice != MADV_COLD && advice != MADV_PAGEOUT)
     return -EINVAL;
   const call_range range = range_of(start, len);
   if (!range.ok) return -EINVAL;
   if (advice == MADV_DONTNEED) return madvise_dontneed(mm, range.start, range.end);
+  if (advice == MADV_FREE) return madvise_free(mm, range.start, range.end);
+  if (advice == MADV_COLD) return madvise_cold(mm, range.start, range.end);
+  if (advice == MADV_PAGEOUT) return madvise_pageout(mm, range.start, range.end);
   if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
   return modify_range(mm, range.start, range.end, VM_NONE, [advice](vm_flags_t old) {
     const vm_flags_t others = old & ~(VM_HUGEPAGE | VM_NOHUGEPAGE);

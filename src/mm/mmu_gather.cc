@@ -144,7 +144,7 @@ void tlb_gather_init(mmu_gather& tlb, bool fullmm) {
   tlb.active = &tlb.local;
   // Ordered by the page-table locks: who sees an entry that this gather changed, under the same lock, sees
   // the increment (M10).
-  atomic_inc(tlb.mm.tlb_flush_pending);
+  inc_tlb_flush_pending(tlb.mm);
   if (policy().gather_nested == nested_gather_t::tested_early) tlb.nested = mm_tlb_flush_nested(tlb.mm);
 }
 
@@ -186,8 +186,7 @@ void tlb_flush_mmu(mmu_gather& tlb) {
 void tlb_finish_mmu(mmu_gather& tlb) {
   flush_for_nested(tlb);
   tlb_flush_mmu(tlb);
-  // only after the flush, which orders it: who reads 0 may rely on clean TLBs
-  atomic_dec(tlb.mm.tlb_flush_pending);
+  dec_tlb_flush_pending(tlb.mm);
 }
 
 void tlb_remove_tlb_entry(mmu_gather& tlb, vaddr_t addr) {

@@ -100,6 +100,16 @@ void pte_free_defer(page* table);
 inline bool mm_tlb_flush_pending(const mm_struct& mm, site s = RW_HERE) {
   return atomic_read(mm.tlb_flush_pending, s) > 0;
 }
+/// Entries of the mm are about to change, and will be flushed; before any page-table lock is taken for it.
+inline void inc_tlb_flush_pending(mm_struct& mm, site s = RW_HERE) {
+  policy().flush_pending_counts ? atomic_inc(mm.tlb_flush_pending, s)
+                                : atomic_set(mm.tlb_flush_pending, 1, s);
+}
+/// They have been flushed; only that orders this: who reads 0 may rely on clean TLBs.
+inline void dec_tlb_flush_pending(mm_struct& mm, site s = RW_HERE) {
+  policy().flush_pending_counts ? atomic_dec(mm.tlb_flush_pending, s)
+                                : atomic_set(mm.tlb_flush_pending, 0, s);
+}
 inline bool mm_tlb_flush_nested(const mm_struct& mm, site s = RW_HERE) {
   return atomic_read(mm.tlb_flush_pending, s) > 1;
 }

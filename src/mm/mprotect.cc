@@ -6,6 +6,7 @@
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
 #include "mm/pgalloc.h"
+#include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
 #include "mm/tlbbatch.h"
 
@@ -57,12 +58,12 @@ bool change_pte_range(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t addr, vaddr_t
       continue;
     }
     if (what == cp_flags::uffd_wp_resolve && !pte_uffd_wp(seen)) continue;
-    // none in between, so that no A or D that hardware sets is lost; lockless walks find no page then, which
-    // is all that they may conclude
-    const pte_t old = ptep_modify_prot_start(addr, ptep);
-    const pte_t entry = changed_entry(old, rights_to_page(prot, pfn_to_page(pte_pfn(old))), what);
-    ptep_modify_prot_commit(addr, ptep, entry);
-    if (pte_needs_flush(old, entry)) tlb_remove_tlb_entry(tlb, addr);
+    // lockless walks may find no page meanwhile, which is all that they may conclude
+    const auto change = [&](pte_t pte) {
+      return changed_entry(pte, rights_to_page(prot, pfn_to_page(pte_pfn(pte))), what);
+    };
+    const pte_t old = ptep_modify(addr, ptep, change);
+    if (pte_needs_flush(old, change(old))) tlb_remove_tlb_entry(tlb, addr);
   }
   return true;
 }

@@ -297,8 +297,9 @@ bool move_area(vm_area_struct& old_vma, vaddr_t from, vaddr_t to, u64 len) {
     // no fault puts an entry where one leaves or arrives
     write_guard old_lock(old_vma.vm_lock);
     write_guard new_lock(vma->vm_lock);
-    const vma_contents what = contents_of(old_vma).advanced(from - old_vma.vm_start);
-    vma_attach_locked(region, *vma, to, to + len, what.unregistered());
+    vma_contents what = contents_of(old_vma).advanced(from - old_vma.vm_start).unregistered();
+    what.flags = what.flags | VM_SOFTDIRTY; // all of it is new there
+    vma_attach_locked(region, *vma, to, to + len, what);
     atomic_or(vma->bars, READ_ONCE(old_vma.bars) & BIT(VMA_HAS_ANON));
     done = move_page_tables(old_vma, from, *vma, to, len);
     if (done < len)

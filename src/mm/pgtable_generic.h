@@ -29,4 +29,24 @@ pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp);
 /// Takes an entry out and flushes it. Caller holds the ptl.
 [[nodiscard]] pte_t ptep_clear_flush(mm_struct& mm, vaddr_t addr, const ptep_t& ptep);
 
+/// Replaces a live entry by change(entry), a pte_t to pte_t, and returns what it was, with the A and D that
+/// hardware had set by then; as policy().ptep_modify says. Who comes upon it meanwhile without the ptl may
+/// find none, and must take the ptl and look again. Caller holds the ptl.
+template <class Change> pte_t ptep_modify(vaddr_t addr, const ptep_t& ptep, Change change) {
+  switch (policy().ptep_modify) {
+  case ptep_modify_t::atomic:
+    return update_entry(ptep, [&](u64 e, level_t) { return change(pte_t{e}).val; });
+  case ptep_modify_t::plain: {
+    const pte_t old = ptep_get(ptep);
+    set_pte_at(addr, ptep, change(old));
+    return old;
+  }
+  case ptep_modify_t::through_none:
+    break;
+  }
+  const pte_t old = ptep_modify_prot_start(addr, ptep);
+  ptep_modify_prot_commit(addr, ptep, change(old));
+  return old;
+}
+
 } // namespace racewalk::inline RACEWALK_BACKEND

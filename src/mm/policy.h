@@ -70,6 +70,21 @@ enum class batched_flush_t : u8 {
   barrier, ///< where flushes are broadcast: a DSB, which waits for the own CPU's invalidations alone
 };
 
+/// How a live entry is changed by somebody who holds its lock, while hardware may set A and D in it (M13).
+enum class ptep_modify_t : u8 {
+  through_none, ///< taken out by an exchange, then put back changed
+  atomic,       ///< by one atomic step
+  plain,        ///< read, then stored: what hardware sets in between is lost (S2.8)
+};
+
+/// How clear_refs() flushes the entries that it has made read-only (M14).
+enum class clear_refs_flush_t : u8 {
+  mm,            ///< flush_tlb_mm() (912efa17e512)
+  none,          ///< not at all (S2.5)
+  gather,        ///< by a gather
+  gather_fullmm, ///< by a gather that says that the mm is dying (S2.6)
+};
+
 /// How a pin is taken (mail 5).
 enum class pin_scheme_t : u8 {
   upstream,  ///< conditional add of the bias, then re-check the entry (M2, M34)
@@ -201,6 +216,19 @@ struct policy_t {
   bool wb_bounces_pinned = true;     ///< a pinned page is written from a copy and stays dirty (S5.10)
   bool longterm_refuses_file = true; ///< long-term pins for writing, where writeback counts on faults (S5.10)
   u8 fault_around_pages = 16;        ///< in the cache, that a read fault maps: a power of two
+
+  // ---- entries that lose rights or history: M13, M14 ----
+  ptep_modify_t ptep_modify = ptep_modify_t::through_none;      ///< S2.8
+  clear_refs_flush_t clear_refs_flush = clear_refs_flush_t::mm; ///< S2.5, S2.6, S2.7
+  bool clear_refs_records = true;                               ///< tells the gather what it changes (S2.7)
+  bool clear_refs_pending = true;                               ///< says that a flush is to come (M10, S2.9)
+  bool clear_refs_excludes_faults = true;  ///< until it has flushed (29a951dfb3c3, S2.5b)
+  bool flush_pending_counts = true;        ///< false: a flag, cleared by the first who is done (16af97dc5a89)
+  bool dirty_helpers_flush_locked = false; ///< under the page-table lock, not after it (S2.1)
+  bool madvise_free_flushes = true;        ///< what it has made clean (M21)
+  bool lazyfree_mb = true;                 ///< the entry, then the references (6c8e2a256915)
+  bool lazyfree_rmb = true;                ///< the references, then dirtiness (M18)
+  bool lazyfree_dirty_first = false;       ///< dirtiness, then the references (M18)
 
   // ---- huge entries: M29, M30 ----
   split_step_t split_step = split_step_t::invalid; ///< S1.1

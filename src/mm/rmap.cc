@@ -4,6 +4,7 @@
 #include "machine/tlbflush.h"
 #include "mm/filemap.h"
 #include "mm/mmu_gather.h"
+#include "mm/page_alloc.h"
 #include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable_generic.h"
@@ -187,41 +188,101 @@ bool folio_mkclean(folio* folio) {
   return cleaned;
 }
 
-// ---- taking every entry out ------------------------------------------------------------------------------
+// ---- taking the entries of a folio out -------------------------------------------------------------------
 
 namespace {
 
-/// The entry for a page of a file, if it is one.
-void try_to_unmap_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page,
+/// Nobody uses the folio but through entries, and nobody has stored to it: asked after an entry was taken
+/// out, by its lock's holder. `dirty`: of that entry.
+bool may_discard(folio* folio, bool dirty) {
+  if (dirty) folio_set_dirty(folio);
+  // The entry, then the references: pairs with the reference that gup_fast_pte_range() takes before it reads
+  // the entry again. A walk that found the entry has its reference counted here (6c8e2a256915).
+  if (policy().lazyfree_mb) smp_mb();
+  if (policy().lazyfree_dirty_first && folio_test_dirty(folio)) return false;
+  const s32 refs = folio_ref_count(folio);
+  const s32 maps = folio_mapcount(folio);
+  // The references, then dirtiness: pairs with dropping a reference, which comes after folio_set_dirty() and
+  // is a full barrier. Who stored through a reference that is not counted any more has said so.
+  if (policy().lazyfree_rmb) smp_rmb();
+  return refs == 1 + maps && (policy().lazyfree_dirty_first || !folio_test_dirty(folio));
+}
+
+/// What hardware recorded goes with the file's folio, which is not given up then. A store that a TLB still
+/// lets through was recorded: an entry that is not dirty is read again before the first store.
+void leave_to_file(folio* folio, vaddr_t addr, const ptep_t& ptep, pte_t old) {
+  if (pte_uffd_wp(old)) set_pte_at(addr, ptep, make_pte_marker(PTE_MARKER_UFFD_WP)); // as zap_present_pte()
+  if (pte_dirty(old)) folio_mark_dirty(folio);
+}
+
+/// One entry of a table, if it maps the page. False: it stays.
+bool try_to_unmap_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page,
                       tlbflush_unmap_batch& batch) {
   pte_map_lock table(pmdp);
-  if (!table) return;
+  if (!table) return true;
   const ptep_t ptep = table.at(addr);
-  if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page)) return;
-  const pte_t pte = ptep_clear_batched(batch, mm, addr, ptep);
-  if (pte_uffd_wp(pte)) set_pte_at(addr, ptep, make_pte_marker(PTE_MARKER_UFFD_WP)); // as zap_present_pte()
+  if (const pte_t seen = ptep_get(ptep); !pte_present(seen) || pte_pfn(seen) != page_to_pfn(page))
+    return true;
+  const pte_t old = ptep_clear_batched(batch, mm, addr, ptep);
   folio* folio = page_folio(page);
-  // What hardware recorded goes with the folio, which is not given up then. A store that a TLB still lets
-  // through was recorded: an entry that is not dirty is read again before the first store.
-  if (pte_dirty(pte)) folio_mark_dirty(folio);
+  if (!folio_test_anon(folio)) {
+    leave_to_file(folio, addr, ptep, old);
+  } else if (!may_discard(folio, pte_dirty(old))) {
+    set_pte_at(addr, ptep, old);
+    return false;
+  }
   folio_remove_rmap_pte(page);
   add_mm_counter(mm, mm_counter_of(folio), -1);
   folio_put(folio); // the caller has a reference
+  return true;
+}
+
+/// A huge entry of anonymous memory, if it maps the folio. False: it stays. It is not none before it is
+/// certain to go, or whoever gives the range back meanwhile would pass it by (H14).
+bool try_to_unmap_pmd(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp, folio* folio) {
+  {
+    spin_guard pml(pmd_lockptr(pmdp));
+    const pmd_t seen = pmdp_get(pmdp);
+    if (!pmd_trans_huge(seen) || pmd_pfn(seen) != folio_pfn(folio)) return true;
+    const pmd_t old = pmdp_invalidate_raw(start, pmdp);
+    flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+    if (!may_discard(folio, pmd_dirty(old))) {
+      set_pmd_at(start, pmdp, old);
+      return false;
+    }
+    pmd_clear(pmdp);
+    pagetable_free(pgtable_trans_huge_withdraw(pmdp));
+    folio_remove_rmap_pmd(folio);
+    folio_put(folio);
+  }
+  add_mm_counter(mm, MM_ANONPAGES, -s64{hpage_pmd_nr()});
+  add_mm_counter(mm, MM_PGTABLES, -1);
+  return true;
 }
 
 } // namespace
 
-void try_to_unmap(folio* folio, tlbflush_unmap_batch& batch) {
+bool try_to_unmap(folio* folio, tlbflush_unmap_batch& batch) {
+  VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "try_to_unmap() without the folio lock");
+  bool unmapped = true;
   rmap_walk(folio, [&](vm_area_struct& vma, const rmap_place& at) {
     mm_struct& mm = *vma.vm_mm;
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, at.address,
                                      at.address + at.nr * PAGE_SIZE);
-    for (u64 i = 0; i < at.nr; ++i) {
+    for (u64 i = 0; i < at.nr && unmapped; ++i) {
       const vaddr_t addr = at.address + i * PAGE_SIZE;
-      if (const pmd_lookup found = find_pmd(mm, addr); found.found)
-        try_to_unmap_one(mm, addr, found.pmdp, folio_page(folio, at.first + i), batch);
+      const pmd_lookup found = find_pmd(mm, addr);
+      if (!found.found) continue;
+      if (folio_test_anon(folio) && pmd_trans_huge(pmdp_get_lockless(found.pmdp))) {
+        unmapped = try_to_unmap_pmd(mm, addr, found.pmdp, folio);
+        return; // of all of them
+      }
+      unmapped = try_to_unmap_pte(mm, addr, found.pmdp, folio_page(folio, at.first + i), batch);
     }
   });
+  // stored to, or in use: it is memory like any other again
+  if (!unmapped && folio_test_dirty(folio)) folio_set_swapbacked(folio);
+  return unmapped;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -143,9 +143,11 @@ template <class Visit> void rmap_walk(folio* folio, Visit&& visit) {
 /// Full barrier between the change of an entry and the return: the caller looks for pins next.
 bool folio_mkclean(folio* folio);
 
-/// Takes out every entry that maps a page of the folio, which is a file's; their flush is put off, and comes
-/// before the folio is freed. The folio is dirty if one of them was. Caller holds the folio lock and a
-/// reference.
-void try_to_unmap(folio* folio, tlbflush_unmap_batch& batch);
+/// Takes out every entry that maps a page of the folio, which is a file's or was freed lazily (vmscan.h).
+/// Their flush is put off: until the caller has flushed `batch`, CPUs may go on using the folio. A file's
+/// folio is dirty if one of the entries was. False if an entry stays, of what was freed lazily: it was stored
+/// to, or somebody else holds it. Caller holds the folio lock and the only reference that is not an entry's
+/// or the page cache's.
+bool try_to_unmap(folio* folio, tlbflush_unmap_batch& batch);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -95,6 +95,7 @@ void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed) {
   }
   i_mmap.remove(vma);
   vma.vm_end = end;
+  vma.vm_flags = vma.vm_flags | (swallowed != nullptr ? swallowed->vm_flags : VM_SOFTDIRTY);
   i_mmap.insert(vma);
 }
 
@@ -227,7 +228,8 @@ bool make_room(const regions_guard& regions, mm_struct& mm) {
   return room;
 }
 
-void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, const vma_contents& what) {
+void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, vma_contents what) {
+  what.flags = what.flags | VM_SOFTDIRTY; // what is new is new as a whole
   vm_area_struct* prev = start == region.start ? nullptr : region.areas.find_vma(start - 1);
   if (prev != nullptr && prev->vm_end == start && what == contents_of(*prev).advanced(prev->size()))
     vma_extend(*prev, end);

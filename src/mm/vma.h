@@ -72,7 +72,12 @@ struct vma_contents {
   }
   /// The same, of which userfaultfd knows nothing.
   vma_contents unregistered() const { return {flags & ~VM_UFFD_FLAGS, backing, pgoff, nullptr}; }
-  friend bool operator==(const vma_contents&, const vma_contents&) = default;
+  /// May an area with one be continued by an area with the other? They may differ in whether they are
+  /// soft-dirty: then the whole is.
+  friend bool operator==(const vma_contents& a, const vma_contents& b) {
+    return (a.flags & ~VM_SOFTDIRTY) == (b.flags & ~VM_SOFTDIRTY) && a.backing == b.backing &&
+           a.pgoff == b.pgoff && a.uffd == b.uffd;
+  }
 };
 inline vma_contents contents_of(const vm_area_struct& vma) {
   return {vma.vm_flags, vma.vm_file, vma.vm_pgoff, vma.vm_userfaultfd_ctx};
@@ -124,7 +129,8 @@ void vma_attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t
 /// The same for who keeps faults out of it for longer.
 void vma_attach_locked(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end,
                        const vma_contents& what) REQUIRES(vma.vm_lock);
-/// Makes an area longer: over free addresses, or over `swallowed`, a detached area that continues it.
+/// Makes an area longer, and soft-dirty if what it gets is: over free addresses, or over `swallowed`, a
+/// detached area that continues it.
 void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed = nullptr);
 /// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
 /// changed.
@@ -143,7 +149,7 @@ void note_hole(mmap_region& region, vaddr_t addr);
 /// Memory for one more area in each region of the range. False if it is short, or a region has too many.
 [[nodiscard]] bool make_room(const regions_guard& regions, mm_struct& mm);
 /// Maps [start, end) of a region, where nothing is mapped. make_room() has succeeded.
-void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, const vma_contents& what);
+void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, vma_contents what);
 /// Takes the areas of [start, end), whose ends cross no area, and all they map away. `fullmm`: nobody will
 /// run in the mm again.
 void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false);

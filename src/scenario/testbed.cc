@@ -81,7 +81,7 @@ vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_fl
   vm_area_struct* vma = region->vm_area_alloc(mm);
   vma->vm_start = start;
   vma->vm_end = start + bytes;
-  vma->vm_flags = flags;
+  vma->vm_flags = flags | VM_SOFTDIRTY; // as mmap() has it
   vma->attached = true;
   require(region->areas.preallocate(), "no memory for an area");
   region->areas.insert(*vma);

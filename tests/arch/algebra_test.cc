@@ -107,6 +107,10 @@ TEST_P(Algebra, SwapEntriesRoundTripAndAreNeitherNoneNorPresent) {
           ASSERT_FALSE(a.none(e, level)) << type << ' ' << offset;
           ASSERT_FALSE(a.present(e, level)) << type << ' ' << offset;
           ASSERT_FALSE(a.valid(e, level));
+          const u64 marked = e | a.swp_soft_dirty;
+          ASSERT_EQ(a.swp_type(marked), type);
+          ASSERT_EQ(a.swp_offset(marked), offset);
+          ASSERT_FALSE(a.none(marked, level) || a.present(marked, level) || a.valid(marked, level));
         }
   }
 }
@@ -232,6 +236,26 @@ TEST_P(Reachable, EveryEntrySaysWhatItsRecordSays) {
     // and so does every entry one step further
     for (const auto& [entry, should] : steps_from(a, level, e, r))
       ASSERT_EQ(said_by(a, level, entry, should.prot), should) << std::hex << e << " -> " << entry;
+  });
+}
+
+// The bit is software's: nothing that is done to an entry depends on it or changes it.
+TEST_P(Reachable, SoftDirtyIsAMarkThatEverythingElseKeeps) {
+  if (a.soft_dirty == 0) return;
+  for_each_entry([&](level_t level, pfn_t pfn, u64 e, const record& r) {
+    ASSERT_EQ(e & a.soft_dirty, 0u);
+    const u64 marked = e | a.soft_dirty;
+    ASSERT_EQ(said_by(a, level, marked, r.prot), r) << std::hex << e;
+    ASSERT_EQ(a.pfn(marked, level), pfn) << std::hex << e;
+    const auto plain = steps_from(a, level, e, r);
+    const auto steps = steps_from(a, level, marked, r);
+    ASSERT_EQ(steps.size(), plain.size());
+    for (std::size_t i = 0; i < steps.size(); i++)
+      ASSERT_EQ(steps[i].entry, plain[i].entry | a.soft_dirty) << std::hex << e;
+    if (level.number != PTE_LEVEL) { // only huge entries are made invalid
+      ASSERT_EQ(a.mkinvalid(marked, level), a.mkinvalid(e, level) | a.soft_dirty) << std::hex << e;
+    }
+    ASSERT_EQ(a.needs_flush(marked, e, level), a.needs_flush(e, e, level)) << std::hex << e;
   });
 }
 

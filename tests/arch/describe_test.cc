@@ -31,6 +31,9 @@ TEST_P(Describe, NamesEveryKind) {
   EXPECT_EQ(text(PMD_LEVEL, a.mkinvalid(pmd(PAGE_SHARED), PMD)),
             keeps_young_if_invalid(a) ? "invalid-leaf pfn=512 W A" : "invalid-leaf pfn=512 W");
   EXPECT_EQ(text(PTE_LEVEL, a.swp_entry(1, 7, PTE)), "swap type=1 offset=7");
+  if (a.soft_dirty != 0) {
+    EXPECT_EQ(text(PTE_LEVEL, pte(PAGE_SHARED) | a.soft_dirty), "leaf pfn=5 W A S");
+  }
 }
 
 TEST_P(Describe, DecodesMigrationEntries) {
