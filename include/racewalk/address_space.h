@@ -47,8 +47,11 @@ class System {
   [[nodiscard]] std::uint64_t total_frames() const { return allocator_.frames().nr_frames(); }
   /// Waits until everything that has been given back so far is free. Not while this thread holds anything up.
   void settle();
-  /// Which of its allocations fail, for tests of what callers do then.
+  // Which allocations fail, for tests of what callers do then.
+  /// Of frames and page tables.
   [[nodiscard]] fault_attr& fail_page_alloc() { return allocator_.frames().fail_page_alloc; }
+  /// Of areas, tree nodes and the like.
+  [[nodiscard]] fault_attr& failslab() { return allocator_.frames().failslab; }
   /// How huge pages are used without being asked for.
   [[nodiscard]] TransparentHugePages& huge_pages() { return huge_pages_; }
 

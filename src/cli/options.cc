@@ -38,6 +38,20 @@ std::string any_number(const std::string& text) {
   return number<std::uint64_t>(text) ? "" : fmt::format("'{}' is not a whole number; nearest valid: 0", text);
 }
 
+/// One CPU of a machine remains for threads that are none.
+std::string thread_count(const std::string& text) {
+  const auto n = number<unsigned>(text);
+  if (n && *n >= 1 && *n <= 63) return "";
+  return fmt::format("'{}' is not a number of threads from 1 to 63; nearest valid: {}", text,
+                     n && *n > 63 ? 63 : 1);
+}
+
+std::string probability(const std::string& text) {
+  const auto p = number<double>(text);
+  if (p && *p >= 0 && *p <= 1) return "";
+  return fmt::format("'{}' is not a probability from 0 to 1; nearest valid: {}", text, p && *p > 1 ? 1 : 0);
+}
+
 std::vector<std::string> comma_separated(const std::string& text) {
   std::vector<std::string> words;
   for (std::size_t at = 0; at <= text.size();) {
@@ -80,6 +94,7 @@ class parser {
   check_options check_options_;
   replay_options replay_options_;
   stress_options stress_options_;
+  std::string mix_ = "maps";
   litmus_options litmus_options_;
   std::string archs_;
   std::string format_ = "text";
@@ -167,6 +182,20 @@ void parser::add_stress() {
   stress_->add_option("--seed", stress_options_.seed, "of the random operations (default: 1)")
       ->check(any_number, "S")
       ->type_name("S");
+  stress_->add_option("--mix", mix_,
+                      "maps (the default): mappings come and go; thp: huge pages are made, split and moved");
+  stress_
+      ->add_option("--threads", stress_options_.threads,
+                   "CPUs at work (default: as many as there are, 2 to 16)")
+      ->check(thread_count, "N")
+      ->type_name("N");
+  stress_->add_option("--fail-nth", stress_options_.fail_nth, "every Nth allocation fails")
+      ->check(at_least_one, "N")
+      ->type_name("N");
+  stress_
+      ->add_option("--fail-probability", stress_options_.fail_probability, "so many allocations fail, 0 to 1")
+      ->check(probability, "P")
+      ->type_name("P");
 }
 
 std::vector<std::string> parser::commands() const {
@@ -212,7 +241,11 @@ command_line parser::parse(int argc, const char* const* argv) {
 
   if (list_->parsed()) return list_options_;
   if (replay_->parsed()) return replay_options_;
-  if (stress_->parsed()) return stress_options_;
+  if (stress_->parsed()) {
+    require_choice("mix", mix_, {"maps", "thp"});
+    stress_options_.mix = mix_ == "thp" ? stress_mix::thp : stress_mix::maps;
+    return stress_options_;
+  }
   if (bench_->parsed()) return bench_options{};
   if (litmus_->parsed()) return litmus_options_;
   if (!check_->parsed()) throw usage_error("no command given; see --help");

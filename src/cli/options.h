@@ -37,9 +37,16 @@ struct replay_options {
   std::string file;
 };
 
+/// What kind of load: mappings that come and go, or tables that change their shape under it.
+enum class stress_mix : std::uint8_t { maps, thp };
+
 struct stress_options {
   double seconds = 10;
   std::uint64_t seed = 1;
+  stress_mix mix = stress_mix::maps;
+  unsigned threads = 0;        ///< each is a CPU; 0: as many as the machine has, 2 at least
+  std::uint64_t fail_nth = 0;  ///< every nth allocation fails; 0: none
+  double fail_probability = 0; ///< so many of them fail
 };
 
 struct bench_options {};

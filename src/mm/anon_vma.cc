@@ -4,6 +4,8 @@
 #include <mutex>
 #include <new>
 
+#include "mm/slab.h"
+
 namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
@@ -68,7 +70,7 @@ bool can_be_reused(const anon_vma& anon) { return anon.owners == 0 && anon.first
 } // namespace
 
 bool anon_vma_prepare(mmap_region& region) {
-  auto* chain = new (std::nothrow) anon_vma_chain;
+  auto* chain = kmalloc_obj<anon_vma_chain>();
   anon_vma* anon = chain == nullptr ? nullptr : pool().alloc();
   if (anon == nullptr) {
     delete chain;
@@ -84,7 +86,7 @@ bool anon_vma_prepare(mmap_region& region) {
 bool anon_vma_fork(mmap_region& child, const mmap_region& parent) {
   anon_vma* reused = nullptr;
   for (const anon_vma_chain* c = parent.chains; c != nullptr; c = c->next_of_region) {
-    auto* chain = new (std::nothrow) anon_vma_chain;
+    auto* chain = kmalloc_obj<anon_vma_chain>();
     if (chain == nullptr) return false;
     write_guard guard(c->anon->rwsem);
     if (reused == nullptr && can_be_reused(*c->anon)) reused = c->anon;

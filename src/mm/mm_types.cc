@@ -4,6 +4,7 @@
 #include <new>
 
 #include "mm/anon_vma.h"
+#include "mm/slab.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -22,19 +23,23 @@ mmap_region::~mmap_region() {
   }
 }
 
-vm_area_struct* mmap_region::vm_area_alloc(mm_struct& mm) {
-  if (free_ == nullptr) {
-    slab* s = new (std::nothrow) slab;
-    if (s == nullptr) return nullptr;
-    s->next = slabs_;
-    slabs_ = s;
-    for (vm_area_struct& vma : s->areas) {
-      vma.vm_mm = &mm;
-      vm_area_free(vma);
-    }
+bool mmap_region::vm_area_reserve(mm_struct& mm) {
+  if (should_failslab()) return false;
+  if (free_ != nullptr) return true;
+  slab* s = new (std::nothrow) slab;
+  if (s == nullptr) return false;
+  s->next = slabs_;
+  slabs_ = s;
+  for (vm_area_struct& vma : s->areas) {
+    vma.vm_mm = &mm;
+    vm_area_free(vma);
   }
-  vm_area_struct* vma = free_;
-  free_ = vma->next_free;
+  return true;
+}
+
+vm_area_struct& mmap_region::vm_area_take() {
+  vm_area_struct& vma = *free_;
+  free_ = vma.next_free;
   return vma;
 }
 
@@ -67,7 +72,7 @@ mmap_region* mm_struct::region(vaddr_t addr) {
   if (mmap_region* r = existing_region(addr)) return r;
   const u64 size = geometry().size(geometry().root_level());
   const vaddr_t start = addr & ~(size - 1);
-  auto* r = new (std::nothrow) mmap_region(start, start + size);
+  auto* r = kmalloc_obj<mmap_region>(start, start + size);
   if (r != nullptr && !anon_vma_prepare(*r)) {
     delete r;
     r = nullptr;

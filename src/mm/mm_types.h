@@ -121,9 +121,14 @@ class mmap_region {
   mmap_region(const mmap_region&) = delete;
   mmap_region& operator=(const mmap_region&) = delete;
 
-  /// A detached area. Null when memory is short. Caller holds mmap_lock for writing.
-  vm_area_struct* vm_area_alloc(mm_struct& mm);
-  /// Gives a detached area back for reuse. Caller holds mmap_lock for writing.
+  // Detached areas; caller holds mmap_lock for writing.
+
+  /// Null when memory is short.
+  vm_area_struct* vm_area_alloc(mm_struct& mm) { return vm_area_reserve(mm) ? &vm_area_take() : nullptr; }
+  /// Makes sure that vm_area_take() has one. False when memory is short.
+  [[nodiscard]] bool vm_area_reserve(mm_struct& mm);
+  vm_area_struct& vm_area_take();
+  /// Gives one back for reuse.
   void vm_area_free(vm_area_struct& vma);
 
   rwsem_t mmap_lock;

@@ -38,7 +38,7 @@ long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, const vma_contents& what, on_
   // from here on nothing fails
   regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
     unmap_in_region(mm, region, start, end);
-    map_in_region(mm, region, start, end, what.advanced(start - addr));
+    map_in_region(region, start, end, what.advanced(start - addr));
   });
   return static_cast<long>(addr);
 }
@@ -67,7 +67,7 @@ long mmap_in_hole(mm_struct& mm, u64 len, const vma_contents& what) {
       note_hole(region, addr);
       return -ENOMEM;
     }
-    map_in_region(mm, region, addr, addr + len, what);
+    map_in_region(region, addr, addr + len, what);
     return static_cast<long>(addr);
   }
   return -ENOMEM;

@@ -346,7 +346,7 @@ bool map_new(mm_struct& mm, vaddr_t start, vaddr_t end, const vma_contents& what
   const regions_guard range(mm, start, end, regions_guard::locked_already{});
   if (!make_room(range, mm)) return false;
   range.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
-    map_in_region(mm, region, from, to, what.advanced(from - start));
+    map_in_region(region, from, to, what.advanced(from - start));
   });
   return true;
 }

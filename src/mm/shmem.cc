@@ -1,14 +1,13 @@
 #include "mm/shmem.h"
 
-#include <new>
-
+#include "mm/slab.h"
 #include "mm/truncate.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 file* shmem_file_setup(u64 bytes, fmode_t mode) {
-  auto* i = new (std::nothrow) inode;
-  auto* f = i == nullptr ? nullptr : new (std::nothrow) file(*i, mode);
+  auto* i = kmalloc_obj<inode>();
+  auto* f = i == nullptr ? nullptr : kmalloc_obj<file>(*i, mode);
   if (f == nullptr) {
     delete i;
     return nullptr;

@@ -219,22 +219,19 @@ bool anything_mapped(const regions_guard& regions) {
 bool make_room(const regions_guard& regions, mm_struct& mm) {
   bool room = true;
   regions.for_each([&](mmap_region& region, vaddr_t, vaddr_t) {
-    room = room && region.areas.size() < MAX_MAP_COUNT && region.areas.preallocate();
-    if (vm_area_struct* vma = room ? region.vm_area_alloc(mm) : nullptr)
-      region.vm_area_free(*vma); // it is there when it is needed
-    else
-      room = false;
+    room = room && region.areas.size() < MAX_MAP_COUNT && region.areas.preallocate() &&
+           region.vm_area_reserve(mm);
   });
   return room;
 }
 
-void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, vma_contents what) {
+void map_in_region(mmap_region& region, vaddr_t start, vaddr_t end, vma_contents what) {
   what.flags = what.flags | VM_SOFTDIRTY; // what is new is new as a whole
   vm_area_struct* prev = start == region.start ? nullptr : region.areas.find_vma(start - 1);
   if (prev != nullptr && prev->vm_end == start && what == contents_of(*prev).advanced(prev->size()))
     vma_extend(*prev, end);
   else
-    vma_attach(region, *region.vm_area_alloc(mm), start, end, what);
+    vma_attach(region, region.vm_area_take(), start, end, what);
   merge_vmas(region, end);
 }
 

@@ -149,7 +149,7 @@ void note_hole(mmap_region& region, vaddr_t addr);
 /// Memory for one more area in each region of the range. False if it is short, or a region has too many.
 [[nodiscard]] bool make_room(const regions_guard& regions, mm_struct& mm);
 /// Maps [start, end) of a region, where nothing is mapped. make_room() has succeeded.
-void map_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, vma_contents what);
+void map_in_region(mmap_region& region, vaddr_t start, vaddr_t end, vma_contents what);
 /// Takes the areas of [start, end), whose ends cross no area, and all they map away. `fullmm`: nobody will
 /// run in the mm again.
 void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false);

@@ -3,9 +3,8 @@
 // wild read.
 #include "mm/vma_tree.h"
 
-#include <new>
-
 #include "mm/mm_types.h"
+#include "mm/slab.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -30,7 +29,7 @@ template <class Entry> unsigned upper_bound(const Entry* entries, unsigned count
 
 } // namespace
 
-vma_tree::root::root(unsigned n) : capacity(n), leaves(new (std::nothrow) branch[n]) {}
+vma_tree::root::root(unsigned n) : capacity(n), leaves(kmalloc_objs<branch>(n)) {}
 vma_tree::root::~root() { delete[] leaves; }
 
 vma_tree::~vma_tree() {
@@ -100,14 +99,14 @@ vm_area_struct* vma_tree::find_vma_prev(vaddr_t addr) const {
 }
 
 bool vma_tree::preallocate() {
-  if (spare_ == nullptr && (spare_ = new (std::nothrow) leaf) == nullptr) return false;
+  if (spare_ == nullptr && (spare_ = kmalloc_obj<leaf>()) == nullptr) return false;
   const root* r = root_.load(relaxed);
   return (r != nullptr && r->count.load(relaxed) < r->capacity) || grow_root();
 }
 
 bool vma_tree::grow_root() {
   root* old = root_.load(relaxed);
-  root* r = new (std::nothrow) root(old == nullptr ? 4 : 2 * old->capacity);
+  root* r = kmalloc_obj<root>(old == nullptr ? 4 : 2 * old->capacity);
   if (r == nullptr || r->leaves == nullptr) {
     delete r;
     return false;

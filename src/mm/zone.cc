@@ -2,33 +2,11 @@
 #include "mm/zone.h"
 
 #include <algorithm>
-#include <random>
 
 #include "arch/pgtable.h"
 #include "mm/clear_page.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
-
-void fault_attr::fail_nth(u64 n) {
-  nth.store(n);
-  armed.store(n != 0 || probability.load() != 0);
-}
-
-void fault_attr::fail_with_probability(u32 millionths) {
-  probability.store(millionths);
-  armed.store(millionths != 0 || nth.load() != 0);
-}
-
-bool fault_attr::decide() {
-  u64 n = nth.load();
-  while (n > 0)
-    if (nth.compare_exchange_weak(n, n - 1)) {
-      if (n == 1) return true;
-      break;
-    }
-  thread_local std::minstd_rand random{std::random_device{}()};
-  return random() % 1'000'000 < probability.load();
-}
 
 zone::zone(std::byte* frames, pfn_t first, u64 count, unsigned explored_slots)
     : frames_(frames), first_(first), count_(count - u64{explored_slots} * hpage_pmd_nr()),

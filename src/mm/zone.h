@@ -12,23 +12,10 @@
 #include <cstddef>
 #include <memory>
 
+#include "mm/fault_inject.h"
 #include "sync/sync.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
-
-/// When an allocation is made to fail.
-struct fault_attr {
-  std::atomic<bool> armed{false};
-  std::atomic<u64> nth{0};         ///< the nth from now on fails, once; 0: none
-  std::atomic<u32> probability{0}; ///< of failing, in millionths
-
-  bool should_fail() { return armed.load(std::memory_order_relaxed) && decide(); }
-  void fail_nth(u64 n);
-  void fail_with_probability(u32 millionths);
-
- private:
-  bool decide();
-};
 
 struct zone {
   static constexpr unsigned MAX_ORDER = 10; ///< the largest block is 2^MAX_ORDER frames
@@ -72,8 +59,10 @@ struct zone {
 
   /// Batches of page tables that wait for a grace period to be freed.
   std::atomic<u64> deferred_batches{0};
-  /// Which allocations fail, for tests (Linux's fail_page_alloc).
+  /// Which allocations of frames and tables fail, for tests (Linux's fail_page_alloc).
   fault_attr fail_page_alloc;
+  /// Which allocations of the manager's own objects fail (Linux's failslab; mm/slab.h).
+  fault_attr failslab;
 
  private:
   static constexpr u32 NIL = ~u32{0};

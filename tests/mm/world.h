@@ -31,12 +31,15 @@ class World : public ::testing::Test {
   /// Runs `operation` with its first allocation failing, then its second ... until none is left to fail. It
   /// returns whether it failed.
   template <class F> unsigned fail_each_allocation(F&& operation) {
+    return fail_each_allocation(system.fail_page_alloc(), operation);
+  }
+  template <class F> static unsigned fail_each_allocation(fault_attr& allocations, F&& operation) {
     unsigned failures = 0;
     for (u64 nth = 1;; ++nth) {
-      system.fail_page_alloc().fail_nth(nth);
+      allocations.fail_nth(nth);
       const bool failed = operation();
-      const bool injected = system.fail_page_alloc().nth == 0;
-      system.fail_page_alloc().fail_nth(0);
+      const bool injected = !allocations.pending();
+      allocations.fail_nth(0);
       failures += failed;
       if (!injected) return failures;
     }

@@ -163,6 +163,19 @@ TEST(FaultAttr, FailsTheNthOnce) {
   EXPECT_FALSE(fail.should_fail());
 }
 
+TEST(FaultAttr, FailsEveryNth) {
+  fault_attr fail;
+  fail.fail_every(3);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_FALSE(fail.should_fail());
+    EXPECT_FALSE(fail.should_fail());
+    EXPECT_TRUE(fail.should_fail());
+  }
+  EXPECT_EQ(fail.failed(), 2u);
+  fail.fail_every(0);
+  EXPECT_FALSE(fail.should_fail());
+}
+
 TEST(FaultAttr, FailsAsOftenAsItIsTold) {
   fault_attr fail;
   fail.fail_with_probability(1'000'000);

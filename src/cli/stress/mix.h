@@ -1,0 +1,88 @@
+// What the mixes of `racewalk stress` share: each is a kind of load on the native library.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "racewalk/address_space.h"
+
+namespace racewalk::cli::stress {
+
+using clock = std::chrono::steady_clock;
+
+/// The first thing that was wrong, and the word to stop.
+class verdict {
+ public:
+  /// Ends the run; the first reason is kept.
+  void fail(std::string why) {
+    const std::lock_guard guard(lock_);
+    if (failure_.empty()) failure_ = std::move(why);
+    failed_.store(true);
+  }
+  [[nodiscard]] bool failed() const { return failed_.load(); }
+  std::string failure() {
+    const std::lock_guard guard(lock_);
+    return failure_;
+  }
+
+ private:
+  std::mutex lock_;
+  std::string failure_;
+  std::atomic<bool> failed_{false};
+};
+
+/// Makes allocations fail as the options say, while it lives.
+class failing_allocations {
+ public:
+  failing_allocations(System& system, const stress_options& options) : system_(system) {
+    set(options.fail_nth, static_cast<std::uint32_t>(options.fail_probability * 1e6));
+  }
+  ~failing_allocations() { set(0, 0); }
+  failing_allocations(const failing_allocations&) = delete;
+  failing_allocations& operator=(const failing_allocations&) = delete;
+
+ private:
+  void set(std::uint64_t every, std::uint32_t millionths) {
+    for (fault_attr* attr : {&system_.fail_page_alloc(), &system_.failslab()}) {
+      attr->fail_every(every);
+      attr->fail_with_probability(millionths);
+    }
+  }
+  System& system_;
+};
+
+/// How many allocations have been made to fail.
+inline std::uint64_t failed_allocations(System& system) {
+  return system.fail_page_alloc().failed() + system.failslab().failed();
+}
+
+/// Calls work(i, over) in so many threads, with over() true once their time is up or something is wrong.
+template <class Work>
+void run_threads(unsigned threads, const stress_options& options, const verdict& v, Work work) {
+  const auto until = clock::now() + std::chrono::duration_cast<clock::duration>(
+                                        std::chrono::duration<double>(options.seconds));
+  const auto over = [&v, until] { return v.failed() || interrupted() || clock::now() >= until; };
+  std::vector<std::jthread> all;
+  for (unsigned i = 0; i < threads; i++)
+    all.emplace_back([&work, &over, i] { work(i, over); });
+}
+
+/// What was done, in the words that are printed, and what was wrong with it; empty if nothing was.
+struct outcome {
+  std::vector<std::pair<std::string, std::uint64_t>> counts;
+  std::uint64_t frames; ///< of the machine; all of them are free again if nothing was wrong
+  std::string failure;
+};
+
+outcome run_maps(const stress_options& options); ///< mappings that come and go
+outcome run_thp(const stress_options& options);  ///< tables that change their shape
+
+} // namespace racewalk::cli::stress
