@@ -18,6 +18,7 @@ scenario clear_refs_accuracy();      // S2.5
 scenario fullmm_gather_of_live_mm(); // S2.6
 scenario unrecorded_gather();        // S2.7
 scenario plain_update_of_entry();    // S2.8
+scenario merge_equal_pages();        // S2.9
 scenario nested_gather();            // S2.10
 scenario missing_notifier();         // S3.5
 scenario retract_vs_uffdio_copy();   // S3.1
@@ -47,6 +48,7 @@ scenario userfault_marker();        // M26
 scenario lazy_walk_vs_table_free(); // H17
 scenario cow_either_way();          // H5
 scenario batched_unmap_vs_change(); // H7
+scenario numa_vs_migration();       // M11
 scenario lazyfree_reclaim();        // M21
 scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11

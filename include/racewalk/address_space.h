@@ -149,6 +149,9 @@ class AddressSpace {
   enum class HugePages : std::uint8_t { no, yes };
   /// Whether the memory is to be in huge pages where they fit, as far as System::huge_pages() allows.
   expected<void> madvise(vaddr_t start, std::uint64_t bytes, HugePages huge);
+  enum class Mergeable : std::uint8_t { no, yes };
+  /// Whether pages that hold the same may become one, which a PageMerger does (racewalk/page_merger.h).
+  expected<void> madvise(vaddr_t start, std::uint64_t bytes, Mergeable mergeable);
 
   /// From now on pages that are stored to become soft-dirty, and no others are. Fails where the architecture
   /// has no bit for it. What was stored while this was under way may be in either.

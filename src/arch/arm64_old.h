@@ -26,7 +26,9 @@ inline constexpr unsigned SWP_OFFSET_BITS = 50;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_SHIFT + SWP_TYPE_BITS - 1, SWP_TYPE_SHIFT);
 inline constexpr u64 SWP_OFFSET = bits(SWP_OFFSET_SHIFT + SWP_OFFSET_BITS - 1, SWP_OFFSET_SHIFT);
 
-static_assert(disjoint(arm::TYPE, PTE_PROT_NONE, PMD_PRESENT_INVALID, SWP_TYPE, SWP_OFFSET));
+inline constexpr u64 SWP_SOFT_DIRTY = bit(2);
+
+static_assert(disjoint(arm::TYPE, PTE_PROT_NONE, PMD_PRESENT_INVALID, SWP_TYPE, SWP_OFFSET, SWP_SOFT_DIRTY));
 
 constexpr bool present(u64 e, level_t level) {
   const u64 marks = level.number == PTE_LEVEL ? arm::VALID | PTE_PROT_NONE : PRESENT;
@@ -74,6 +76,9 @@ inline constexpr arch_desc arm64_old = [] {
   d.mk_leaf = arm_old::mk_leaf;
   d.modify = arm_old::modify;
   d.mkinvalid = arm_old::mkinvalid;
+  d.uffd_wp = 0; // the bit was PROT_NONE's
+  d.swp_uffd_wp = 0;
+  d.swp_soft_dirty = arm_old::SWP_SOFT_DIRTY;
   d.swp_type_bits = arm_old::SWP_TYPE_BITS;
   d.swp_offset_bits = arm_old::SWP_OFFSET_BITS;
   d.swp_entry = arm_old::swp_entry;

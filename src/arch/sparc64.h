@@ -84,9 +84,10 @@ constexpr bool access_permitted(u64 e, level_t level, bool for_write) {
   if (level.number == PTE_LEVEL && (e & PRIVILEGED) != 0) return false;
   return present(e, level) && (!for_write || write(e));
 }
-/// Linux's knows of no PROT_NONE that waits for its flush, for it flushes before it lets go of the ptl.
+/// An old entry is not valid, as a PROT_NONE one is not. (Linux's knows of neither that waits for its flush,
+/// for it flushes before it lets go of the ptl.)
 constexpr bool accessible(u64 e, level_t level, bool flush_pending) {
-  return valid(e, level) || (protnone(e, level) && flush_pending);
+  return valid(e, level) || (present(e, level) && flush_pending);
 }
 constexpr bool needs_flush(u64, u64, level_t) { return true; }
 

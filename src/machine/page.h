@@ -26,6 +26,7 @@ enum pageflags : unsigned {
   PG_swapbacked,
   PG_swapcache,
   PG_anon_exclusive, ///< of the page, not the folio: only this mapping may write it (M33)
+  PG_ksm,            ///< anonymous memory that stands for all pages with this content; never stored to
   PG_table,          ///< a page table
   PG_buddy,          ///< free, in the allocator's hands
   PG_reserved,
@@ -118,6 +119,7 @@ RW_PAGEFLAG(Anon, anon)
 RW_PAGEFLAG(SwapBacked, swapbacked)
 RW_PAGEFLAG(SwapCache, swapcache)
 RW_PAGEFLAG(AnonExclusive, anon_exclusive)
+RW_PAGEFLAG(Ksm, ksm)
 RW_PAGEFLAG(Table, table)
 RW_PAGEFLAG(Buddy, buddy)
 RW_PAGEFLAG(Reserved, reserved)

@@ -115,6 +115,12 @@ expected<void> AddressSpace::mprotect(vaddr_t start, std::uint64_t bytes, Access
   return outcome(vm_mprotect(*mm_, start, bytes, prot_of(access)));
 }
 
+expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, Mergeable mergeable) {
+  HouseCpu cpu(system_);
+  return outcome(
+      vm_madvise(*mm_, start, bytes, mergeable == Mergeable::yes ? MADV_MERGEABLE : MADV_UNMERGEABLE));
+}
+
 expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, HugePages huge) {
   HouseCpu cpu(system_);
   return outcome(vm_madvise(*mm_, start, bytes, huge == HugePages::yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));

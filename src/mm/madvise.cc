@@ -116,7 +116,8 @@ void madvise_free_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep) {
   const pte_t seen = ptep_get(ptep);
   if (!pte_present(seen)) return;
   folio* folio = page_folio(pfn_to_page(pte_pfn(seen)));
-  if (folio_test_large(folio) || !forget_dirtiness(folio)) return; // a part of a folio: it goes as a whole
+  if (folio_test_large(folio)) return; // a part of a folio, which goes as a whole
+  if (folio_test_ksm(folio) || !forget_dirtiness(folio)) return;
   if (pte_young(seen) || pte_dirty(seen)) {
     ptep_modify(addr, ptep, [](pte_t pte) { return pte_mkold(pte_mkclean(pte)); });
     // A TLB that knows the page as dirty would let stores through that nobody hears of.
@@ -183,12 +184,17 @@ template <class Range> void gathered(const vm_area_struct& vma, vaddr_t from, va
 
 } // namespace
 
+int madvise_free_single_vma(const vm_area_struct& vma, vaddr_t start, vaddr_t end) {
+  if (!vma_is_anonymous(vma)) return -EINVAL;
+  gathered(vma, start, end, madvise_free_range);
+  return 0;
+}
+
 int madvise_free(mm_struct& mm, vaddr_t start, vaddr_t end) {
   bool anonymous = true;
   const int error =
       madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
-        anonymous = anonymous && vma_is_anonymous(vma);
-        if (vma_is_anonymous(vma)) gathered(vma, from, to, madvise_free_range);
+        if (madvise_free_single_vma(vma, from, to) != 0) anonymous = false;
       });
   return anonymous ? error : -EINVAL;
 }

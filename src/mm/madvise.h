@@ -49,6 +49,8 @@ int madvise_dontneed(mm_struct& mm, vaddr_t start, vaddr_t end);
 /// of a huge page go together or not at all. 0; -EINVAL if a part is not anonymous memory, -ENOMEM if a part
 /// is not mapped; the rest is freed all the same. Locks as above.
 int madvise_free(mm_struct& mm, vaddr_t start, vaddr_t end);
+/// The part of one area. 0 or -EINVAL. Caller holds the region's mmap_lock.
+int madvise_free_single_vma(const vm_area_struct& vma, vaddr_t start, vaddr_t end);
 /// MADV_COLD: the pages of [start, end) are not in use just now. 0 or -ENOMEM. Locks as above.
 int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end);
 

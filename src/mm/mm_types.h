@@ -48,6 +48,7 @@ enum vm_flags_t : u32 {
   VM_SOFTDIRTY = 1u << 27,  ///< mapped or grown since clear_refs()
   VM_HUGEPAGE = 1u << 29,   ///< huge pages wherever they fit (MADV_HUGEPAGE)
   VM_NOHUGEPAGE = 1u << 30, ///< none at all (MADV_NOHUGEPAGE)
+  VM_MERGEABLE = 1u << 31,  ///< equal pages may become one (ksm.h)
 };
 constexpr vm_flags_t operator|(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) | u32(b)); }
 constexpr vm_flags_t operator&(vm_flags_t a, vm_flags_t b) { return vm_flags_t(u32(a) & u32(b)); }

@@ -6,6 +6,7 @@
 
 #include "machine/cpu.h"
 #include "mm/huge_memory.h"
+#include "mm/ksm.h"
 #include "mm/madvise.h"
 #include "mm/memory.h"
 #include "mm/mprotect.h"
@@ -194,9 +195,30 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
                       [rights](vm_flags_t old) { return (old & ~VM_ACCESS_FLAGS) | rights; });
 }
 
+namespace {
+
+constexpr int known_advice[] = {MADV_DONTNEED,   MADV_FREE,      MADV_COLD,
+                                MADV_PAGEOUT,    MADV_COLLAPSE,  MADV_HUGEPAGE,
+                                MADV_NOHUGEPAGE, MADV_MERGEABLE, MADV_UNMERGEABLE};
+
+/// The flags of an area by advice that is kept.
+vm_flags_t advised_flags(vm_flags_t old, int advice) {
+  switch (advice) {
+  case MADV_HUGEPAGE:
+    return (old & ~VM_NOHUGEPAGE) | VM_HUGEPAGE;
+  case MADV_NOHUGEPAGE:
+    return (old & ~VM_HUGEPAGE) | VM_NOHUGEPAGE;
+  case MADV_MERGEABLE:
+    return old | VM_MERGEABLE;
+  default:
+    return old & ~VM_MERGEABLE;
+  }
+}
+
+} // namespace
+
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
-  if (advice != MADV_HUGEPAGE && advice != MADV_NOHUGEPAGE && advice != MADV_COLLAPSE &&
-      advice != MADV_DONTNEED && advice != MADV_FREE && advice != MADV_COLD && advice != MADV_PAGEOUT)
+  if (std::find(std::begin(known_advice), std::end(known_advice), advice) == std::end(known_advice))
     return -EINVAL;
   const call_range range = range_of(start, len);
   if (!range.ok) return -EINVAL;
@@ -205,10 +227,10 @@ int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
   if (advice == MADV_COLD) return madvise_cold(mm, range.start, range.end);
   if (advice == MADV_PAGEOUT) return madvise_pageout(mm, range.start, range.end);
   if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
-  return modify_range(mm, range.start, range.end, VM_NONE, [advice](vm_flags_t old) {
-    const vm_flags_t others = old & ~(VM_HUGEPAGE | VM_NOHUGEPAGE);
-    return others | (advice == MADV_HUGEPAGE ? VM_HUGEPAGE : VM_NOHUGEPAGE);
-  });
+  const int error = modify_range(mm, range.start, range.end, VM_NONE,
+                                 [advice](vm_flags_t old) { return advised_flags(old, advice); });
+  if (error != 0 || advice != MADV_UNMERGEABLE) return error;
+  return unmerge_ksm_pages(mm, range.start, range.end);
 }
 
 // ---- life of an mm ---------------------------------------------------------------------------------------

@@ -97,8 +97,11 @@ void pte_free_defer(page* table);
 
 /// Whether anybody has changed entries of the mm that it has not flushed yet. Exact for entries under a
 /// page-table lock that the caller holds or has held since (M10).
+///
+/// Acquire: who finds that nothing is pending, and reads the page, reads what CPUs have stored by the
+/// translations that were flushed. Pairs with dec_tlb_flush_pending().
 inline bool mm_tlb_flush_pending(const mm_struct& mm, site s = RW_HERE) {
-  return atomic_read(mm.tlb_flush_pending, s) > 0;
+  return smp_load_acquire(mm.tlb_flush_pending, s) > 0;
 }
 /// Entries of the mm are about to change, and will be flushed; before any page-table lock is taken for it.
 inline void inc_tlb_flush_pending(mm_struct& mm, site s = RW_HERE) {

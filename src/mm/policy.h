@@ -291,6 +291,11 @@ struct policy_t {
   cow_reuse_t cow_reuse = cow_reuse_t::exclusive; ///< H5
   bool gup_unshares = true; ///< a page is made exclusive before it is pinned, also to read (H5)
 
+  // ---- equal pages that become one: M20 ----
+  bool ksm_tests_flush_pending = true; ///< an entry that looks harmless may be so in tables only (S2.9)
+  bool ksm_tests_exclusive = true;     ///< as does an entry that was the page's only one (S2.9)
+  bool ksm_flushes_first = true;       ///< the entry goes before references are counted (M20)
+
   // ---- writeback: M17, mail 5 ----
   wb_fence_t wb_barrier = wb_fence_t::mb;                           ///< S5.7
   stable_wait_t stable_wait = stable_wait_t::stable_then_writeback; ///< S5.9

@@ -128,7 +128,9 @@ template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
 ///
 /// An area that fork has linked is visited after the one that it copies.
 template <class Visit> void rmap_walk(folio* folio, u64 nr, Visit&& visit) {
-  if (folio_test_anon(folio))
+  const u64 flags = READ_ONCE(folio->page.flags);
+  if ((flags & BIT(PG_ksm)) != 0) return; // it is nobody's, and stays where it is
+  if ((flags & BIT(PG_anon)) != 0)
     rmap_walk_anon(folio, nr, visit);
   else
     rmap_walk_file(folio, nr, visit);

@@ -3,8 +3,8 @@
 // Each thread owns arenas of a few huge pages, and knows every byte of them: what it has written stands in a
 // copy of its own. It writes and reads them as a program does, through pins, by a device that walks the
 // tables, and through a table of a virtual machine; it maps, unmaps and protects parts of them and gives them
-// back. All threads collapse, split, move and pin the memory of all arenas meanwhile, which changes none of
-// it.
+// back. All threads collapse, split, move, pin, age and track the memory of all arenas meanwhile, and another
+// makes equal pages one, which changes none of it.
 //
 // What is checked:
 //   content     every byte that is read is the one that was written last, whichever way either went
@@ -26,9 +26,12 @@
 #include "cli/stress/mix.h"
 #include "mm/gup.h"
 #include "mm/iommu_sva.h"
+#include "mm/mempolicy.h"
 #include "mm/migrate.h"
 #include "mm/mmap.h"
 #include "mm/shadow_table.h"
+#include "mm/task_mmu.h"
+#include "racewalk/page_merger.h"
 
 namespace racewalk::cli::stress {
 namespace {
@@ -39,6 +42,8 @@ constexpr u64 arena_pages = arena_bytes / PAGE_SIZE;
 constexpr unsigned arenas_per_thread = 2;
 constexpr unsigned operations_per_look = 32; // at the clock
 constexpr std::size_t max_held_pins = 4;
+constexpr u64 merged_per_wake = 256;
+constexpr std::chrono::milliseconds merger_pause{1};
 /// What all arenas take when they are full, and as much again for huge pages to be made of.
 constexpr u64 memory_of(unsigned threads) {
   return (u64{16} << 20) + threads * arenas_per_thread * arena_bytes * 5 / 4;
@@ -54,13 +59,14 @@ struct totals {
   std::uint64_t collapses = 0;
   std::uint64_t splits = 0;
   std::uint64_t moves = 0;
+  std::uint64_t agings = 0;
   std::uint64_t refused = 0;
   std::uint64_t no_memory = 0;
 
   totals& operator+=(const totals& o) {
     reads += o.reads, writes += o.writes, pins += o.pins, device_accesses += o.device_accesses;
     shadow_accesses += o.shadow_accesses, maps += o.maps, collapses += o.collapses, splits += o.splits;
-    moves += o.moves, refused += o.refused, no_memory += o.no_memory;
+    moves += o.moves, agings += o.agings, refused += o.refused, no_memory += o.no_memory;
     return *this;
   }
 };
@@ -99,12 +105,16 @@ struct shared_state {
         space(std::in_place, system) {
     for (unsigned i = 0; i < o.threads * arenas_per_thread; i++)
       arenas.emplace_back(*space);
+    merger.emplace(system);
+    merger->watch(*space);
+    merger->start(merged_per_wake, merger_pause);
   }
 
   const stress_options options;
   System system;
   const std::uint64_t free_at_start;
   std::optional<AddressSpace> space;
+  std::optional<PageMerger> merger;
   std::vector<arena> arenas;
   verdict outcome;
 };
@@ -172,6 +182,7 @@ class worker {
   void access_by_pin(arena& a);
   void remap(arena& a);
   void reshape();
+  void age(vaddr_t huge);
   void hold_pin();
   void drop_pins();
 
@@ -370,6 +381,9 @@ void worker::remap(arena& a) {
            "MADV_DONTNEED fails"); // there may be holes; what is mapped is zero
     return zero();
   }
+  case 6: // what cannot part for want of memory stays one
+    (void)vm_madvise(mm(), a.at, arena_bytes, below(3) == 0 ? MADV_UNMERGEABLE : MADV_MERGEABLE);
+    return;
   default:
     (void)vm_madvise(mm(), a.at, arena_bytes, below(3) == 0 ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
   }
@@ -379,16 +393,40 @@ void worker::remap(arena& a) {
 
 void worker::reshape() {
   const vaddr_t at = any_address();
-  switch (below(4)) {
+  const vaddr_t huge = at & ~(huge_bytes - 1);
+  switch (below(6)) {
   case 0:
   case 1:
-    done_.collapses += vm_madvise(mm(), at & ~(huge_bytes - 1), huge_bytes, MADV_COLLAPSE) == 0;
+    done_.collapses += vm_madvise(mm(), huge, huge_bytes, MADV_COLLAPSE) == 0;
     break;
   case 2:
     done_.splits += split_page_at(mm(), at) == 0;
     break;
-  default:
+  case 3:
     done_.moves += migrate_page_at(mm(), at) == 0;
+    break;
+  default:
+    age(huge);
+  }
+}
+
+/// Asks to be told of what is used from now on. (There may be holes, which all of these report.)
+void worker::age(vaddr_t huge) {
+  done_.agings++;
+  switch (below(4)) {
+  case 0: {
+    const int error = clear_refs(mm(), below(2) == 0 ? clear_refs_t::all : clear_refs_t::soft_dirty);
+    expect(error == 0 || error == -EOPNOTSUPP, "clear_refs fails");
+    break;
+  }
+  case 1:
+    (void)change_prot_numa(mm(), huge, huge + huge_bytes);
+    break;
+  case 2:
+    (void)vm_madvise(mm(), huge, huge_bytes, MADV_COLD);
+    break;
+  default: // nothing has been freed lazily, so nothing goes
+    (void)vm_madvise(mm(), huge, huge_bytes, MADV_PAGEOUT);
   }
 }
 
@@ -445,6 +483,7 @@ void check_contents(shared_state& l) {
 }
 
 void check_accounts(shared_state& l) {
+  l.merger.reset();
   {
     const CpuSession cpu(l.system, 0, *l.space);
     mm_struct& mm = l.space->mm();
@@ -488,6 +527,7 @@ outcome run_thp(const stress_options& options) {
            {"collapses", t.collapses},
            {"splits of folios", t.splits},
            {"moves", t.moves},
+           {"agings", t.agings},
            {"accesses rightly refused", t.refused},
            {"calls that found no memory", t.no_memory},
            {"allocations made to fail", failed_allocations(l.system)}},
