@@ -19,11 +19,14 @@ scenario fullmm_gather_of_live_mm(); // S2.6
 scenario unrecorded_gather();        // S2.7
 scenario plain_update_of_entry();    // S2.8
 scenario merge_equal_pages();        // S2.9
+scenario wrprotect_vs_writeback();   // S2.3, S2.4
 scenario nested_gather();            // S2.10
 scenario missing_notifier();         // S3.5
 scenario retract_vs_uffdio_copy();   // S3.1
 scenario retract_vs_fault();         // S3.2, S3.6
 scenario retract_vs_writeprotect();  // S3.3
+scenario collapse_vs_missing();      // S3.4
+scenario pte_mapped_thp_vs_copy();   // S3.7
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
 scenario store_vs_invalidate_pmd();  // S4.5
@@ -52,6 +55,8 @@ scenario numa_vs_migration();       // M11
 scenario lazyfree_reclaim();        // M21
 scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11
+scenario mremap_vs_retract();       // H3
+scenario forced_write();            // H4
 
 // What the expected verdict of a variant can depend on.
 inline expect always_safe(const settings&) { return expect::safe; }

@@ -42,8 +42,8 @@ struct progress {
 struct search_options {
   memory_model model = memory_model::sc;
   model_options hardware;
-  u64 max_executions = 0;         ///< 0: no bound
-  u64 shrink_executions = 20'000; ///< after the first violation, how many more may be tried for a shorter one
+  u64 max_executions = 0;        ///< 0: no bound
+  u64 shrink_executions = 5'000; ///< after the first violation, how many more may be tried for a shorter one
   /// How many choices that are not the newest (an older source, an earlier place, a revisit) there may be on
   /// the way to an execution. None: no bound. 0: one execution, in which one thread after the other runs.
   std::optional<unsigned> departures;

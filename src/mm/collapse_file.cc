@@ -104,6 +104,9 @@ scan_result isolate_range(const file_range& r, unsigned* none, const collapse_co
       release_range(r, i);
       return result;
     }
+  // The holes, then the registration: pairs with the barrier in userfaultfd_register(), after which whoever
+  // has registered looks for what is missing (S3.4).
+  if (policy().collapse_missing_mb) smp_mb();
   if (*none > 0 && policy().collapse_missing_test == missing_test_t::after && hole_is_missed(r)) {
     release_range(r, hpage_pmd_nr());
     return scan_result::page_filled;

@@ -33,8 +33,11 @@ folio* try_get_entry(const address_space& mapping, u64 index, xa_entry entry) {
 folio* filemap_get_folio(address_space& mapping, u64 index) {
   for (;;) {
     const xa_entry entry = mapping.i_pages.load(index);
-    if (!entry.is_folio()) return nullptr;
-    if (folio* folio = try_get_entry(mapping, index, entry)) return folio;
+    if (entry.none()) return nullptr;
+    if (entry.is_retry())
+      cpu_relax(); // whoever is at work there puts a folio there, or gives the place back
+    else if (folio* folio = try_get_entry(mapping, index, entry))
+      return folio;
   }
 }
 
@@ -43,7 +46,7 @@ folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last) {
     const xa_entry entry = mapping.i_pages.find(index, last);
     if (entry.none()) return nullptr;
     if (entry.is_retry())
-      cpu_relax(); // whoever is at work there puts a folio there, or gives the place back
+      cpu_relax(); // as above
     else if (folio* folio = try_get_entry(mapping, *index, entry))
       return folio;
   }

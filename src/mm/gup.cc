@@ -88,6 +88,7 @@ struct gup_request {
   bool longterm; ///< FOLL_LONGTERM
   page** pages;
   u64 nr = 0;
+  bool faulted = false; ///< for the page at hand
 };
 
 /// May the page be pinned for that long? Not for writing if writeback relies on hearing of each store: a
@@ -313,29 +314,52 @@ follow grab_under_lock(gup_request& gup, page* page) {
 }
 
 /// May a store be forced that the entry forbids? Only to a page that nobody else sees: a write fault has made
-/// it the mm's alone, and it still is (5535be309971). A mark of that fault would not do, since the page may
-/// have become another one since (H4).
-bool can_force_write(const gup_request& gup, page* page) {
-  return gup.force && folio_test_anon(page_folio(page)) && PageAnonExclusive(page);
+/// it the mm's alone, and it still is. A mark of that fault would not do, since the page may have become
+/// another one since (H4).
+bool can_force_write(const gup_request& gup, page* page, bool dirty) {
+  switch (policy().force_write) {
+  case force_write_t::exclusive:
+    return gup.force && folio_test_anon(page_folio(page)) && PageAnonExclusive(page);
+  case force_write_t::dropped:
+    return false; // still_writes()
+  case force_write_t::dirty:
+    return gup.force && gup.faulted && dirty;
+  }
+  return false;
 }
 
+/// Is it a store that the entry must allow? (Before 19be0eaffa3a a forced one was a load once it had
+/// faulted.)
+bool still_writes(const gup_request& gup) {
+  return gup.write && !(policy().force_write == force_write_t::dropped && gup.force && gup.faulted);
+}
+
+/// What a present entry says of an access.
+struct entry_rights {
+  bool permitted;
+  bool writable;
+  bool dirty;
+};
+
 /// Whether a present entry for the page gives the access, and if so exclusively enough.
-follow access_by_entry(const gup_request& gup, page* page, bool permitted, bool writable) {
-  if (!permitted && !(gup.write && can_force_write(gup, page))) return follow::fault;
-  return !writable && gup_must_unshare(gup, page) ? follow::unshare : follow::done;
+follow access_by_entry(const gup_request& gup, page* page, entry_rights entry) {
+  if (!entry.permitted && !(gup.write && can_force_write(gup, page, entry.dirty))) return follow::fault;
+  return !entry.writable && gup_must_unshare(gup, page) ? follow::unshare : follow::done;
 }
 
 follow page_of_pte(const gup_request& gup, pte_t pte, page** result) {
   if (!pte_present(pte) || pte_protnone(pte)) return follow::fault;
   *result = pfn_to_page(pte_pfn(pte));
-  return access_by_entry(gup, *result, pte_access_permitted(pte, gup.write), pte_write(pte));
+  return access_by_entry(gup, *result,
+                         {pte_access_permitted(pte, still_writes(gup)), pte_write(pte), pte_dirty(pte)});
 }
 
 follow page_of_huge_pmd(const gup_request& gup, pmd_t pmd, vaddr_t addr, page** result) {
   if (!pmd_trans_huge(pmd) || pmd_protnone(pmd)) return follow::fault;
   page* head = pfn_to_page(pmd_pfn(pmd));
   *result = head + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
-  return access_by_entry(gup, head, pmd_access_permitted(pmd, gup.write), pmd_write(pmd));
+  return access_by_entry(gup, head,
+                         {pmd_access_permitted(pmd, still_writes(gup)), pmd_write(pmd), pmd_dirty(pmd)});
 }
 
 /// Looks at `addr` under the lock of its table, and calls take(page) there if the access is granted.
@@ -390,13 +414,14 @@ follow follow_page(gup_request& gup, vaddr_t addr, page** result) {
 
 /// What to ask of a fault at a page that is there or not.
 fault_flags fault_flags_of(const gup_request& gup, follow found) {
-  if (gup.write) return FAULT_FLAG_WRITE;
+  if (still_writes(gup)) return FAULT_FLAG_WRITE;
   return found == follow::unshare ? FAULT_FLAG_UNSHARE : FAULT_FLAG_NONE;
 }
 
 /// One page, faulted in if need be. Caller holds the region's mmap_lock for reading. 0 or a negative errno;
 /// -ERESTART: the fault has waited, and dropped the lock for that.
 int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
+  gup.faulted = false;
   for (unsigned retry = 0;;) {
     page* page = nullptr;
     const follow found = follow_page(gup, addr, &page);
@@ -417,6 +442,7 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
     case follow::unshare:
       switch (handle_mm_fault(vma, addr, FAULT_FLAG_ALLOW_RETRY | fault_flags_of(gup, found))) {
       case fault_result::handled:
+        gup.faulted = true;
         break;
       case fault_result::retry:
         return -ERESTART;

@@ -151,7 +151,10 @@ bool move_normal_pmd(const extent& e, const pmdp_t& from, const pmdp_t& to) {
   if (any_in_flight(e, from)) return false;
   two_locks_guard pmls(pmd_lockptr(from), pmd_lockptr(to));
   const pmd_t pmd = pmdp_get(from);
-  if (!pmd_is_table(pmd) || !pmd_none(pmdp_get(to))) return false;
+  // who retracts tables of files holds no lock that this has excluded from the start (H3)
+  if (policy().mremap_rechecks_pmd && !pmd_is_table(pmd)) return false;
+  if (!pmd_none(pmdp_get(to))) return false;
+  VM_BUG_ON(!pmd_is_table(pmd), "INV-TBL", "what is moved as a table is none");
   pmd_clear(from);
   // What is in the table has been there for who holds these locks, and is there for who finds it by its new
   // entry: pairs with the address dependency of lockless walks, as in pmd_install().

@@ -139,6 +139,13 @@ enum class fork_fence_t : u8 {
   wmb, ///< Linux's raw_write_seqcount_begin()
 };
 
+/// How a forced write (FOLL_FORCE) knows that the page it finds is the copy that its fault has made (H4).
+enum class force_write_t : u8 {
+  exclusive, ///< the page is exclusively the mm's (5535be309971)
+  dropped,   ///< it has faulted: now it only reads (before 19be0eaffa3a)
+  dirty,     ///< it has faulted, and the entry is dirty (FOLL_COW)
+};
+
 /// When a write fault may keep the page instead of copying it (M41).
 enum class cow_reuse_t : u8 {
   exclusive, ///< if it is marked exclusive, or nobody else holds a reference
@@ -250,6 +257,7 @@ struct policy_t {
   // ---- mremap: M37 ----
   bool mremap_flush_under_ptl = true; ///< before the tables' locks are dropped (H11a, eb66ae030829)
   mremap_rmap_lock_t mremap_rmap_lock = mremap_rmap_lock_t::write; ///< H11b, 97113eb39fa7
+  bool mremap_rechecks_pmd = true; ///< that it leads to a table, under both locks (H3, 6fa1066fc5d0)
 
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)
@@ -268,6 +276,7 @@ struct policy_t {
   bool retract_notifies = true;                            ///< MMU notifiers hear of it (S3.5, f268f6cf875f)
   retract_free_t retract_free = retract_free_t::deferred;  ///< S3.2
   missing_test_t collapse_missing_test = missing_test_t::after; ///< S3.4
+  bool collapse_missing_mb = true;                              ///< the holes, then the question (S3.4)
   bool collapse_pte_mapped_early_pml = true; ///< where UFFDIO_COPY could come between (S3.7)
   bool collapse_pte_mapped_reverify = true;  ///< look at the entries again under the ptl (S3.7)
 
@@ -288,7 +297,8 @@ struct policy_t {
   fork_fence_t fork_fence = fork_fence_t::mb; ///< S5.11
   bool fork_protects_first = false;           ///< take the right to store away, then look for pins (S5.11)
   bool fork_protects_first_barrier = true;    ///< MB in between (S5.11)
-  cow_reuse_t cow_reuse = cow_reuse_t::exclusive; ///< H5
+  cow_reuse_t cow_reuse = cow_reuse_t::exclusive;       ///< H5
+  force_write_t force_write = force_write_t::exclusive; ///< H4
   bool gup_unshares = true; ///< a page is made exclusive before it is pinned, also to read (H5)
 
   // ---- equal pages that become one: M20 ----

@@ -225,6 +225,9 @@ int userfaultfd_register(userfaultfd_ctx& ctx, vaddr_t start, u64 len, u64 mode)
   if (!split_at_ends(regions, start, start + len)) return -ENOMEM;
   for_each_locked_vma(regions,
                       [&](vm_area_struct& vma) { set_registration(vma, &ctx, registered_flags(mode)); });
+  // The registration, then what its owner sees to be missing: pairs with the barrier in isolate_range() of
+  // collapse_file.cc.
+  smp_mb();
   merge_locked(regions);
   return 0;
 }

@@ -79,9 +79,10 @@ inline bool userfaultfd_armed(const vm_area_struct& vma) { return (vma.vm_flags 
 /// none; the lock is still held.
 fault_result handle_userfault(vm_area_struct& vma, vaddr_t addr, fault_flags flags, vm_flags_t reason);
 
-// ---- the handler's side
-// ------------------------------------------------------------------------------------ All of them: caller
-// holds no lock of the mm. All but userfaultfd_read() and userfaultfd_poll(): is a CPU.
+// ---- the handler's side ----------------------------------------------------------------------------------
+
+// All of them: caller holds no lock of the mm. All but userfaultfd_read() and userfaultfd_poll_fd(): is a
+// CPU.
 
 /// Faults in the areas of [start, start + len) are reported from now on; `mode` is of
 /// UFFDIO_REGISTER_MODE_*. 0; -EINVAL for a mode or range that cannot be, or a kind of memory or an
