@@ -10,7 +10,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 namespace {
 
 bool before(const vm_area_struct& a, const vm_area_struct& b) {
-  return a.vm_pgoff != b.vm_pgoff ? a.vm_pgoff < b.vm_pgoff : &a < &b;
+  return a.vm_pgoff != b.vm_pgoff ? a.vm_pgoff < b.vm_pgoff : a.i_mmap_node.inserted < b.i_mmap_node.inserted;
 }
 
 vm_area_struct* updated(vm_area_struct* node) {
@@ -68,7 +68,9 @@ vm_area_struct* remove_below(vm_area_struct* node, vm_area_struct& vma) {
 } // namespace
 
 void interval_tree::insert(vm_area_struct& vma) {
-  vma.i_mmap_node = {.priority = ++inserted_ * 2654435769U}; // Knuth's multiplicative hash
+  ++inserted_;
+  // Knuth's multiplicative hash
+  vma.i_mmap_node = {.inserted = inserted_, .priority = static_cast<u32>(inserted_) * 2654435769U};
   root_ = insert_below(root_, vma);
 }
 

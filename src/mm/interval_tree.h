@@ -1,8 +1,9 @@
 // i_mmap: the areas that map a file, by which pages of it they map.
 //
-// A treap whose nodes are the areas themselves, ordered by their first page, each knowing the last page of
-// all that are below it: whoever looks for the areas that map a page visits no subtree that ends before it.
-// Priorities are a hash of a running number, so the tree is balanced whatever the order of insertions.
+// A treap whose nodes are the areas themselves, ordered by their first page and then by when they came, each
+// knowing the last page of all that are below it: whoever looks for the areas that map a page visits no
+// subtree that ends before it. Priorities are a hash of a running number, so the tree is balanced whatever
+// the order of insertions.
 //
 // Changes need i_mmap_rwsem for writing, look-ups for reading. In explored code it is only read.
 #pragma once
@@ -18,6 +19,7 @@ struct interval_node {
   vm_area_struct* left = nullptr;
   vm_area_struct* right = nullptr;
   u64 subtree_last = 0; ///< the last page that anything from here down maps
+  u64 inserted = 0;     ///< a running number
   u32 priority = 0;
 };
 
@@ -37,7 +39,7 @@ class interval_tree {
   static void walk(vm_area_struct* node, u64 first, u64 last, Visit& visit); // mm_types.h
 
   vm_area_struct* root_ = nullptr;
-  u32 inserted_ = 0;
+  u64 inserted_ = 0;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -56,15 +56,17 @@ class FaultInjection : public World {
   Cpu& by() { return *cpu; }
 
   /// Small pages, or a huge one, each with its address in it.
-  vaddr_t filled(u64 bytes, int advice = MADV_NOHUGEPAGE) {
-    const vaddr_t at = map(bytes);
-    EXPECT_EQ(vm_madvise(mm, at, bytes, advice), 0);
-    for (vaddr_t a = at; a < at + bytes; a += PAGE_SIZE)
+  vaddr_t filled(bool huge) {
+    const vaddr_t at = map(HUGE);
+    if (huge) {
+      EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_HUGEPAGE), 0);
+    }
+    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
       touch(a);
     return at;
   }
-  vaddr_t small_pages() { return filled(HUGE); }
-  vaddr_t huge_page() { return filled(HUGE, MADV_HUGEPAGE); }
+  vaddr_t small_pages() { return filled(false); }
+  vaddr_t huge_page() { return filled(true); }
   vaddr_t untouched() { return map(HUGE); }
 
   File file = File::in_memory(system, HUGE).value();
