@@ -13,13 +13,11 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-/// A reference to the folio of an entry, unless the entry has changed when it is taken.
+/// A reference to the folio of an entry; null if it is frozen, to be taken out or replaced, which the entry
+/// will tell, or if the entry has changed.
 folio* try_get_entry(const address_space& mapping, u64 index, xa_entry entry) {
   folio* folio = entry.folio();
-  if (!folio_try_get(folio)) { // frozen, to be taken out or replaced: the entry tells when that is done
-    cpu_relax();
-    return nullptr;
-  }
+  if (!folio_try_get(folio)) return nullptr;
   // The reference, then the entry again: who has taken the folio out of the cache and then freezes its count
   // either meets this reference or has changed the entry (M3). Pairs with the freeze in __remove_mapping()
   // and with the stores to i_pages.
@@ -34,10 +32,9 @@ folio* filemap_get_folio(address_space& mapping, u64 index) {
   for (;;) {
     const xa_entry entry = mapping.i_pages.load(index);
     if (entry.none()) return nullptr;
-    if (entry.is_retry())
-      cpu_relax(); // whoever is at work there puts a folio there, or gives the place back
-    else if (folio* folio = try_get_entry(mapping, index, entry))
-      return folio;
+    if (!entry.is_retry())
+      if (folio* folio = try_get_entry(mapping, index, entry)) return folio;
+    cpu_relax(); // whoever is at work there puts a folio there, or gives the place back
   }
 }
 
@@ -45,10 +42,9 @@ folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last) {
   while (*index <= last) {
     const xa_entry entry = mapping.i_pages.find(index, last);
     if (entry.none()) return nullptr;
-    if (entry.is_retry())
-      cpu_relax(); // as above
-    else if (folio* folio = try_get_entry(mapping, *index, entry))
-      return folio;
+    if (!entry.is_retry())
+      if (folio* folio = try_get_entry(mapping, *index, entry)) return folio;
+    cpu_relax(); // as above
   }
   return nullptr;
 }
@@ -189,9 +185,11 @@ fault_result filemap_page_mkwrite(folio* folio) {
 
 namespace {
 
-/// The folio at the index if it can be mapped at once: locked, with a reference.
+/// The folio at the index if it can be mapped at once: locked, with a reference. It waits for nobody: the
+/// caller has the ptl, which who is at work on the folio may need.
 folio* next_uptodate_folio(address_space& mapping, u64 index) {
-  folio* folio = filemap_get_folio(mapping, index);
+  const xa_entry entry = mapping.i_pages.load(index);
+  folio* folio = entry.is_folio() ? try_get_entry(mapping, index, entry) : nullptr;
   if (folio == nullptr) return nullptr;
   if (folio_trylock(folio)) {
     if (folio_mapping(folio) == &mapping && folio_test_uptodate(folio) && index < i_size_pages(mapping.host))
