@@ -71,7 +71,7 @@ struct vm_area_struct {
   vaddr_t vm_start = 0;
   vaddr_t vm_end = 0; ///< exclusive
   vm_flags_t vm_flags = VM_NONE;
-  bool attached = false;                         ///< reachable in the region's tree
+  bool attached = false;                         ///< in the region's tree, for faults to use
   file* vm_file = nullptr;                       ///< what it maps, with a reference; null: anonymous memory
   u64 vm_pgoff = 0;                              ///< the page of the file that is at vm_start
   userfaultfd_ctx* vm_userfaultfd_ctx = nullptr; ///< not null if flags are of VM_UFFD_FLAGS

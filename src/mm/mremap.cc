@@ -326,6 +326,29 @@ piece piece_at(const mm_struct& mm, vaddr_t addr, vaddr_t other, u64 len) {
   return {vma, std::min({len, vma.vm_end - addr, mm.existing_region(other)->end - other})};
 }
 
+/// While it lives faults in the old range wait for the mmap_lock. An area whose entries have left is still
+/// there until it is unmapped: a fault that its vm_lock let in would put a page there that goes with it, and
+/// what was stored is lost. (Linux's vma_start_write() lasts until the mmap_lock is dropped.)
+class faults_wait {
+ public:
+  explicit faults_wait(const regions_guard& range) : range_(range) { let_in(false); }
+  ~faults_wait() { let_in(true); }
+  faults_wait(const faults_wait&) = delete;
+  faults_wait& operator=(const faults_wait&) = delete;
+
+ private:
+  void let_in(bool faults) {
+    range_.for_each([faults](mmap_region& region, vaddr_t from, vaddr_t to) {
+      for_each_vma(region, from, to, [faults](vm_area_struct& vma) {
+        write_guard vm_lock(vma.vm_lock);
+        vma.attached = faults;
+      });
+    });
+  }
+
+  const regions_guard& range_;
+};
+
 /// Puts back what has been moved, which needs no memory.
 void move_back(mm_struct& mm, const remap& m, u64 len) {
   for (u64 done = 0; done < len;) {
@@ -358,6 +381,7 @@ bool map_new(mm_struct& mm, vaddr_t start, vaddr_t end, const vma_contents& what
 long move_vma(mm_struct& mm, const remap& m, const vma_contents& what) {
   const regions_guard old_range(mm, m.old_addr, m.old_end(), regions_guard::locked_already{});
   if (!split_at_ends(old_range, m.old_addr, m.old_end())) return -ENOMEM;
+  const faults_wait no_faults(old_range);
   u64 done = 0;
   while (done < m.old_len) {
     const piece p = piece_at(mm, m.old_addr + done, m.new_addr + done, m.old_len - done);
