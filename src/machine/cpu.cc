@@ -114,7 +114,7 @@ fault_result Cpu::handle_fault(vaddr_t va, bool write, site s) {
 result<void> Cpu::copy_in(void* to, vaddr_t from, std::size_t bytes) {
   auto* at = static_cast<std::byte*>(to);
   return for_each_span(from, bytes, [&](const std::byte* memory, std::size_t n) {
-    std::memcpy(at, memory, n);
+    copy_relaxed(at, memory, n);
     at += n;
   });
 }
@@ -122,7 +122,7 @@ result<void> Cpu::copy_in(void* to, vaddr_t from, std::size_t bytes) {
 result<void> Cpu::copy_out(vaddr_t to, const void* from, std::size_t bytes) {
   const auto* at = static_cast<const std::byte*>(from);
   return for_each_page(to, bytes, true, [&](std::byte* memory, std::size_t n) {
-    std::memcpy(memory, at, n);
+    copy_relaxed(memory, at, n);
     at += n;
   });
 }

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 
 #include "machine/host_memory.h"
 #include "machine/machine.h"

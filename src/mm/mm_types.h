@@ -63,9 +63,10 @@ enum vma_bar : unsigned {
 
 /// A range of addresses with one set of rights.
 ///
-/// vm_start, vm_end, vm_flags, vm_userfaultfd_ctx, what it maps and attached change under the region's
-/// mmap_lock, vm_lock and the region's anon_vma_lock, all for writing; holding any of them for reading keeps
-/// them still. Those of an area that maps a file change under the file's i_mmap_rwsem for writing, too.
+/// vm_start, vm_end, vm_flags, vm_userfaultfd_ctx and what it maps change under the region's mmap_lock,
+/// vm_lock and the region's anon_vma_lock, all for writing; holding any of them for reading keeps them still.
+/// Which part of a file it maps, and where, changes under the file's i_mmap_rwsem for writing, too; attached
+/// under the mmap_lock and vm_lock.
 struct vm_area_struct {
   mm_struct* vm_mm = nullptr;
   vaddr_t vm_start = 0;

@@ -123,6 +123,7 @@ void clear_soft_dirty_region(mm_struct& mm, mmap_region& region) {
 }
 
 void forget_new_areas(mmap_region& region) {
+  write_guard anon_vma(region.anon_vma_lock); // who comes from a folio reads the flags
   for_each_vma(region, region.start, region.end,
                [](vm_area_struct& vma) { vma.vm_flags = vma.vm_flags & ~VM_SOFTDIRTY; });
 }

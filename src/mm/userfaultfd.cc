@@ -166,8 +166,11 @@ void clear_uffd_wp(vm_area_struct& vma) {
 void set_registration(vm_area_struct& vma, userfaultfd_ctx* ctx, vm_flags_t flags) {
   write_guard vm_lock(vma.vm_lock); // no fault by the old registration after this
   const bool wp_ends = userfaultfd_wp(vma) && (flags & VM_UFFD_WP) == 0;
-  vma.vm_flags = (vma.vm_flags & ~VM_UFFD_FLAGS) | flags;
-  vma.vm_userfaultfd_ctx = ctx;
+  {
+    write_guard anon_vma(vma.vm_mm->existing_region(vma.vm_start)->anon_vma_lock);
+    vma.vm_flags = (vma.vm_flags & ~VM_UFFD_FLAGS) | flags;
+    vma.vm_userfaultfd_ctx = ctx;
+  }
   const u64 bars = uffd_bars(flags);
   atomic_and(vma.bars, bars | BIT(VMA_HAS_ANON));
   atomic_or(vma.bars, bars);

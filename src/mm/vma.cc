@@ -34,12 +34,6 @@ i_mmap_guard::~i_mmap_guard() NO_THREAD_SAFETY_ANALYSIS {
 
 void unlink_file_vma(vm_area_struct& vma) { i_mmap_guard(vma.vm_file).remove(vma); }
 
-void vma_detach(mmap_region& region, vm_area_struct& vma) {
-  vma_write_guard guard(region, vma);
-  region.areas.erase(vma);
-  vma.attached = false;
-}
-
 void vma_free(mmap_region& region, vm_area_struct& vma) {
   if (file* backing = std::exchange(vma.vm_file, nullptr)) fput(*backing);
   region.vm_area_free(vma);
@@ -283,33 +277,39 @@ class populated_range {
   const unmap_range& range_;
 };
 
-/// Detached areas, linked by next_free, with what they span.
-struct detached_areas {
+/// Areas that take no faults any more, linked by next_free, with what they span.
+struct dying_areas {
   vm_area_struct* first_area = nullptr;
   vaddr_t first;
   vaddr_t last;
 };
 
-detached_areas detach_areas(mmap_region& region, vaddr_t start, vaddr_t end) {
-  detached_areas gone{nullptr, end, start};
+dying_areas stop_faults(mmap_region& region, vaddr_t start, vaddr_t end) {
+  dying_areas gone{nullptr, end, start};
   for_each_vma(region, start, end, [&](vm_area_struct& vma) {
     gone.first = std::min(gone.first, vma.vm_start);
     gone.last = std::max(gone.last, vma.vm_end);
-    vma_detach(region, vma);
+    write_guard vm_lock(vma.vm_lock);
+    vma.attached = false;
     vma.next_free = std::exchange(gone.first_area, &vma);
   });
   return gone;
 }
 
-void unmap_detached(mm_struct& mm, mmap_region& region, const detached_areas& gone, bool fullmm) {
+// Under one hold of the anon_vma_lock: who comes from a folio finds an area with all its entries, or neither.
+// A move that found the area when it put its entries in, and does not find it to take them out, would leave
+// them behind; the page that they are for is freed, and nobody can tell what it was counted as.
+void unmap_dying(mm_struct& mm, mmap_region& region, const dying_areas& gone, bool fullmm) {
   const auto [areas, first, last] = gone;
   const vm_area_struct* prev = region.areas.find_vma_prev(first);
   const vm_area_struct* next = region.areas.find_vma(last);
   const vaddr_t floor = prev == nullptr ? region.start : prev->vm_end;
   note_hole(region, floor);
   const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
+  write_guard anon_vma(region.anon_vma_lock);
+  for (vm_area_struct* vma = areas; vma != nullptr; vma = vma->next_free)
+    region.areas.erase(*vma);
   if (populated_range(mm, range).any()) {
-    write_guard anon_vma(region.anon_vma_lock); // tables go
     unmap_region(mm, range, fullmm, areas);
   } else {
     for (vm_area_struct* vma = areas; vma != nullptr; vma = vma->next_free)
@@ -320,9 +320,9 @@ void unmap_detached(mm_struct& mm, mmap_region& region, const detached_areas& go
 } // namespace
 
 void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm) {
-  const detached_areas gone = detach_areas(region, start, end);
+  const dying_areas gone = stop_faults(region, start, end);
   if (gone.first_area == nullptr) return;
-  unmap_detached(mm, region, gone, fullmm);
+  unmap_dying(mm, region, gone, fullmm);
   for (vm_area_struct *vma = gone.first_area, *next = nullptr; vma != nullptr; vma = next) {
     next = vma->next_free;
     vma_free(region, *vma);

@@ -117,9 +117,6 @@ class vma_write_guard {
 
 // All of the following: caller holds the region's mmap_lock for writing.
 
-/// Takes the area out of the region, so that nobody faults in it. The file that it maps still finds it, until
-/// unlink_file_vma(), which comes when its entries are gone and before its tables go.
-void vma_detach(mmap_region& region, vm_area_struct& vma);
 /// Gives the memory of an area back that nobody can find any more, and its reference to the file.
 void vma_free(mmap_region& region, vm_area_struct& vma);
 /// Fills in an area that vm_area_alloc() gave and puts it into the region and the file's i_mmap; there is

@@ -13,6 +13,7 @@
 //   accounting  at the end all pages, page tables and frames have come back
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -335,7 +336,9 @@ void worker::access_by_pin(arena& a) {
     const u64 offset = (first + i) * PAGE_SIZE;
     compare(a, offset, memory.data(), PAGE_SIZE, "a pin");
     const u64 at = below(PAGE_SIZE);
-    memory[at] = a.copy[offset + at] = static_cast<std::byte>(random_());
+    a.copy[offset + at] = static_cast<std::byte>(random_());
+    // atomically: the merger may be looking at it
+    std::atomic_ref(memory[at]).store(a.copy[offset + at], std::memory_order_relaxed);
   }
 }
 

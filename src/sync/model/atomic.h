@@ -156,6 +156,10 @@ template <class R> dep_value<detail::value_of<R>> read_dep(const R& r, site s = 
   auto v = READ_ONCE(r, s);
   return {v, current_engine ? current_engine->last_read() : dep_t{}};
 }
+/// Native programs' bulk accesses; scenarios make theirs word by word.
+inline void copy_relaxed(std::byte* to, const std::byte* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
 
 // ---- fences ----------------------------------------------------------------------------------------------
 

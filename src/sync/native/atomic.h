@@ -5,6 +5,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
+#include <cstring>
 #include <type_traits>
 
 #include "sync/types.h"
@@ -114,6 +116,16 @@ template <class R> void smp_store_release(R&& r, detail::value_of<R> v, site = {
 template <class R> dep_value<detail::value_of<R>> read_dep(const R& r, site = {}) {
   // consume: an address dependency orders what follows on every architecture that C++ knows
   return {r.raw().load(std::memory_order_relaxed), {}};
+}
+
+/// Copies to or from memory that others may use meanwhile, a byte at a time as far as they can tell.
+inline void copy_relaxed(std::byte* to, const std::byte* from, std::size_t bytes) {
+#if defined(__SANITIZE_THREAD__) || RACEWALK_HAS_TSAN
+  for (std::size_t i = 0; i < bytes; ++i)
+    __atomic_store_n(to + i, __atomic_load_n(from + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+#else
+  std::memcpy(to, from, bytes);
+#endif
 }
 
 // ---- fences ----------------------------------------------------------------------------------------------
