@@ -111,15 +111,6 @@ bool covers(const tlb_range& r, const translation& t) {
   return r.ctx == t.ctx && (r.levels >> t.level & 1) && t.va >= r.start && t.va < r.end;
 }
 
-/// The section of `dom` that begins first in `thread` at or after `po`, or NONE.
-eid next_section(const graph& g, unsigned thread, unsigned po, domain dom) {
-  for (; po < g.thread_size(thread); po++) {
-    const event& e = g[g.at(thread, po)];
-    if (e.kind == event_kind::section_begin && e.dom == dom) return g.at(thread, po);
-  }
-  return NONE;
-}
-
 /// The write after `w` in coherence order that is not in `skip`, or NONE.
 eid next_write(const graph& g, u16 loc, eid w, const event_set& skip) {
   eid next = g.co_after(loc, w);
@@ -128,8 +119,17 @@ eid next_write(const graph& g, u16 loc, eid w, const event_set& skip) {
   return next;
 }
 
+/// Calls f(w) for each write after `w` (or after INIT) in coherence order that is not in `skip`.
+template <class F> void for_each_newer(const graph& g, u16 loc, eid w, const event_set& skip, F f) {
+  for (w = next_write(g, loc, w, skip); w != NONE; w = next_write(g, loc, w, skip))
+    f(w);
+}
+
 /// Calls f(a, b) for each pair that invalidations and quiescence order by what was read: like from-reads, the
-/// first has not seen what the second does. Leaves out the events of `skip`.
+/// first has not seen what the second does. That holds for every write newer than what a translation returns
+/// and for every section not waited for, not only for the next: in the weak model neither coherence order
+/// between CPUs nor program order between sections puts the first before the others. Leaves out the events of
+/// `skip`.
 template <class F> void for_each_unseen(const graph& g, const event_set& skip, bool may_end, F f) {
   // What is in an open section is ordered by the wait only if the section does not end.
   auto open = [&](unsigned thread, unsigned po, domain dom) {
@@ -140,25 +140,26 @@ template <class F> void for_each_unseen(const graph& g, const event_set& skip, b
   for (eid r = 0; r < g.size(); r++) {
     const event& e = g[r];
     if (floats(e)) {
-      const eid newer = next_write(g, e.loc, e.rf, skip);
-      if (newer == NONE) continue;
+      if (next_write(g, e.loc, e.rf, skip) == NONE) continue;
       for (unsigned po = 0; po < e.po; po++) {
         const eid i = g.at(e.thread, po);
-        if (g[i].kind == event_kind::invalidate && covers(g[i].u.range, e.u.tr)) f(i, newer);
+        if (g[i].kind == event_kind::invalidate && covers(g[i].u.range, e.u.tr))
+          for_each_newer(g, e.loc, e.rf, skip, [&](eid newer) { f(i, newer); });
       }
       continue;
     }
     if (!e.counts_sections || skip.test(r)) continue;
     const eid start = g.at(e.thread, e.quiesce_po);
-    const unsigned from = e.rf == INIT ? 0u : g[e.rf].po + 1u;
-    if (eid b = next_section(g, e.counted, from, e.dom);
-        b != NONE && !skip.test(b) && !open(e.counted, g[b].po, e.dom))
-      f(start, b);
-    if (!e.has_range) continue;
-    for (unsigned po = from; po < g.thread_size(e.counted); po++) {
-      const event& t = g[g.at(e.counted, po)];
-      if (!floats(t) || !covers(e.u.range, t.u.tr) || open(e.counted, po, e.dom)) continue;
-      if (eid newer = next_write(g, t.loc, t.rf, skip); newer != NONE) f(start, newer);
+    for (unsigned po = e.rf == INIT ? 0u : g[e.rf].po + 1u; po < g.thread_size(e.counted); po++) {
+      const eid id = g.at(e.counted, po);
+      const event& t = g[id];
+      const bool begins = t.kind == event_kind::section_begin && t.dom == e.dom && !skip.test(id);
+      const bool served = e.has_range && floats(t) && covers(e.u.range, t.u.tr);
+      if ((!begins && !served) || open(e.counted, po, e.dom)) continue;
+      if (begins)
+        f(start, id);
+      else
+        for_each_newer(g, t.loc, t.rf, skip, [&](eid newer) { f(start, newer); });
     }
   }
 }

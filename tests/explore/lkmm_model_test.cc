@@ -272,11 +272,17 @@ TEST(lkmm, multi_copy_atomicity) {
   }
 }
 
-/// A grace period, a rendezvous and a broadcast against the sections they wait for.
-template <class Begin, class End, class Wait> observation quiescence(Begin begin, End end, Wait wait) {
+/// A grace period, a rendezvous and a broadcast against the sections they wait for. The reader may have been
+/// through an empty section before.
+template <class Begin, class End, class Wait>
+observation quiescence(Begin begin, End end, Wait wait, bool once_before = false) {
   variables v;
   litmus t;
   t.p.threads = {[&] {
+                   if (once_before) {
+                     begin();
+                     end();
+                   }
                    begin();
                    t.r[0][0] = READ_ONCE(v.a);
                    t.r[0][1] = READ_ONCE(v.b);
@@ -300,6 +306,16 @@ TEST(lkmm, quiescence) {
   EXPECT_EQ(quiescence([] { local_irq_disable(); }, [] { local_irq_enable(); }, ipi), observation::never);
   EXPECT_EQ(quiescence([] { rcu_read_lock(); }, [] { rcu_read_unlock(); }, ipi), observation::sometimes);
   EXPECT_EQ(quiescence(nothing, nothing, gp), observation::sometimes);
+}
+
+TEST(lkmm, quiescence_waits_for_a_second_section) {
+  auto gp = [] { synchronize_rcu(); };
+  auto ipi = [] { smp_call_function_many(1, nullptr, nullptr, 0); };
+  EXPECT_EQ(quiescence([] { rcu_read_lock(); }, [] { rcu_read_unlock(); }, gp, true), observation::never);
+  EXPECT_EQ(quiescence([] { local_irq_disable(); }, [] { local_irq_enable(); }, gp, true),
+            observation::never);
+  EXPECT_EQ(quiescence([] { local_irq_disable(); }, [] { local_irq_enable(); }, ipi, true),
+            observation::never);
 }
 
 /// An access whose section ends before a broadcast does may have been made wholly before what the broadcast
@@ -364,6 +380,47 @@ TEST(quiescence, a_reader_that_ends_in_time_may_have_come_first) {
     EXPECT_EQ(explorer(p, o).run().verdict, verdict::safe);
     EXPECT_TRUE(came_first) << to_string(m);
     EXPECT_FALSE(too_late) << to_string(m);
+  }
+}
+
+/// A flush rules out whatever is older than a write before it. Here another CPU writes the entry as well,
+/// unordered with that write and the flush, and may come between the old value and the write in coherence
+/// order.
+template <class Change, class Use> observation old_entry_after_flush(memory_model m, Change change, Use use) {
+  variables v; // a: go
+  word_t pte{1};
+  litmus t;
+  t.p.threads = {
+      [&] { WRITE_ONCE(pte, 2); },
+      [&] {
+        t.r[0][0] = READ_ONCE(v.a);
+        smp_mb(); // pairs with the one after the write of the entry
+        use();
+        t.r[0][1] = static_cast<int>(translation_read(pte, {1, 0, 0, [](u64) { return true; }}).value);
+        user_access_end();
+      },
+      [&] {
+        WRITE_ONCE(pte, 3);
+        smp_mb(); // pairs with the one before the flush, or before the access
+        change();
+        WRITE_ONCE(v.a, 1);
+      }};
+  t.hit = [&] { return t.r[0][0] == 1 && t.r[0][1] == 1; };
+  return t.observe(m);
+}
+
+TEST(translations, a_flush_rules_out_what_is_older_than_any_write_before_it) {
+  constexpr tlb_range PAGE{1, 0, 4096, 1};
+  auto nothing = [] {};
+  auto local = [&] { tlb_invalidated(PAGE); };
+  auto broadcast = [&] {
+    tlb_broadcast(2, PAGE);
+    smp_mb(); // pairs with the one before the access
+  };
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
+    EXPECT_EQ(old_entry_after_flush(m, nothing, local), observation::never) << to_string(m);
+    EXPECT_EQ(old_entry_after_flush(m, broadcast, nothing), observation::never) << to_string(m);
+    EXPECT_EQ(old_entry_after_flush(m, nothing, nothing), observation::sometimes) << to_string(m);
   }
 }
 
