@@ -25,10 +25,10 @@ void detail::add_pins_then_fence(folio* folio, bool large, s32 n) {
     smp_mb__after_atomic();
     break;
   case pin_fence_t::mb:
-    smp_mb();
+    smp_mb(); // pairs with the test-and-set in folio_test_set_writeback_pinned()
     break;
   case pin_fence_t::wmb:
-    smp_wmb();
+    smp_wmb(); // as the mail has it: pairs with nothing, the look at PG_writeback passes it (S5.7)
     break;
   }
 }

@@ -84,7 +84,7 @@ bool page_tree::reserve(u64 index) {
       page* below = pagetable_alloc(GFP_NOWAIT);
       if (below == nullptr) return false;
       child = page_to_pfn(below);
-      smp_wmb(); // as above
+      smp_wmb(); // what it holds, then the way to it: pairs with the address dependency of look-ups
       WRITE_ONCE(slot, child);
     }
     node = page_words(pfn_to_page(child));

@@ -48,10 +48,10 @@ writeback_decision folio_test_set_writeback_pinned(folio* folio) {
   case wb_fence_t::none:
     break;
   case wb_fence_t::wmb:
-    smp_wmb();
+    smp_wmb(); // as the mail has it: pairs with nothing, the look at the pins passes it (S5.7)
     break;
   case wb_fence_t::mb:
-    smp_mb();
+    smp_mb(); // pairs with the one in add_pins_then_fence()
     break;
   }
   return decision(folio_maybe_dma_pinned(folio));

@@ -35,7 +35,8 @@ bool upper_alloc(mm_struct& mm, const Slot& slot, Present present, Populate popu
   {
     spin_guard lock(mm.page_table_lock);
     if (!present(read_entry(slot))) {
-      smp_wmb(); // as in pmd_install()
+      smp_wmb(); // an empty table, then its entry: pairs with the address dependency of walks, as in
+                 // pmd_install()
       populate(slot, page_to_pfn(table), RW_HERE);
       installed = true;
     }

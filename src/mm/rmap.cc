@@ -153,14 +153,14 @@ void mkclean_fence(folio* folio) {
   case mkclean_fence_t::none:
     break;
   case mkclean_fence_t::rmb:
-    smp_rmb();
+    smp_rmb(); // pairs with the barrier of a pin, but does not order the store before it (S5.8)
     break;
   case mkclean_fence_t::lock_pair: {
     spin_guard another(folio->page.ptl); // nobody else's: the page is no table
     break;
   }
   case mkclean_fence_t::mb:
-    smp_mb();
+    smp_mb(); // pairs with the one between adding a pin and reading PG_writeback
     break;
   }
 }

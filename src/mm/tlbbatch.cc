@@ -29,7 +29,8 @@ void count_pending(mm_struct& mm) {
 /// Every translation of the mm from before, whoever made it stale.
 void arch_flush_tlb_batched_pending(mm_struct& mm) {
   if (policy().batched_flush == batched_flush_t::barrier && !arch().flush_is_rendezvous())
-    smp_mb(); // waits for invalidations of this CPU, and the one that matters is another's (H7)
+    // a DSB: pairs with invalidations that this CPU has sent; the one that matters is another's (H7)
+    smp_mb();
   else
     flush_tlb_mm(mm.context);
 }
