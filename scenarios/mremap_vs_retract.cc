@@ -4,8 +4,6 @@
 // files without the mmap_lock since mail 3: between that look and the locks the entry may have become none,
 // and what is put in the new place is a table at frame 0. So mremap looks again under its locks.
 #include "catalogue.h"
-#include "mm/collapse_file.h"
-#include "mm/filemap.h"
 #include "mm/mremap.h"
 #include "racewalk/testbed.h"
 
@@ -16,13 +14,10 @@ namespace {
 class world : public testbed {
  public:
   world() : testbed(2) {
-    file& f = new_file(hpage_pmd_nr());
-    if (collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false}) !=
-        scan_result::succeed)
-      throw setup_violation("SCENARIO", "there is no huge page");
+    file& f = new_huge_file();
     map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
     map_file(mm_, pmd_size(), pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    if (!pte_alloc(mm_, pmd_alloc(mm_, 0).pmdp)) throw setup_violation("SCENARIO", "no frame for a table");
+    new_table(mm_, 0);
     load_mm(0, mm_);
     load_mm(1, mm_);
     vm_area_struct& from = *mm_.region(0)->areas.lookup(0);
@@ -33,13 +28,7 @@ class world : public testbed {
       write_guard to_lock(to.vm_lock);
       move_page_tables(from, 0, to, pmd_size(), pmd_size());
     });
-    cpu([&f] {
-      folio* huge = filemap_get_folio(f.mapping(), 0);
-      folio_lock(huge);
-      retract_page_tables(f.mapping(), 0);
-      folio_unlock(huge);
-      folio_put(huge);
-    });
+    cpu([&f] { retract_tables(f); });
   }
 
  private:

@@ -27,7 +27,7 @@ class world : public testbed {
     map_anonymous(mm_, 0, bytes, "p", shape == HUGE ? VM_HUGEPAGE : VM_NONE);
     vm_area_struct& from = *mm_.region(0)->areas.lookup(0);
     vm_area_struct& to = new_area(mm_, new_addr(), pmd_size(), VM_READ | VM_WRITE);
-    if (shape == ONE_PAGE && !pte_alloc(mm_, pmd_alloc(mm_, new_addr()).pmdp)) return;
+    if (shape == ONE_PAGE) new_table(mm_, new_addr());
     for (unsigned id = 0; id < 3; ++id)
       load_mm(id, mm_);
     WRITE_ONCE(page_words(page_at(mm_, 0))[0], 7);

@@ -8,7 +8,6 @@
 
 #include "catalogue.h"
 #include "mm/collapse_file.h"
-#include "mm/filemap.h"
 #include "mm/userfaultfd.h"
 #include "racewalk/testbed.h"
 
@@ -19,10 +18,7 @@ namespace {
 class world : public testbed {
  public:
   world() : testbed(2) {
-    file& f = new_file(hpage_pmd_nr());
-    if (collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false}) !=
-        scan_result::succeed)
-      throw setup_violation("SCENARIO", "there is no huge page");
+    file& f = new_huge_file();
     map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE);
     // only small entries serve it from now on
     if (userfaultfd_register(uffd_, 0, pmd_size(), UFFDIO_REGISTER_MODE_MISSING) != 0)

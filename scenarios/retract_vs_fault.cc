@@ -6,8 +6,6 @@
 // The series takes nothing but the page-table locks. Whoever comes to a table then reads it in an RCU
 // section, and looks at the entry that led to it again once it has the table's lock.
 #include "catalogue.h"
-#include "mm/collapse_file.h"
-#include "mm/filemap.h"
 #include "mm/gup.h"
 #include "racewalk/testbed.h"
 
@@ -20,12 +18,9 @@ enum shape : unsigned { FAULT, GUP_FAST };
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
-    file& f = new_file(hpage_pmd_nr());
-    const scan_result made =
-        collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false});
-    VM_BUG_ON(made != scan_result::succeed, "SCENARIO", "there is no huge page");
+    file& f = new_huge_file();
     map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    VM_BUG_ON(!pte_alloc(mm_, pmd_alloc(mm_, 0).pmdp), "SCENARIO", "no frame for a table");
+    new_table(mm_, 0);
     load_mm(0, mm_);
     load_mm(1, mm_);
     if (shape == FAULT)
@@ -35,13 +30,7 @@ class world : public testbed {
         page* pages[1];
         (void)pin_user_pages_fast_only(mm_, 0, 1, FOLL_WRITE, pages);
       });
-    cpu([&f] {
-      folio* huge = filemap_get_folio(f.mapping(), 0);
-      folio_lock(huge);
-      retract_page_tables(f.mapping(), 0);
-      folio_unlock(huge);
-      folio_put(huge);
-    });
+    cpu([&f] { retract_tables(f); });
   }
 
  private:

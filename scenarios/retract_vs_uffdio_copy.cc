@@ -8,8 +8,6 @@
 #include <array>
 
 #include "catalogue.h"
-#include "mm/collapse_file.h"
-#include "mm/filemap.h"
 #include "mm/userfaultfd.h"
 #include "racewalk/testbed.h"
 
@@ -22,14 +20,11 @@ enum shape : unsigned { PRIVATE, SHARED };
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
-    file& f = new_file(hpage_pmd_nr());
-    const scan_result made =
-        collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false});
-    VM_BUG_ON(made != scan_result::succeed, "SCENARIO", "there is no huge page");
+    file& f = new_huge_file();
     map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | (shape == SHARED ? VM_SHARED : VM_NONE));
     if (userfaultfd_register(uffd_, 0, pmd_size(), UFFDIO_REGISTER_MODE_MISSING) != 0)
       throw setup_violation("SCENARIO", "the pages cannot be registered");
-    VM_BUG_ON(!pte_alloc(mm_, pmd_alloc(mm_, 0).pmdp), "SCENARIO", "no frame for a table");
+    new_table(mm_, 0);
     load_mm(0, mm_);
     load_mm(1, mm_);
     describe(&filled_, "filled");
@@ -38,13 +33,7 @@ class world : public testbed {
       const auto* bytes = reinterpret_cast<const std::byte*>(content_.data());
       if (mfill_atomic_copy(uffd_, 0, bytes, PAGE_SIZE, 0) == PAGE_SIZE) WRITE_ONCE(filled_, 1);
     });
-    cpu([&f] {
-      folio* huge = filemap_get_folio(f.mapping(), 0);
-      folio_lock(huge);
-      retract_page_tables(f.mapping(), 0);
-      folio_unlock(huge);
-      folio_put(huge);
-    });
+    cpu([&f] { retract_tables(f); });
     finally([this] {
       VM_BUG_ON(READ_ONCE(filled_) != 0 && !has_content(), "INV-TBL",
                 "UFFDIO_COPY has filled a page, and it is gone");

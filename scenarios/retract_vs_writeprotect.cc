@@ -6,8 +6,6 @@
 // and the next store is not heard of. So it has to be asked again under the table's lock.
 #include "arch/swapops.h"
 #include "catalogue.h"
-#include "mm/collapse_file.h"
-#include "mm/filemap.h"
 #include "mm/userfaultfd.h"
 #include "racewalk/testbed.h"
 
@@ -18,12 +16,9 @@ namespace {
 class world : public testbed {
  public:
   world() : testbed(2) {
-    file& f = new_file(hpage_pmd_nr());
-    const scan_result made =
-        collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false});
-    VM_BUG_ON(made != scan_result::succeed, "SCENARIO", "there is no huge page");
+    file& f = new_huge_file();
     map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    VM_BUG_ON(!pte_alloc(mm_, pmd_alloc(mm_, 0).pmdp), "SCENARIO", "no frame for a table");
+    new_table(mm_, 0);
     load_mm(0, mm_);
     load_mm(1, mm_);
     if (!pte_has_uffd_wp()) { // such an architecture refuses the registration: nothing to lose
@@ -37,13 +32,7 @@ class world : public testbed {
       error = mwriteprotect_range(uffd_, 0, PAGE_SIZE, UFFDIO_WRITEPROTECT_MODE_WP);
       VM_BUG_ON(error != 0, "UFFD", "a registered page cannot be write-protected");
     });
-    cpu([&f] {
-      folio* huge = filemap_get_folio(f.mapping(), 0);
-      folio_lock(huge);
-      retract_page_tables(f.mapping(), 0);
-      folio_unlock(huge);
-      folio_put(huge);
-    });
+    cpu([&f] { retract_tables(f); });
     finally([this] {
       const pmd_t pmd = pmdp_get(find_pmd(mm_, 0).pmdp);
       const bool marked = pmd_is_table(pmd) && pte_marker_uffd_wp(ptep_get(pte_offset(pmd, 0)));

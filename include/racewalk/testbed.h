@@ -47,6 +47,11 @@ class testbed : public scenario_world {
                      vm_flags_t extra_flags = VM_NONE);
   /// A file of so many pages, made of memory.
   file& new_file(u64 pages);
+  /// A file of one huge page, made of memory.
+  file& new_huge_file();
+  /// What the collapse of the file's pages does last, with the folio locked: tables that would map them one
+  /// by one are taken away.
+  static void retract_tables(const file& f);
   /// A file of so many pages on a disk. Stores to its shared mappings are tracked.
   file& new_disk_file(u64 pages);
   /// The first word of a page as a reader gets it: from memory if it is there, else from the disk. For
@@ -63,6 +68,8 @@ class testbed : public scenario_world {
   void load_mm(unsigned id, mm_struct& mm);
   /// The page that is mapped at `addr` by a small or huge entry.
   page* page_at(mm_struct& mm, vaddr_t addr);
+  /// Puts a table where `addr` has none.
+  void new_table(mm_struct& mm, vaddr_t addr);
   /// The range of an address space's root entry, as munmap() of all of it would pass it on.
   unmap_range whole_table(vaddr_t addr) const;
 

@@ -1,6 +1,8 @@
 #include "racewalk/testbed.h"
 
 #include "arch/describe.h"
+#include "mm/collapse_file.h"
+#include "mm/filemap.h"
 #include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/rmap.h"
@@ -127,6 +129,22 @@ u64 testbed::read_back(const file& f, u64 index) {
 
 file& testbed::new_file(u64 pages) { return open(inodes_.emplace_back(), pages); }
 
+file& testbed::new_huge_file() {
+  file& f = new_file(hpage_pmd_nr());
+  require(collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false}) ==
+              scan_result::succeed,
+          "there is no huge page");
+  return f;
+}
+
+void testbed::retract_tables(const file& f) {
+  folio* huge = filemap_get_folio(f.mapping(), 0);
+  folio_lock(huge);
+  retract_page_tables(f.mapping(), 0);
+  folio_unlock(huge);
+  folio_put(huge);
+}
+
 file& testbed::open(inode& i, u64 pages) {
   atomic_set(i.i_size, static_cast<s64>(pages * PAGE_SIZE));
   {
@@ -178,6 +196,11 @@ page* testbed::page_at(mm_struct& mm, vaddr_t addr) {
   const pmd_t pmd = pmdp_get(find_pmd(mm, addr).pmdp);
   if (pmd_leaf(pmd)) return pfn_to_page(pmd_pfn(pmd) + pte_index(addr));
   return pfn_to_page(pte_pfn(ptep_get(pte_offset(pmd, addr))));
+}
+
+void testbed::new_table(mm_struct& mm, vaddr_t addr) {
+  require(pte_alloc(mm, pmd_alloc(mm, addr).pmdp), "no frame for a table");
+  name_tables(mm);
 }
 
 unmap_range testbed::whole_table(vaddr_t addr) const {
