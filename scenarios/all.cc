@@ -15,6 +15,7 @@ const std::vector<scenario>& all_scenarios() {
       overapproximated_mask(),
       whose_mask(),
       count_based_skip(),
+      dirty_vs_writeback(),
       wrprotect_vs_writeback(),
       clear_refs_accuracy(),
       fullmm_gather_of_live_mm(),
