@@ -19,7 +19,7 @@ struct test_inode : inode {
   static constexpr unsigned PAGES = 4;
   test_inode() {
     static constexpr address_space_operations operations{
-        .read_pages = read, .write_pages = write, .page_mkwrite = reserve};
+        .read_pages = read, .write_pages = write, .page_mkwrite = reserve, .evict = evict};
     i_data.a_ops = &operations;
     i_data.tracks_dirty = true;
     atomic_set(i_size, PAGES * PAGE_SIZE);
