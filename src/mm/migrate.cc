@@ -74,15 +74,15 @@ void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch
     mm_struct& mm = *vma.vm_mm;
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, at.address,
                                      at.address + at.nr * PAGE_SIZE);
-    for (u64 i = 0; i < at.nr; ++i) {
-      const vaddr_t addr = at.address + i * PAGE_SIZE;
-      const pmd_lookup found = find_pmd(mm, addr);
-      if (!found.found) continue;
-      if (pmd_trans_huge(pmdp_get_lockless(found.pmdp)) &&
-          try_to_migrate_pmd(vma, at.address, found.pmdp, folio, split))
-        return; // here it was mapped by this entry alone
-      try_to_migrate_pte(mm, addr, found.pmdp, folio_page(folio, at.first + i), batch);
-    }
+    for_each_entry(
+        mm, at,
+        [&](const pmdp_t& pmdp) {
+          return pmd_trans_huge(pmdp_get_lockless(pmdp)) &&
+                 try_to_migrate_pmd(vma, at.address, pmdp, folio, split);
+        },
+        [&](const pmdp_t& pmdp, vaddr_t addr, u64 n) {
+          try_to_migrate_pte(mm, addr, pmdp, folio_page(folio, n), batch);
+        });
   });
 }
 
@@ -145,15 +145,15 @@ bool remove_migration_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp,
 
 void remove_migration_ptes(page* from, page* to, u64 nr) {
   rmap_walk(page_folio(to), nr, [&](vm_area_struct& vma, const rmap_place& at) {
-    for (u64 i = 0; i < at.nr; ++i) {
-      const vaddr_t addr = at.address + i * PAGE_SIZE;
-      const pmd_lookup found = find_pmd(*vma.vm_mm, addr);
-      if (!found.found) continue;
-      if (is_pmd_migration_entry(pmdp_get_lockless(found.pmdp)) &&
-          remove_migration_pmd(vma, at.address, found.pmdp, from, to))
-        return;
-      remove_migration_pte(vma, addr, found.pmdp, from + at.first + i, to + at.first + i);
-    }
+    for_each_entry(
+        *vma.vm_mm, at,
+        [&](const pmdp_t& pmdp) {
+          return is_pmd_migration_entry(pmdp_get_lockless(pmdp)) &&
+                 remove_migration_pmd(vma, at.address, pmdp, from, to);
+        },
+        [&](const pmdp_t& pmdp, vaddr_t addr, u64 n) {
+          remove_migration_pte(vma, addr, pmdp, from + n, to + n);
+        });
   });
 }
 

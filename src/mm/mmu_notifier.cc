@@ -59,6 +59,21 @@ template <class Subscription> void unlink(shared<Subscription*>& list, Subscript
   smp_store_release(*at, READ_ONCE(subscription.next)); // pairs with for_each()
 }
 
+/// Ends a subscription; nobody is in one of its callbacks, or comes to it, when this returns 0.
+template <class Subscription>
+int unsubscribe(shared<Subscription*> mmu_notifier_subscriptions::*list, Subscription& subscription) {
+  if (subscription.mm == nullptr) return -EINVAL;
+  mmu_notifier_subscriptions& subscriptions = subscription.mm->notifier_subscriptions;
+  if (in_callback(subscriptions)) return -EDEADLK;
+  {
+    spin_guard lock(subscriptions.lock);
+    unlink(subscriptions.*list, subscription);
+  }
+  synchronize_srcu(subscriptions.srcu);
+  subscription.mm = nullptr;
+  return 0;
+}
+
 bool overlap(const mmu_interval_notifier& interval, const mmu_notifier_range& range) {
   return interval.start < range.end && range.start < interval.end;
 }
@@ -182,16 +197,7 @@ int mmu_notifier_register(mmu_notifier& subscription, mm_struct& mm) {
 }
 
 int mmu_notifier_unregister(mmu_notifier& subscription) {
-  if (subscription.mm == nullptr) return -EINVAL;
-  mmu_notifier_subscriptions& subscriptions = subscription.mm->notifier_subscriptions;
-  if (in_callback(subscriptions)) return -EDEADLK;
-  {
-    spin_guard lock(subscriptions.lock);
-    unlink(subscriptions.list, subscription);
-  }
-  synchronize_srcu(subscriptions.srcu);
-  subscription.mm = nullptr;
-  return 0;
+  return unsubscribe(&mmu_notifier_subscriptions::list, subscription);
 }
 
 int mmu_notifier_put(mmu_notifier& subscription) {
@@ -253,16 +259,7 @@ int mmu_interval_notifier_insert(mmu_interval_notifier& subscription, mm_struct&
 }
 
 int mmu_interval_notifier_remove(mmu_interval_notifier& subscription) {
-  if (subscription.mm == nullptr) return -EINVAL;
-  mmu_notifier_subscriptions& subscriptions = subscription.mm->notifier_subscriptions;
-  if (in_callback(subscriptions)) return -EDEADLK;
-  {
-    spin_guard lock(subscriptions.lock);
-    unlink(subscriptions.intervals, subscription);
-  }
-  synchronize_srcu(subscriptions.srcu);
-  subscription.mm = nullptr;
-  return 0;
+  return unsubscribe(&mmu_notifier_subscriptions::intervals, subscription);
 }
 
 void mmu_notifier_release(mm_struct& mm) {

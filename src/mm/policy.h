@@ -93,7 +93,8 @@ enum class pin_scheme_t : u8 {
   barrier,   ///< add; fence; PageWriteback ? back off : keep
 };
 
-/// The fence between adding a pin and the read that must not pass it (S5.7).
+/// The fence between adding a pin and the read of PG_writeback that must not pass it (S5.7); pairs with
+/// wb_fence_t.
 enum class pin_fence_t : u8 {
   value_returning, ///< the add itself is a fully ordered RMW
   after_atomic,    ///< void add; smp_mb__after_atomic()

@@ -174,15 +174,15 @@ bool folio_mkclean(folio* folio) {
     mm_struct& mm = *vma.vm_mm;
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_page, at.address,
                                      at.address + at.nr * PAGE_SIZE);
-    for (u64 i = 0; i < at.nr; ++i) {
-      const vaddr_t addr = at.address + i * PAGE_SIZE;
-      const pmd_lookup found = find_pmd(mm, addr);
-      if (!found.found) continue;
-      if (pmd_trans_huge(pmdp_get_lockless(found.pmdp)) &&
-          pmd_mkclean_one(mm, at.address, found.pmdp, folio, &cleaned))
-        return; // here it was mapped by this entry alone
-      cleaned |= pte_mkclean_one(mm, addr, found.pmdp, folio_page(folio, at.first + i));
-    }
+    for_each_entry(
+        mm, at,
+        [&](const pmdp_t& pmdp) {
+          return pmd_trans_huge(pmdp_get_lockless(pmdp)) &&
+                 pmd_mkclean_one(mm, at.address, pmdp, folio, &cleaned);
+        },
+        [&](const pmdp_t& pmdp, vaddr_t addr, u64 n) {
+          cleaned |= pte_mkclean_one(mm, addr, pmdp, folio_page(folio, n));
+        });
   });
   mkclean_fence(folio);
   return cleaned;
@@ -269,16 +269,17 @@ bool try_to_unmap(folio* folio, tlbflush_unmap_batch& batch) {
     mm_struct& mm = *vma.vm_mm;
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, at.address,
                                      at.address + at.nr * PAGE_SIZE);
-    for (u64 i = 0; i < at.nr && unmapped; ++i) {
-      const vaddr_t addr = at.address + i * PAGE_SIZE;
-      const pmd_lookup found = find_pmd(mm, addr);
-      if (!found.found) continue;
-      if (folio_test_anon(folio) && pmd_trans_huge(pmdp_get_lockless(found.pmdp))) {
-        unmapped = try_to_unmap_pmd(mm, addr, found.pmdp, folio);
-        return; // of all of them
-      }
-      unmapped = try_to_unmap_pte(mm, addr, found.pmdp, folio_page(folio, at.first + i), batch);
-    }
+    for_each_entry(
+        mm, at,
+        [&](const pmdp_t& pmdp) {
+          if (!unmapped) return true;
+          if (!folio_test_anon(folio) || !pmd_trans_huge(pmdp_get_lockless(pmdp))) return false;
+          unmapped = try_to_unmap_pmd(mm, at.address, pmdp, folio);
+          return true; // for all of them
+        },
+        [&](const pmdp_t& pmdp, vaddr_t addr, u64 n) {
+          unmapped = try_to_unmap_pte(mm, addr, pmdp, folio_page(folio, n), batch);
+        });
   });
   // stored to, or in use: it is memory like any other again
   if (!unmapped && folio_test_dirty(folio)) folio_set_swapbacked(folio);

@@ -17,6 +17,7 @@
 #include "mm/anon_vma.h"
 #include "mm/mm_types.h"
 #include "mm/page_ref.h"
+#include "mm/pgalloc.h"
 #include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -137,6 +138,20 @@ template <class Visit> void rmap_walk(folio* folio, u64 nr, Visit&& visit) {
 }
 template <class Visit> void rmap_walk(folio* folio, Visit&& visit) {
   rmap_walk(folio, folio_test_large(folio) ? folio_nr_pages(folio) : 1, visit);
+}
+
+/// Visits the entries that may map such a part (page_vma_mapped_walk()): for each page huge(pmdp), which says
+/// whether a huge entry maps the folio there, or that there is no need to go on; and small(pmdp, addr, n)
+/// with the place of the nth page of the folio in the table.
+template <class Huge, class Small>
+void for_each_entry(const mm_struct& mm, const rmap_place& at, Huge&& huge, Small&& small) {
+  for (u64 i = 0; i < at.nr; ++i) {
+    const vaddr_t addr = at.address + i * PAGE_SIZE;
+    const pmd_lookup found = find_pmd(mm, addr);
+    if (!found.found) continue;
+    if (huge(found.pmdp)) return;
+    small(found.pmdp, addr, at.first + i);
+  }
 }
 
 /// Makes every entry that maps the folio read-only and clean, flushing what held more, so that the next store
