@@ -14,6 +14,8 @@
 // What goes wrong is a value: the error of the system call of that name.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -32,11 +34,15 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+class hostfs;
+
 /// A machine and the allocator of its memory.
 class System {
  public:
-  /// `cpus`: how many threads can be CPUs at a time, 1 to 61. Throws std::bad_alloc or std::invalid_argument.
+  /// `cpus`: how many threads can be CPUs at a time, 1 to 60. Throws std::bad_alloc or std::invalid_argument.
   System(std::uint64_t bytes, unsigned cpus);
+  /// Nothing is left that belongs to it: no AddressSpace, File, PinnedPages.
+  ~System();
   System(const System&) = delete;
   System& operator=(const System&) = delete;
 
@@ -58,13 +64,15 @@ class System {
  private:
   friend class HouseCpu;
   friend class File;
+  friend class Writeback;
   Machine machine_;
   page_allocator allocator_;
-  /// CPUs for threads that are none: one for userfaultfd handlers, one for khugepaged, one for all other
-  /// calls.
-  static constexpr unsigned HOUSE_CPUS = 3;
+  /// CPUs for threads that are none: one for userfaultfd handlers, one for khugepaged, one for writeback, one
+  /// for all other calls.
+  static constexpr unsigned HOUSE_CPUS = 4;
   std::mutex house_cpu_[HOUSE_CPUS]; ///< held by the thread that is that CPU
   TransparentHugePages huge_pages_{*this};
+  std::unique_ptr<hostfs> hostfs_; ///< the host's files that are open or mapped
 };
 
 enum class Access : std::uint8_t { none, read, read_write };
@@ -146,6 +154,9 @@ class AddressSpace {
   /// The same to an address of the caller's choice, in place of what was mapped there.
   expected<vaddr_t> mremap_fixed(vaddr_t start, std::uint64_t old_bytes, std::uint64_t new_bytes, vaddr_t to);
   expected<void> mprotect(vaddr_t start, std::uint64_t bytes, Access access);
+  /// What was stored to shared mappings of files in the range is on the disk. `flags`: those of <sys/mman.h>;
+  /// MS_ASYNC leaves it to writeback in the background. not_enough_memory if a part is not mapped.
+  expected<void> msync(vaddr_t start, std::uint64_t bytes, int flags = MS_SYNC);
   enum class HugePages : std::uint8_t { no, yes };
   /// Whether the memory is to be in huge pages where they fit, as far as System::huge_pages() allows.
   expected<void> madvise(vaddr_t start, std::uint64_t bytes, HugePages huge);

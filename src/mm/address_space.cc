@@ -2,15 +2,22 @@
 #include "racewalk/address_space.h"
 
 #include "mm/fork.h"
+#include "mm/hostfs.h"
 #include "mm/house_cpu.h"
 #include "mm/mmap.h"
+#include "mm/msync.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- System ----------------------------------------------------------------------------------------------
 
 System::System(std::uint64_t bytes, unsigned cpus)
-    : machine_(bytes, cpus + HOUSE_CPUS), allocator_(machine_) {}
+    : machine_(bytes, cpus + HOUSE_CPUS), allocator_(machine_), hostfs_(std::make_unique<hostfs>()) {}
+
+System::~System() {
+  HouseCpu cpu(*this);
+  hostfs_.reset();
+}
 
 void System::settle() {
   rcu_barrier();
@@ -113,6 +120,11 @@ expected<vaddr_t> AddressSpace::mremap_fixed(vaddr_t start, std::uint64_t old_by
 expected<void> AddressSpace::mprotect(vaddr_t start, std::uint64_t bytes, Access access) {
   HouseCpu cpu(system_);
   return outcome(vm_mprotect(*mm_, start, bytes, prot_of(access)));
+}
+
+expected<void> AddressSpace::msync(vaddr_t start, std::uint64_t bytes, int flags) {
+  HouseCpu cpu(system_);
+  return outcome(vm_msync(*mm_, start, bytes, flags));
 }
 
 expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, Mergeable mergeable) {

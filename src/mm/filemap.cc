@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "mm/file_fault.h"
+#include "mm/highmem.h"
 #include "mm/page_alloc.h"
 #include "mm/rmap.h"
 
@@ -119,7 +120,7 @@ filemap_result filemap_lock_folio(address_space& mapping, u64 index, fgp how) {
   for (;;) {
     folio* folio = filemap_get_folio(mapping, index);
     if (folio == nullptr) {
-      if (how == fgp::no_creat) return {nullptr, -ENOENT};
+      if (how != fgp::creat) return {nullptr, -ENOENT};
       const filemap_result made = filemap_create_folio(mapping, index);
       if (made.error != -EEXIST) return made;
       cpu_relax(); // another CPU was faster, or keeps the place shut for a while
@@ -146,10 +147,36 @@ filemap_result read_mapping_folio(address_space& mapping, u64 index, fgp how) {
   const filemap_result found = filemap_lock_folio(mapping, index, how);
   if (found.error != 0) return found;
   int error = 0;
-  if (!folio_test_uptodate(found.folio)) error = filemap_read_folio(mapping, found.folio);
+  if (!folio_test_uptodate(found.folio))
+    error = how == fgp::uptodate ? -EAGAIN : filemap_read_folio(mapping, found.folio);
   // Under the folio lock: truncation changes the size first and then locks each folio that is beyond, so it
   // takes this one out if the size read here was the old one.
   if (error == 0 && index < i_size_pages(mapping.host)) return found;
+  folio_unlock(found.folio);
+  folio_put(found.folio);
+  return {nullptr, error};
+}
+
+filemap_result filemap_get_page(address_space& mapping, u64 index, fgp how) {
+  // what memory alone holds is never read
+  if (mapping.a_ops == nullptr) return read_mapping_folio(mapping, index, how);
+  const filemap_result cached = read_mapping_folio(mapping, index, fgp::uptodate);
+  if (cached.error == 0) return cached;
+  // From the reading to the folio lock under which it becomes part of the file: who punches a hole meanwhile
+  // would not find it (M42).
+  read_guard invalidate_lock(mapping.invalidate_lock);
+  return read_mapping_folio(mapping, index, how);
+}
+
+filemap_result filemap_write_begin(address_space& mapping, u64 index, u64 from, u64 to) {
+  const filemap_result found = filemap_lock_folio(mapping, index, fgp::creat);
+  if (found.error != 0 || folio_test_uptodate(found.folio)) return found;
+  int error = 0;
+  if (index >= i_size_pages(mapping.host))
+    clear_highpage(&found.folio->page);
+  else if (from != 0 || to != PAGE_SIZE)
+    error = filemap_read_folio(mapping, found.folio);
+  if (error == 0) return found;
   folio_unlock(found.folio);
   folio_put(found.folio);
   return {nullptr, error};
@@ -168,7 +195,7 @@ bool folio_mark_dirty(folio* folio) {
 // ---- faults ----------------------------------------------------------------------------------------------
 
 vm_fault_folio filemap_fault(address_space& mapping, u64 index, fgp how) {
-  const filemap_result found = read_mapping_folio(mapping, index, how);
+  const filemap_result found = filemap_get_page(mapping, index, how);
   if (found.folio != nullptr || found.error == -ENOENT) return {fault_result::handled, found.folio};
   return {found.error == -ENOMEM ? fault_result::oom : fault_result::sigbus, nullptr};
 }

@@ -5,7 +5,8 @@
 // reference taken from an entry that it then found unchanged, knows where the folio belongs. Who comes by the
 // lock after waiting asks again: truncation may have taken the folio out (folio->mapping is null then).
 //
-// Locks (M42): mmap_lock > vm_lock > folio lock > i_mmap_rwsem > page-table locks > xa_lock.
+// Locks (M42): mmap_lock > vm_lock > invalidate_lock > folio lock > i_mmap_rwsem > page-table locks >
+// xa_lock.
 #pragma once
 
 #include <utility>
@@ -51,14 +52,21 @@ folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last);
 void filemap_remove_folio(folio* folio);
 
 /// The folio at the index with its content, locked and with a reference, made if it is not there: or an error
-/// (-EIO, -ENOMEM). Null if the file ends before the index. May sleep.
+/// (-EIO, -ENOMEM). Null if the file ends before the index. May sleep. Caller holds i_rwsem for writing, or
+/// the invalidate_lock: the disk has nothing old there.
 struct filemap_result {
   struct folio* folio;
   int error;
 };
-/// fgp::no_creat: -ENOENT rather than to make it.
-enum class fgp : u8 { creat, no_creat };
+/// fgp::no_creat: -ENOENT rather than to make it; fgp::uptodate: nor is it read, but -EAGAIN.
+enum class fgp : u8 { creat, no_creat, uptodate };
 filemap_result read_mapping_folio(address_space& mapping, u64 index, fgp how = fgp::creat);
+/// The same for who holds no lock of the file; fgp::creat or fgp::no_creat.
+filemap_result filemap_get_page(address_space& mapping, u64 index, fgp how = fgp::creat);
+/// The folio at the index, locked and with a reference, for bytes [from, to) of it to be written; made if it
+/// is not there. What it has besides is read, or zero beyond the end of the file. Errors as above. May sleep.
+/// Caller holds i_rwsem for writing.
+filemap_result filemap_write_begin(address_space& mapping, u64 index, u64 from, u64 to);
 
 /// Marks the folio dirty, for writeback to find. The caller holds its lock, or the lock of an entry that maps
 /// it, or has it pinned. True if it was clean.

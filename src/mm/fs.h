@@ -2,7 +2,7 @@
 //
 // What may be mapped lives in an address_space: i_pages holds the pages, i_mmap the areas that map them. What
 // keeps them true to what the file is made of are its operations; a file that is made of memory alone (shmem)
-// has none.
+// has none. hostfs.h has files that are the host's.
 //
 // Lifetimes: an area holds a reference to its file, a file one to its inode; the pages go with the inode. A
 // page in i_pages has one reference for that.
@@ -28,7 +28,26 @@ struct address_space_operations {
   int (*write_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
   /// A page is about to be dirtied: room for it on the disk. The folio is locked.
   int (*page_mkwrite)(address_space& mapping, folio* folio) = nullptr;
-  /// Frees an inode whose last reference is gone, and its pages with it. Null: delete.
+  /// Pages have been dirtied: who does so faster than they can be written waits. No folio is locked.
+  void (*balance_dirty)(address_space& mapping) = nullptr;
+};
+
+/// What is done with the file as a whole, where memory alone is not enough. Natively only. What can fail
+/// returns 0 or a negative errno.
+struct inode_operations {
+  /// The file is to have so many bytes: before it grows, and after it has shrunk. i_rwsem is held for
+  /// writing.
+  int (*set_size)(inode& inode, u64 bytes) = nullptr;
+  /// Bytes [start, end), whole pages of which none is in the cache when it returns last, read as zero.
+  /// i_rwsem and invalidate_lock are held for writing.
+  int (*punch_hole)(inode& inode, u64 start, u64 end) = nullptr;
+  /// What write_pages() has written stays, whatever happens; `datasync`: as far as it takes to find it again.
+  int (*fsync)(inode& inode, bool datasync) = nullptr;
+  /// Takes notice of another size that somebody else has given the file. No lock is held.
+  int (*revalidate)(inode& inode) = nullptr;
+  /// Drops a reference, in place of what iput() does.
+  void (*put)(inode& inode) = nullptr;
+  /// Frees an inode that nobody knows any more and that has no pages. Null: delete.
   void (*evict)(inode& inode) = nullptr;
 };
 
@@ -42,6 +61,9 @@ struct address_space {
   /// Its content may not change while it is written back: a checksum is made of it.
   bool stable_writes = false;
   page_tree i_pages;
+  /// Held for reading by who fills a page, and for writing by who changes what pages are filled with: inside
+  /// mmap_lock and vm_lock, outside folio locks.
+  rwsem_t invalidate_lock;
   rwsem_t i_mmap_rwsem; ///< guards i_mmap; inside the folio lock, outside page-table locks
   interval_tree i_mmap;
   atomic64_t nrpages; ///< in i_pages
@@ -52,8 +74,9 @@ struct inode {
   inode() : i_data(*this) {}
 
   address_space i_data;
-  atomic64_t i_size; ///< bytes; changes under i_rwsem for writing
-  rwsem_t i_rwsem;   ///< one change of size at a time
+  const inode_operations* i_op = nullptr; ///< null: it needs none
+  atomic64_t i_size;                      ///< bytes; changes under i_rwsem for writing
+  rwsem_t i_rwsem;                        ///< one write() or change of size at a time
   atomic_t i_count{1};
 };
 
@@ -67,6 +90,7 @@ struct file {
   inode* const f_inode;
   const fmode_t f_mode;
   atomic_t f_count{1};
+  spinlock_t f_lock;    ///< one at a time is told of an error
   shared<u32> f_wb_err; ///< up to which of its mapping's errors it has been told
 
   address_space& mapping() const { return f_inode->i_data; }
@@ -79,5 +103,7 @@ inline void get_file(file& f) { atomic_inc(f.f_count); }
 void fput(file& f);
 /// The same for an inode.
 void iput(inode& i);
+/// Drops the pages of an inode that nobody uses any more, written or not, and frees it. Natively only.
+void evict_inode(inode& i);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

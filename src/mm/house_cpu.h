@@ -10,8 +10,9 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 /// What the thread is about to do. Faults wait for userfaultfd handlers, so a handler must not wait for the
-/// CPU of a thread that faults; and address spaces that go away wait for khugepaged.
-enum class house_call : u8 { ordinary, userfaultfd, khugepaged };
+/// CPU of a thread that faults; and address spaces that go away wait for khugepaged. Writeback waits for the
+/// disk.
+enum class house_call : u8 { ordinary, userfaultfd, khugepaged, writeback };
 
 /// Makes a thread that is no CPU one of the machine's last CPUs for the time of a call, one thread at a time.
 class HouseCpu {

@@ -114,9 +114,41 @@ int writeback_folio(folio* folio) {
   // have stored to a pinned page since it was copied.
   const bool bounced = pins == writeback_decision::pinned && policy().wb_bounces_pinned;
   if (error != 0 || bounced) folio_mark_dirty(folio);
-  folio_end_writeback(folio);
+  // and whoever waits for the end finds the error
   if (error != 0) errseq::set(mapping.wb_err, error);
+  folio_end_writeback(folio);
   return error;
+}
+
+int write_cache_pages(address_space& mapping, u64 first, u64 last) {
+  int error = 0;
+  for (u64 index = first; index <= last; ++index) {
+    const xa_entry entry = mapping.i_pages.find(&index, last);
+    if (entry.none()) break;
+    if ((entry.val & xa_entry::DIRTY) == 0) continue;
+    folio* folio = filemap_get_folio(mapping, index);
+    if (folio == nullptr) continue; // truncated
+    folio_lock(folio);
+    if (folio_mapping(folio) == &mapping) {
+      if (const int failed = writeback_folio(folio); error == 0) error = failed;
+    } else {
+      folio_unlock(folio);
+    }
+    folio_put(folio);
+  }
+  return error;
+}
+
+void filemap_fdatawait_range(address_space& mapping, u64 first, u64 last) {
+  for (u64 index = first; index <= last; ++index) {
+    const xa_entry entry = mapping.i_pages.find(&index, last);
+    if (entry.none()) return;
+    if ((entry.val & xa_entry::WRITEBACK) == 0) continue;
+    folio* folio = filemap_get_folio(mapping, index);
+    if (folio == nullptr) continue; // truncated, which has waited
+    folio_wait_writeback(folio);
+    folio_put(folio);
+  }
 }
 
 void folio_end_writeback(folio* folio) {

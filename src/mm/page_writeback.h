@@ -12,6 +12,7 @@
 // PG_writeback and wait or find the entry write-protected.
 #pragma once
 
+#include "mm/fs.h"
 #include "mm/page_ref.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -30,6 +31,13 @@ enum class writeback_decision : u8 {
 /// meanwhile. On error it is dirty as before, and the mapping's next fsync() says so. The caller has a
 /// reference. May sleep. 0 or a negative errno.
 int writeback_folio(folio* folio);
+
+/// Writes what is dirty of pages [first, last] of a file that tracks dirtiness, one after the other, whatever
+/// becomes of those before: all that was stored before the call, but for what somebody else is writing just
+/// now. The first error. May sleep.
+int write_cache_pages(address_space& mapping, u64 first, u64 last);
+/// Waits for those of pages [first, last] that are being written.
+void filemap_fdatawait_range(address_space& mapping, u64 first, u64 last);
 
 /// lock; mkclean; clear dirty; set writeback; unlock, with the check for pins where policy().pin_scheme has
 /// it. The caller holds a reference. May sleep.

@@ -23,12 +23,16 @@ void fput(file& f) {
 }
 
 void iput(inode& i) {
-  if (!atomic_dec_and_test(i.i_count)) return;
+  if (i.i_op != nullptr && i.i_op->put != nullptr) return i.i_op->put(i);
+  if (atomic_dec_and_test(i.i_count)) evict_inode(i);
+}
+
+void evict_inode(inode& i) {
   VM_BUG_ON(!i.i_data.i_mmap.empty(), "INV-REF", "a file goes that is still mapped");
   truncate_inode_pages(i.i_data, 0);
   i.i_data.i_pages.destroy();
-  if (i.i_data.a_ops != nullptr && i.i_data.a_ops->evict != nullptr)
-    i.i_data.a_ops->evict(i);
+  if (i.i_op != nullptr && i.i_op->evict != nullptr)
+    i.i_op->evict(i);
   else
     delete &i;
 }

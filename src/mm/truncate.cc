@@ -65,10 +65,11 @@ void truncate_inode_folio(address_space& mapping, folio* folio, u64 first, u64 l
   folio_unlock(folio);
 }
 
-/// Bytes [from, to) of a page of the file become zero, where it is mapped too.
-int zero_partial_page(address_space& mapping, u64 index, u64 from, u64 to) {
-  const auto [folio, error] = read_mapping_folio(mapping, index);
-  if (folio == nullptr) return error;
+/// Bytes [from, to) of a page of the file become zero, where it is mapped too. fgp::uptodate: as far as it is
+/// in the cache.
+int zero_partial_page(address_space& mapping, u64 index, u64 from, u64 to, fgp how = fgp::creat) {
+  const auto [folio, error] = read_mapping_folio(mapping, index, how);
+  if (folio == nullptr) return how == fgp::uptodate ? 0 : error;
   folio_wait_writeback(folio);
   zero_user_segment(folio_file_page(folio, index), from, to);
   folio_mark_dirty(folio);
@@ -91,9 +92,15 @@ void truncate_inode_pages_range(address_space& mapping, u64 first, u64 last) {
   }
 }
 
+void pagecache_isize_extended(inode& inode, u64 from, u64 to) {
+  if (from < to && from % PAGE_SIZE != 0)
+    (void)zero_partial_page(inode.i_data, from >> PAGE_SHIFT, from % PAGE_SIZE, PAGE_SIZE, fgp::uptodate);
+}
+
 void truncate_setsize(inode& inode, u64 bytes) {
   address_space& mapping = inode.i_data;
   const u64 old_bytes = i_size_read(inode);
+  pagecache_isize_extended(inode, old_bytes, bytes);
   // What the last page has beyond the new end must not be seen when the file grows again.
   if (bytes < old_bytes && bytes % PAGE_SIZE != 0)
     (void)zero_partial_page(mapping, bytes >> PAGE_SHIFT, bytes % PAGE_SIZE, PAGE_SIZE);

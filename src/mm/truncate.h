@@ -20,6 +20,10 @@ inline void truncate_inode_pages(address_space& mapping, u64 first) {
   truncate_inode_pages_range(mapping, first, ~u64{0});
 }
 
+/// The file is about to grow from `from` to `to` bytes: what programs that map its last page have stored
+/// there beyond its end was never part of it. Caller holds i_rwsem for writing. May sleep.
+void pagecache_isize_extended(inode& inode, u64 from, u64 to);
+
 /// Gives the file another size. What is cut off reads as zero if it grows again; who maps it gets a fault.
 /// Caller holds i_rwsem for writing. May sleep.
 void truncate_setsize(inode& inode, u64 bytes);

@@ -19,8 +19,10 @@ struct test_inode : inode {
   static constexpr unsigned PAGES = 4;
   test_inode() {
     static constexpr address_space_operations operations{
-        .read_pages = read, .write_pages = write, .page_mkwrite = reserve, .evict = evict};
+        .read_pages = read, .write_pages = write, .page_mkwrite = reserve};
+    static constexpr inode_operations whole{.evict = evict};
     i_data.a_ops = &operations;
+    i_op = &whole;
     i_data.tracks_dirty = true;
     atomic_set(i_size, PAGES * PAGE_SIZE);
   }

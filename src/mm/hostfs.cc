@@ -1,0 +1,314 @@
+#include "mm/hostfs.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "mm/filemap.h"
+#include "mm/page_pin.h"
+#include "mm/page_writeback.h"
+#include "mm/slab.h"
+#include "mm/truncate.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+hostfs_inode& HOSTFS_I(inode& i) { return static_cast<hostfs_inode&>(i); }
+
+/// A host call again as long as a signal interrupts it. What it returns, or a negative errno.
+template <class Call> long restarted(Call call) {
+  for (;;) {
+    const long r = call();
+    if (r >= 0) return r;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+// ---- pages -----------------------------------------------------------------------------------------------
+
+/// How many bytes of page `index` the file has.
+u64 bytes_of_page(const inode& i, u64 index) {
+  const u64 size = i_size_read(i);
+  const u64 pos = index << PAGE_SHIFT;
+  return size <= pos ? 0 : std::min<u64>(PAGE_SIZE, size - pos);
+}
+
+/// One page. What the host's file does not have is zero; if it has nothing where ours has something, somebody
+/// has cut it: -EIO, which is a bus error to who touches it.
+int read_page(hostfs_inode& i, u64 index, page* page) {
+  auto* to = static_cast<std::byte*>(page_address(page));
+  const u64 wanted = bytes_of_page(i, index);
+  u64 done = 0;
+  while (done < wanted) {
+    const auto at = static_cast<off_t>((index << PAGE_SHIFT) + done);
+    const long n = restarted([&] { return ::pread(i.read_fd, to + done, wanted - done, at); });
+    if (n < 0) return static_cast<int>(n);
+    if (n == 0) break;
+    done += static_cast<u64>(n);
+  }
+  std::memset(to + done, 0, PAGE_SIZE - done);
+  return done == 0 && wanted != 0 ? -EIO : 0;
+}
+
+int hostfs_read_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+  for (unsigned n = 0; n < nr; ++n)
+    if (const int error = read_page(HOSTFS_I(mapping.host), index + n, pages[n])) return error;
+  return 0;
+}
+
+/// One page, up to the end of the file. Programs may store to it meanwhile, as they may while a disk reads
+/// it: hence the system call itself, not a function of which ThreadSanitizer believes that it reads plainly.
+int write_page(hostfs_inode& i, u64 index, const page* page) {
+  const auto* from = static_cast<const std::byte*>(page_address(page));
+  const u64 wanted = bytes_of_page(i, index);
+  const int fd = READ_ONCE(i.write_fd);
+  for (u64 done = 0; done < wanted;) {
+    const u64 at = (index << PAGE_SHIFT) + done;
+    const long n = restarted([&] { return ::syscall(SYS_pwrite64, fd, from + done, wanted - done, at); });
+    if (n < 0) return static_cast<int>(n);
+    if (n == 0) return -EIO;
+    done += static_cast<u64>(n);
+  }
+  return 0;
+}
+
+int hostfs_write_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+  for (unsigned n = 0; n < nr; ++n)
+    if (const int error = write_page(HOSTFS_I(mapping.host), index + n, pages[n])) return error;
+  return 0;
+}
+
+// ---- the file as a whole ---------------------------------------------------------------------------------
+
+int hostfs_set_size(inode& i, u64 bytes) {
+  return static_cast<int>(
+      restarted([&] { return ::ftruncate(READ_ONCE(HOSTFS_I(i).write_fd), static_cast<off_t>(bytes)); }));
+}
+
+/// The same by writing zeros, up to the end of the file.
+int write_zeros(int fd, u64 start, u64 end) {
+  static constexpr std::byte ZEROS[PAGE_SIZE]{};
+  while (start < end) {
+    const u64 bytes = std::min<u64>(end - start, sizeof ZEROS);
+    const long n = restarted([&] { return ::pwrite(fd, ZEROS, bytes, static_cast<off_t>(start)); });
+    if (n <= 0) return n < 0 ? static_cast<int>(n) : -EIO;
+    start += static_cast<u64>(n);
+  }
+  return 0;
+}
+
+int hostfs_punch_hole(inode& i, u64 start, u64 end) {
+  const int fd = READ_ONCE(HOSTFS_I(i).write_fd);
+  const long r = restarted([&] {
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
+                       static_cast<off_t>(end - start));
+  });
+  // what is in memory of it is gone already, so that it must be zero even if there can be no hole
+  return r == -EOPNOTSUPP ? write_zeros(fd, start, std::min(end, i_size_read(i))) : static_cast<int>(r);
+}
+
+int hostfs_fsync(inode& i, bool datasync) {
+  const int fd = HOSTFS_I(i).read_fd; // whichever opening: it is the file that is synchronized
+  return static_cast<int>(restarted([&] { return datasync ? ::fdatasync(fd) : ::fsync(fd); }));
+}
+
+long host_size(hostfs_inode& i) {
+  struct stat st;
+  const long r = restarted([&] { return ::fstat(i.read_fd, &st); });
+  return r < 0 ? r : st.st_size;
+}
+
+/// Drops the page in which the file ended: the host has more of it than was read.
+void forget_last_page(address_space& mapping, u64 size) {
+  const u64 index = size >> PAGE_SHIFT;
+  if (size % PAGE_SIZE == 0) return;
+  (void)write_cache_pages(mapping, index, index);
+  truncate_inode_pages_range(mapping, index, index);
+}
+
+int hostfs_revalidate(inode& of) {
+  hostfs_inode& i = HOSTFS_I(of);
+  long now = host_size(i);
+  if (now < 0) return static_cast<int>(now);
+  if (static_cast<u64>(now) == i_size_read(i)) return 0;
+  // or somebody here is changing it
+  write_guard i_rwsem(i.i_rwsem);
+  write_guard invalidate_lock(i.i_data.invalidate_lock);
+  now = host_size(i);
+  const u64 was = i_size_read(i);
+  if (now < 0 || static_cast<u64>(now) == was) return static_cast<int>(std::min(now, 0L));
+  if (static_cast<u64>(now) > was) forget_last_page(i.i_data, was);
+  truncate_setsize(i, static_cast<u64>(now));
+  return 0;
+}
+
+void hostfs_put(inode& i) { HOSTFS_I(i).fs.put(HOSTFS_I(i)); }
+void hostfs_evict(inode& i) { delete &HOSTFS_I(i); }
+
+constexpr address_space_operations HOSTFS_AOPS{.read_pages = hostfs_read_pages,
+                                               .write_pages = hostfs_write_pages};
+constexpr inode_operations HOSTFS_IOPS{.set_size = hostfs_set_size,
+                                       .punch_hole = hostfs_punch_hole,
+                                       .fsync = hostfs_fsync,
+                                       .revalidate = hostfs_revalidate,
+                                       .put = hostfs_put,
+                                       .evict = hostfs_evict};
+
+} // namespace
+
+// ---- opening ---------------------------------------------------------------------------------------------
+
+hostfs_inode::~hostfs_inode() {
+  const int for_writing = READ_ONCE(write_fd);
+  if (for_writing >= 0 && for_writing != read_fd) ::close(for_writing);
+  if (read_fd >= 0) ::close(read_fd);
+}
+
+namespace {
+
+/// Whether the flags are those of an opening that can be mapped. 0 or a negative errno.
+int check_flags(int flags) {
+  if ((flags & ~(O_ACCMODE | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)) != 0) return -EINVAL;
+  if ((flags & O_ACCMODE) == O_WRONLY) return -EACCES;
+  return (flags & O_ACCMODE) == O_ACCMODE ? -EINVAL : 0;
+}
+
+int check_type(const struct stat& st) {
+  if (S_ISDIR(st.st_mode)) return -EISDIR;
+  return S_ISREG(st.st_mode) ? 0 : -ENODEV;
+}
+
+/// A descriptor that is closed, unless somebody takes it over.
+class descriptor {
+ public:
+  explicit descriptor(int fd) : fd_(fd) {}
+  ~descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+} // namespace
+
+int hostfs::open(const char* path, int flags, mode_t mode, file** opened) {
+  if (const int error = check_flags(flags)) return error;
+  // O_NONBLOCK: a pipe that nobody writes to is refused, not waited for
+  const int host_flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  const long fd = restarted([&] { return ::open(path, host_flags, mode); });
+  if (fd < 0) return static_cast<int>(fd);
+  const bool writable = (flags & O_ACCMODE) == O_RDWR;
+  hostfs_inode* i = nullptr;
+  if (const int error = iget(static_cast<int>(fd), writable, &i)) return error;
+  *opened = kmalloc_obj<file>(*i, writable ? FMODE_READ | FMODE_WRITE : FMODE_READ);
+  if (*opened == nullptr) {
+    put(*i);
+    return -ENOMEM;
+  }
+  WRITE_ONCE((*opened)->f_wb_err, errseq::sample(i->i_data.wb_err));
+  return 0;
+}
+
+/// The inode of a file that has just been opened, with a reference; takes the descriptor.
+int hostfs::iget(int fd, bool writable, hostfs_inode** got) {
+  descriptor opening(fd);
+  std::unique_lock guard(lock_);
+  for (;;) {
+    struct stat st;
+    if (::fstat(fd, &st) != 0) return -errno;
+    if (const int error = check_type(st)) return error;
+    hostfs_inode*& known = inodes_[{st.st_dev, st.st_ino}];
+    if (known != nullptr && known->i_freeing) {
+      changed_.wait(guard);
+      continue;
+    }
+    if (known == nullptr) {
+      known = kmalloc_obj<hostfs_inode>(*this, hostfs_inode::number{st.st_dev, st.st_ino});
+      if (known == nullptr) {
+        inodes_.erase({st.st_dev, st.st_ino});
+        return -ENOMEM;
+      }
+      known->i_data.a_ops = &HOSTFS_AOPS;
+      known->i_data.tracks_dirty = true;
+      known->i_op = &HOSTFS_IOPS;
+      atomic_set(known->i_size, static_cast<s64>(st.st_size));
+    } else {
+      atomic_inc(known->i_count); // perhaps from 0, if it has stayed
+    }
+    adopt(*known, opening.release(), writable);
+    *got = known;
+    return 0;
+  }
+}
+
+/// Keeps the descriptor if it is of use. Caller holds the lock.
+void hostfs::adopt(hostfs_inode& i, int fd, bool writable) {
+  const bool first = i.read_fd < 0;
+  const bool first_for_writing = writable && READ_ONCE(i.write_fd) < 0;
+  if (first) i.read_fd = fd;
+  if (first_for_writing) WRITE_ONCE(i.write_fd, fd);
+  if (!first && !first_for_writing) ::close(fd);
+}
+
+// ---- closing ---------------------------------------------------------------------------------------------
+
+namespace {
+
+bool anything_pinned(address_space& mapping) {
+  for (u64 index = 0;; ++index) {
+    folio* folio = filemap_get_next_folio(mapping, &index, ~u64{0});
+    if (folio == nullptr) return false;
+    const bool pinned = folio_maybe_dma_pinned(folio);
+    folio_put(folio);
+    if (pinned) return true;
+  }
+}
+
+} // namespace
+
+void hostfs::put(hostfs_inode& i) {
+  if (atomic_add_unless(i.i_count, -1, 1)) return;
+  {
+    std::lock_guard guard(lock_); // nobody finds it between the last reference and i_freeing
+    if (!atomic_dec_and_test(i.i_count)) return;
+    i.i_freeing = true;
+  }
+  drop(i);
+}
+
+/// Nobody has the inode any more, which is freeing: it is written and goes, or stays. Whether it has gone.
+bool hostfs::drop(hostfs_inode& i) {
+  (void)write_cache_pages(i.i_data, 0, ~u64{0}); // there is nobody left to be told of an error
+  filemap_fdatawait_range(i.i_data, 0, ~u64{0});
+  const bool stays = anything_pinned(i.i_data);
+  {
+    std::lock_guard guard(lock_);
+    i.i_freeing = false;
+    if (!stays) inodes_.erase(i.i_no);
+    changed_.notify_all();
+  }
+  if (!stays) evict_inode(i);
+  return !stays;
+}
+
+hostfs::~hostfs() {
+  while (!inodes_.empty()) {
+    hostfs_inode& i = *inodes_.begin()->second;
+    VM_BUG_ON(atomic_read(i.i_count) != 0, "INV-REF", "a system goes while its files are open");
+    const bool gone = drop(i);
+    VM_BUG_ON(!gone, "INV-REF", "a system goes while a file is pinned");
+  }
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

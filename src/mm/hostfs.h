@@ -1,0 +1,65 @@
+// Files of the host, mapped (Linux's hostfs has the same for user-mode kernels).
+//
+// A file of the host is one inode here, however often and by whatever name it is opened, so all who use it
+// share one page cache. Pages come by pread() and go by pwrite(); a size that changes here changes there at
+// once, so that the host's file is never shorter than i_size says, unless another program has cut it.
+//
+// Lifetimes: inodes are found by device and number while somebody has them open or mapped. With the last
+// reference what is dirty is written, and the inode goes; who opens the file meanwhile waits for that. An
+// inode of which a page is still pinned stays, for what the device stores to be written when it is unpinned:
+// it goes when the file is next put, or with the hostfs.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "mm/fs.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+class hostfs;
+
+struct hostfs_inode : inode {
+  using number = std::pair<dev_t, ino_t>;
+
+  hostfs_inode(hostfs& of, number n) : fs(of), i_no(n) {}
+  ~hostfs_inode();
+
+  hostfs& fs;
+  const number i_no;
+  int read_fd = -1;         ///< its first opening
+  shared<int> write_fd{-1}; ///< its first opening for writing; from then on
+  bool i_freeing = false;   ///< being written for the last time; under the hostfs's lock
+};
+
+class hostfs {
+ public:
+  hostfs() = default;
+  /// Writes what is dirty. Nothing is open or mapped, and nothing pinned. Caller is a CPU.
+  ~hostfs();
+  hostfs(const hostfs&) = delete;
+  hostfs& operator=(const hostfs&) = delete;
+
+  /// Opens a regular file. `flags`: O_RDONLY or O_RDWR; O_CREAT, O_EXCL, O_NOFOLLOW as open(). 0 or a
+  /// negative errno: those of open(), -EACCES for O_WRONLY (who writes a part of a page reads the rest),
+  /// -EISDIR, -ENODEV for what else is no regular file, -EINVAL for other flags, -ENOMEM. May sleep.
+  int open(const char* path, int flags, mode_t mode, file** opened);
+
+  /// Drops a reference (inode_operations::put).
+  void put(hostfs_inode& i);
+
+ private:
+  int iget(int fd, bool writable, hostfs_inode** got);
+  void adopt(hostfs_inode& i, int fd, bool writable);
+  bool drop(hostfs_inode& i);
+
+  std::mutex lock_;
+  std::condition_variable changed_;                      ///< an inode is not freeing any more, or gone
+  std::map<hostfs_inode::number, hostfs_inode*> inodes_; ///< under lock_
+};
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,174 @@
+#include "mm/vfs.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+
+#include "mm/filemap.h"
+#include "mm/page_writeback.h"
+#include "mm/truncate.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+constexpr u64 MAX_LFS_FILESIZE = std::numeric_limits<s64>::max();
+
+std::byte* file_bytes(folio* folio, u64 pos) {
+  return static_cast<std::byte*>(page_address(folio_file_page(folio, pos >> PAGE_SHIFT))) + pos % PAGE_SIZE;
+}
+
+void unlock_and_put(folio* folio) {
+  folio_unlock(folio);
+  folio_put(folio);
+}
+
+} // namespace
+
+// ---- read ------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The part of one page, up to the end of the file. How many bytes, or a negative errno.
+long read_page(address_space& mapping, std::byte* to, u64 bytes, u64 pos) {
+  const auto [folio, error] = filemap_get_page(mapping, pos >> PAGE_SHIFT);
+  if (folio == nullptr) return error;
+  const u64 size = i_size_read(mapping.host); // under the folio lock, as truncation has it
+  const u64 n = size <= pos ? 0 : std::min(bytes, size - pos);
+  copy_relaxed(to, file_bytes(folio, pos), n);
+  unlock_and_put(folio);
+  return static_cast<long>(n);
+}
+
+} // namespace
+
+long vfs_read(file& f, std::byte* to, u64 bytes, u64 pos) {
+  if ((f.f_mode & FMODE_READ) == 0) return -EBADF;
+  u64 done = 0;
+  while (done < bytes) {
+    const u64 at = pos + done;
+    const long n = read_page(f.mapping(), to + done, std::min(bytes - done, PAGE_SIZE - at % PAGE_SIZE), at);
+    if (n < 0 && done == 0) return n;
+    if (n <= 0) break;
+    done += static_cast<u64>(n);
+  }
+  return static_cast<long>(done);
+}
+
+// ---- write -----------------------------------------------------------------------------------------------
+
+namespace {
+
+int set_size(inode& i, u64 bytes) {
+  return i.i_op == nullptr || i.i_op->set_size == nullptr ? 0 : i.i_op->set_size(i, bytes);
+}
+
+/// The part of one page. 0 or a negative errno.
+int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos) {
+  const u64 offset = pos % PAGE_SIZE;
+  const auto [folio, error] = filemap_write_begin(mapping, pos >> PAGE_SHIFT, offset, offset + bytes);
+  if (error != 0) return error;
+  if (!mapping.tracks_dirty) {
+    folio_mark_dirty(folio);
+  } else if (filemap_page_mkwrite(folio) != fault_result::handled) {
+    unlock_and_put(folio);
+    return -ENOSPC;
+  }
+  copy_relaxed(file_bytes(folio, pos), from, bytes);
+  folio_set_uptodate(folio);
+  if (pos + bytes > i_size_read(mapping.host)) atomic_set(mapping.host.i_size, static_cast<s64>(pos + bytes));
+  unlock_and_put(folio);
+  if (mapping.a_ops != nullptr && mapping.a_ops->balance_dirty != nullptr)
+    mapping.a_ops->balance_dirty(mapping);
+  return 0;
+}
+
+} // namespace
+
+long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
+  if (!f.writable()) return -EBADF;
+  if (bytes == 0) return 0;
+  if (pos > MAX_LFS_FILESIZE || bytes > MAX_LFS_FILESIZE - pos) return -EFBIG;
+  inode& i = *f.f_inode;
+  write_guard i_rwsem(i.i_rwsem);
+  const u64 old_size = i_size_read(i);
+  const bool grows = pos + bytes > old_size;
+  if (grows) {
+    if (const int error = set_size(i, pos + bytes)) return error;
+    pagecache_isize_extended(i, old_size, pos);
+  }
+  u64 done = 0;
+  int error = 0;
+  while (done < bytes && error == 0) {
+    const u64 at = pos + done;
+    const u64 n = std::min(bytes - done, PAGE_SIZE - at % PAGE_SIZE);
+    error = write_page(f.mapping(), from + done, n, at);
+    if (error == 0) done += n;
+  }
+  if (grows && done < bytes) (void)set_size(i, i_size_read(i)); // no longer than it has become
+  return done != 0 ? static_cast<long>(done) : error;
+}
+
+// ---- size and holes --------------------------------------------------------------------------------------
+
+int vfs_truncate(file& f, u64 bytes) {
+  if (!f.writable() || bytes > MAX_LFS_FILESIZE) return -EINVAL;
+  inode& i = *f.f_inode;
+  write_guard i_rwsem(i.i_rwsem);
+  const u64 old_size = i_size_read(i);
+  if (bytes > old_size)
+    if (const int error = set_size(i, bytes)) return error;
+  write_guard invalidate_lock(i.i_data.invalidate_lock);
+  truncate_setsize(i, bytes);
+  if (bytes >= old_size) return 0;
+  // Who is still writing the last page may do so in its old length, which makes the disk's file longer again:
+  // the size, a barrier in truncate_setsize(), then whether it is under writeback. Pairs with the
+  // test-and-set of PG_writeback before write_pages() reads the size.
+  if (bytes % PAGE_SIZE != 0) filemap_fdatawait_range(i.i_data, bytes >> PAGE_SHIFT, bytes >> PAGE_SHIFT);
+  const int error = set_size(i, bytes);
+  if (error != 0) atomic_set(i.i_size, static_cast<s64>(old_size)); // what the disk has still
+  return error;
+}
+
+int vfs_punch_hole(file& f, u64 offset, u64 bytes) {
+  if (offset > MAX_LFS_FILESIZE || bytes == 0 || bytes > MAX_LFS_FILESIZE) return -EINVAL;
+  if (!f.writable()) return -EBADF;
+  if (bytes > MAX_LFS_FILESIZE - offset) return -EFBIG;
+  inode& i = *f.f_inode;
+  write_guard i_rwsem(i.i_rwsem);
+  write_guard invalidate_lock(i.i_data.invalidate_lock);
+  const u64 size = i_size_read(i);
+  const u64 end = std::min(offset + bytes, size);
+  const u64 first = (offset + PAGE_SIZE - 1) & PAGE_MASK;
+  const u64 beyond = end == size ? (end + PAGE_SIZE - 1) & PAGE_MASK : end & PAGE_MASK;
+  const bool on_disk = i.i_op != nullptr && i.i_op->punch_hole != nullptr && first < beyond;
+  if (const int error = truncate_pagecache_range(i, offset, offset + bytes)) return error;
+  // once nothing of the range can be written back any more; and nobody reads it until then
+  return on_disk ? i.i_op->punch_hole(i, first, beyond) : 0;
+}
+
+// ---- fsync -----------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The error that this opening has not been told of.
+int file_check_and_advance_wb_err(file& f) {
+  spin_guard f_lock(f.f_lock);
+  return errseq::check_and_advance(f.mapping().wb_err, f.f_wb_err);
+}
+
+} // namespace
+
+int vfs_fsync_range(file& f, u64 first, u64 last, bool datasync) {
+  address_space& mapping = f.mapping();
+  if (!mapping.tracks_dirty) return 0;
+  const int write_error = write_cache_pages(mapping, first, last);
+  filemap_fdatawait_range(mapping, first, last);
+  inode& i = *f.f_inode;
+  if (write_error == 0 && i.i_op != nullptr && i.i_op->fsync != nullptr)
+    if (const int error = i.i_op->fsync(i, datasync)) errseq::set(mapping.wb_err, error);
+  const int error = file_check_and_advance_wb_err(f);
+  return write_error != 0 ? write_error : error;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND
