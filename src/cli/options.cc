@@ -183,7 +183,8 @@ void parser::add_stress() {
       ->check(any_number, "S")
       ->type_name("S");
   stress_->add_option("--mix", mix_,
-                      "maps (the default): mappings come and go; thp: huge pages are made, split and moved");
+                      "maps (the default): mappings come and go; thp: huge pages are made, split and moved; "
+                      "files: files of the host are mapped and written back");
   stress_
       ->add_option("--threads", stress_options_.threads,
                    "CPUs at work (default: as many as there are, 2 to 16)")
@@ -242,8 +243,8 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (list_->parsed()) return list_options_;
   if (replay_->parsed()) return replay_options_;
   if (stress_->parsed()) {
-    require_choice("mix", mix_, {"maps", "thp"});
-    stress_options_.mix = mix_ == "thp" ? stress_mix::thp : stress_mix::maps;
+    require_choice("mix", mix_, {std::begin(stress_mix_names), std::end(stress_mix_names)});
+    stress_options_.mix = *stress_mix_named(mix_);
     return stress_options_;
   }
   if (bench_->parsed()) return bench_options{};

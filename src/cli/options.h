@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -37,8 +38,17 @@ struct replay_options {
   std::string file;
 };
 
-/// What kind of load: mappings that come and go, or tables that change their shape under it.
-enum class stress_mix : std::uint8_t { maps, thp };
+/// What kind of load: mappings that come and go, tables that change their shape under it, or files that are
+/// written back.
+enum class stress_mix : std::uint8_t { maps, thp, files };
+inline constexpr const char* stress_mix_names[] = {"maps", "thp", "files"};
+inline const char* name_of(stress_mix mix) { return stress_mix_names[static_cast<unsigned>(mix)]; }
+/// The mix of a name; none: there is none.
+inline std::optional<stress_mix> stress_mix_named(std::string_view name) {
+  for (const stress_mix mix : {stress_mix::maps, stress_mix::thp, stress_mix::files})
+    if (name == name_of(mix)) return mix;
+  return std::nullopt;
+}
 
 struct stress_options {
   double seconds = 10;

@@ -11,15 +11,30 @@
 
 namespace racewalk::cli {
 
+namespace {
+
+stress::outcome run(const stress_options& options) {
+  switch (options.mix) {
+  case stress_mix::maps:
+    return stress::run_maps(options);
+  case stress_mix::thp:
+    return stress::run_thp(options);
+  case stress_mix::files:
+    break;
+  }
+  return stress::run_files(options);
+}
+
+} // namespace
+
 int run_stress(const stress_options& asked) {
   watch_interrupts();
   stress_options options = asked;
   if (options.threads == 0) options.threads = std::clamp(std::thread::hardware_concurrency(), 2U, 16U);
-  fmt::print("mix {}, {} CPUs, seed {}, {:g} s\n", options.mix == stress_mix::thp ? "thp" : "maps",
-             options.threads, options.seed, options.seconds);
+  fmt::print("mix {}, {} CPUs, seed {}, {:g} s\n", name_of(options.mix), options.threads, options.seed,
+             options.seconds);
   std::fflush(stdout);
-  const stress::outcome o =
-      options.mix == stress_mix::thp ? stress::run_thp(options) : stress::run_maps(options);
+  const stress::outcome o = run(options);
   for (const auto& [what, n] : o.counts)
     fmt::print("  {:<38} {:>14}\n", what, report::grouped(n));
   if (!o.failure.empty()) {

@@ -92,8 +92,7 @@ report::result replay(const report::race_file& recorded) {
 
 int run_stress(const stress_options& options) {
   fmt::print("stress seconds={} seed={} mix={} threads={} fail_nth={} fail_probability={}\n", options.seconds,
-             options.seed, options.mix == stress_mix::thp ? "thp" : "maps", options.threads, options.fail_nth,
-             options.fail_probability);
+             options.seed, name_of(options.mix), options.threads, options.fail_nth, options.fail_probability);
   return 0;
 }
 

@@ -1,14 +1,14 @@
-// usage: stress maps|thp SECONDS SEED [THREADS [FAIL_PROBABILITY]]
+// usage: stress maps|thp|files SECONDS SEED [THREADS [FAIL_PROBABILITY]]
 #include <cstdlib>
-#include <string_view>
 
 #include "cli/commands.h"
 
 int main(int argc, char** argv) {
-  using racewalk::cli::stress_mix;
   if (argc < 4 || argc > 6) return 2;
   racewalk::cli::stress_options options;
-  options.mix = std::string_view(argv[1]) == "thp" ? stress_mix::thp : stress_mix::maps;
+  const auto mix = racewalk::cli::stress_mix_named(argv[1]);
+  if (!mix) return 2;
+  options.mix = *mix;
   options.seconds = std::strtod(argv[2], nullptr);
   options.seed = std::strtoull(argv[3], nullptr, 10);
   if (argc > 4) options.threads = static_cast<unsigned>(std::strtoul(argv[4], nullptr, 10));

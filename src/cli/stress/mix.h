@@ -82,7 +82,8 @@ struct outcome {
   std::string failure;
 };
 
-outcome run_maps(const stress_options& options); ///< mappings that come and go
-outcome run_thp(const stress_options& options);  ///< tables that change their shape
+outcome run_maps(const stress_options& options);  ///< mappings that come and go
+outcome run_thp(const stress_options& options);   ///< tables that change their shape
+outcome run_files(const stress_options& options); ///< files that are written back
 
 } // namespace racewalk::cli::stress
