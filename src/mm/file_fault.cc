@@ -70,6 +70,7 @@ fault_result do_read_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp
 }
 
 fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
+  balance_dirty_pages(vma.vm_file->mapping());
   const u64 index = linear_page_index(vma, addr);
   const auto [result, folio] = vma_fault_folio(vma, addr, flags);
   if (folio == nullptr) return result;
@@ -151,6 +152,7 @@ void wp_page_reuse(vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
 } // namespace
 
 fault_result wp_page_shared(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
+  balance_dirty_pages(vma.vm_file->mapping());
   page* page = get_page_of(addr, pmdp, seen);
   if (page == nullptr) return fault_result::handled;
   folio* folio = page_folio(page);

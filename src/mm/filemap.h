@@ -83,6 +83,14 @@ vm_fault_folio filemap_fault(address_space& mapping, u64 index, fgp how = fgp::c
 /// whoever needs its content to be stable is done.
 fault_result filemap_page_mkwrite(folio* folio);
 
+/// Before a page is dirtied: who does so faster than pages can be written waits. Not afterwards: the page
+/// could be written and write-protected before the store that it was dirtied for. No folio is locked; may
+/// sleep.
+inline void balance_dirty_pages(address_space& mapping) {
+  if (mapping.a_ops != nullptr && mapping.a_ops->balance_dirty != nullptr)
+    mapping.a_ops->balance_dirty(mapping);
+}
+
 /// Maps pages that are in the cache anyway, around the one at `addr` that is read (M25's fault-around): those
 /// of `vma`, behind the table, that are up to date and that nobody has locked. Returns whether `addr` is
 /// mapped then.

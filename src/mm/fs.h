@@ -28,7 +28,7 @@ struct address_space_operations {
   int (*write_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
   /// A page is about to be dirtied: room for it on the disk. The folio is locked.
   int (*page_mkwrite)(address_space& mapping, folio* folio) = nullptr;
-  /// Pages have been dirtied: who does so faster than they can be written waits. No folio is locked.
+  /// A page is about to be dirtied: who does so faster than pages are written waits. No folio is locked.
   void (*balance_dirty)(address_space& mapping) = nullptr;
 };
 

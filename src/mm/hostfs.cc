@@ -75,6 +75,7 @@ int write_page(hostfs_inode& i, u64 index, const page* page) {
     if (n == 0) return -EIO;
     done += static_cast<u64>(n);
   }
+  i.fs.wb.written();
   return 0;
 }
 
@@ -83,6 +84,14 @@ int hostfs_write_pages(address_space& mapping, u64 index, page* const* pages, un
     if (const int error = write_page(HOSTFS_I(mapping.host), index + n, pages[n])) return error;
   return 0;
 }
+
+/// Counts it. (Where there is no room on the disk for it, writing it says so.)
+int hostfs_page_mkwrite(address_space& mapping, folio* folio) {
+  if (!folio_test_dirty(folio)) HOSTFS_I(mapping.host).fs.wb.dirtied();
+  return 0;
+}
+
+void hostfs_balance_dirty(address_space& mapping) { HOSTFS_I(mapping.host).fs.wb.balance_dirty_pages(); }
 
 // ---- the file as a whole ---------------------------------------------------------------------------------
 
@@ -152,7 +161,9 @@ void hostfs_put(inode& i) { HOSTFS_I(i).fs.put(HOSTFS_I(i)); }
 void hostfs_evict(inode& i) { delete &HOSTFS_I(i); }
 
 constexpr address_space_operations HOSTFS_AOPS{.read_pages = hostfs_read_pages,
-                                               .write_pages = hostfs_write_pages};
+                                               .write_pages = hostfs_write_pages,
+                                               .page_mkwrite = hostfs_page_mkwrite,
+                                               .balance_dirty = hostfs_balance_dirty};
 constexpr inode_operations HOSTFS_IOPS{.set_size = hostfs_set_size,
                                        .punch_hole = hostfs_punch_hole,
                                        .fsync = hostfs_fsync,
@@ -300,6 +311,58 @@ bool hostfs::drop(hostfs_inode& i) {
   }
   if (!stays) evict_inode(i);
   return !stays;
+}
+
+// ---- the flusher -----------------------------------------------------------------------------------------
+
+/// All inodes, with a reference to each: also those that have stayed, which go with it if they can.
+std::vector<hostfs_inode*> hostfs::grab_all() {
+  std::vector<hostfs_inode*> all;
+  std::lock_guard guard(lock_);
+  for (const auto& [number, i] : inodes_) {
+    if (i->i_freeing) continue;
+    atomic_inc(i->i_count);
+    all.push_back(i);
+  }
+  return all;
+}
+
+namespace {
+
+u64 count_dirty(const address_space& mapping) {
+  u64 count = 0;
+  for (u64 index = 0;; ++index) {
+    const xa_entry entry = mapping.i_pages.find(&index, ~u64{0});
+    if (entry.none()) return count;
+    count += (entry.val & xa_entry::DIRTY) != 0;
+  }
+}
+
+} // namespace
+
+void hostfs::do_writeback(const std::stop_token& stop) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto expire = wb.tuning().dirty_expire;
+  const std::vector<hostfs_inode*> inodes = grab_all();
+  u64 dirty = 0;
+  for (hostfs_inode* i : inodes) {
+    const u64 of_this = count_dirty(i->i_data);
+    dirty += of_this;
+    if (of_this == 0)
+      i->dirtied_when.reset();
+    else if (!i->dirtied_when)
+      i->dirtied_when = now;
+  }
+  wb.found(dirty);
+  const bool all = wb.over_background();
+  for (hostfs_inode* i : inodes) {
+    if (i->dirtied_when && !stop.stop_requested() && (all || now - *i->dirtied_when >= expire)) {
+      (void)write_cache_pages(i->i_data, 0, ~u64{0}); // wb_err has it
+      i->dirtied_when.reset();
+    }
+    put(*i);
+  }
+  wb.pass_done();
 }
 
 hostfs::~hostfs() {

@@ -12,12 +12,17 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <stop_token>
 #include <utility>
+#include <vector>
 
 #include "mm/fs.h"
+#include "mm/fs_writeback.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -34,6 +39,8 @@ struct hostfs_inode : inode {
   int read_fd = -1;         ///< its first opening
   shared<int> write_fd{-1}; ///< its first opening for writing; from then on
   bool i_freeing = false;   ///< being written for the last time; under the hostfs's lock
+  /// Since when a pass of the flusher has found it dirty; only the flusher looks.
+  std::optional<std::chrono::steady_clock::time_point> dirtied_when;
 };
 
 class hostfs {
@@ -52,7 +59,15 @@ class hostfs {
   /// Drops a reference (inode_operations::put).
   void put(hostfs_inode& i);
 
+  /// One pass of the flusher: writes the files that have been dirty for long enough, or all of them if too
+  /// much is dirty. What goes wrong the next fsync() of the file says. One caller at a time, a CPU with no
+  /// lock held. May sleep.
+  void do_writeback(const std::stop_token& stop);
+
+  bdi_writeback wb;
+
  private:
+  std::vector<hostfs_inode*> grab_all();
   int iget(int fd, bool writable, hostfs_inode** got);
   void adopt(hostfs_inode& i, int fd, bool writable);
   bool drop(hostfs_inode& i);

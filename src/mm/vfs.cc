@@ -65,6 +65,7 @@ int set_size(inode& i, u64 bytes) {
 
 /// The part of one page. 0 or a negative errno.
 int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos) {
+  balance_dirty_pages(mapping);
   const u64 offset = pos % PAGE_SIZE;
   const auto [folio, error] = filemap_write_begin(mapping, pos >> PAGE_SHIFT, offset, offset + bytes);
   if (error != 0) return error;
@@ -78,8 +79,6 @@ int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos
   folio_set_uptodate(folio);
   if (pos + bytes > i_size_read(mapping.host)) atomic_set(mapping.host.i_size, static_cast<s64>(pos + bytes));
   unlock_and_put(folio);
-  if (mapping.a_ops != nullptr && mapping.a_ops->balance_dirty != nullptr)
-    mapping.a_ops->balance_dirty(mapping);
   return 0;
 }
 

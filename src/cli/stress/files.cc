@@ -2,8 +2,8 @@
 //
 // Each thread owns a file, two mappings of it, and a copy of every byte that must be in it. It stores and
 // loads by the mappings, by read() and write(), and by pins, as a device does; it cuts the file, makes it
-// longer and punches holes. All threads write back, take back and forget pages of all files meanwhile, open
-// and close them.
+// longer and punches holes. All threads, and the flusher, write back, take back and forget pages of all files
+// meanwhile, open and close them.
 //
 // What is checked:
 //   content     every byte that is read is the one that was written last, whichever way either went; what is
@@ -32,6 +32,7 @@
 #include "mm/gup.h"
 #include "mm/mmap.h"
 #include "racewalk/file.h"
+#include "racewalk/writeback.h"
 
 namespace racewalk::cli::stress {
 namespace {
@@ -104,7 +105,14 @@ struct owned_file {
 struct shared_state {
   explicit shared_state(const stress_options& o)
       : options(o), system(memory_of(o.threads), o.threads), free_at_start(system.free_frames()),
-        space(std::in_place, system) {
+        space(std::in_place, system), flusher(std::in_place, system) {
+    flusher
+        ->tune({.dirty_writeback = std::chrono::milliseconds(2),
+                .dirty_expire = std::chrono::milliseconds(5),
+                .dirty_background_ratio = 2,
+                .dirty_ratio = 4})
+        .value();
+    flusher->start();
     for (unsigned i = 0; i < o.threads; i++)
       files.push_back(
           std::make_unique<owned_file>(system, *space, fmt::format("{}/{}", directory.path(), i)));
@@ -115,6 +123,7 @@ struct shared_state {
   System system;
   const std::uint64_t free_at_start;
   std::optional<AddressSpace> space;
+  std::optional<Writeback> flusher;
   std::vector<std::unique_ptr<owned_file>> files;
   verdict outcome;
 };
@@ -429,6 +438,7 @@ void check_the_end(shared_state& l) {
   }
   l.space.reset();
   l.files.clear();
+  l.flusher.reset(); // which may have been the last to have a file
   l.system.settle();
   if (const std::uint64_t free = l.system.free_frames(); free != l.free_at_start)
     l.outcome.fail(
@@ -450,8 +460,10 @@ outcome run_files(const stress_options& options) {
   totals t;
   for (const totals& one : done)
     t += one;
+  const std::uint64_t written = l.flusher->statistics().written;
   check_the_end(l);
   return {{{"loads", t.loads},
+           {"pages written in all", written},
            {"stores", t.stores},
            {"read() and write()", t.calls},
            {"pins written through", t.pins},

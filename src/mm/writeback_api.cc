@@ -1,0 +1,57 @@
+// The public face (racewalk/writeback.h), and the flusher's thread.
+#include "racewalk/writeback.h"
+
+#include "mm/hostfs.h"
+#include "mm/house_cpu.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+Writeback::Writeback(System& system) : system_(system) { tune({}).value(); }
+
+Writeback::~Writeback() { stop(); }
+
+void Writeback::start() {
+  std::lock_guard guard(lock_);
+  if (flusher_.joinable()) return;
+  flusher_ = std::jthread([&system = system_](const std::stop_token& stop) {
+    bdi_writeback& wb = system.hostfs_->wb;
+    while (!stop.stop_requested()) {
+      wb.wait_work(stop);
+      if (stop.stop_requested()) return;
+      HouseCpu cpu(system, house_call::writeback); // only while it works
+      system.hostfs_->do_writeback(stop);
+    }
+  });
+  system_.hostfs_->wb.set_running(true);
+}
+
+void Writeback::stop() {
+  std::lock_guard guard(lock_);
+  if (!flusher_.joinable()) return;
+  flusher_.request_stop();
+  flusher_.join();
+  flusher_ = {};
+  system_.hostfs_->wb.set_running(false);
+}
+
+bool Writeback::runs() const {
+  std::lock_guard guard(lock_);
+  return flusher_.joinable();
+}
+
+expected<void> Writeback::tune(const Tuning& how) {
+  if (!system_.hostfs_->wb.tune(how, system_.total_frames())) return std::errc::invalid_argument;
+  return {};
+}
+
+Writeback::Tuning Writeback::tuning() const { return system_.hostfs_->wb.tuning(); }
+
+void Writeback::wake() { system_.hostfs_->wb.wake(); }
+
+Writeback::Statistics Writeback::statistics() const {
+  const bdi_writeback& wb = system_.hostfs_->wb;
+  return {
+      .dirty = wb.nr_dirty(), .written = wb.nr_written(), .passes = wb.passes(), .throttled = wb.throttled()};
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND
