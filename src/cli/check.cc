@@ -31,7 +31,10 @@ namespace {
 
 using report::result;
 
-report::colour colour_of_stdout() { return isatty(STDOUT_FILENO) ? report::colour::on : report::colour::off; }
+/// What mpirun gives its ranks looks like a terminal wherever it leads.
+report::colour colour_of_stdout() {
+  return isatty(STDOUT_FILENO) && !launched() ? report::colour::on : report::colour::off;
+}
 
 std::map<std::string, std::string> titles() {
   std::map<std::string, std::string> titles;

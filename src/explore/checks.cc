@@ -114,6 +114,13 @@ void explorer::check_race(eid id) {
   }
 }
 
+/// ` waits for lock p.ptl`
+std::string explorer::wait_in_words(const event& e) const {
+  if (e.counts_sections) return " waits for a section to end";
+  if (!program_.name) return " waits for a value";
+  return (e.lock ? " waits for lock " : " waits for ") + program_.name(places_[e.loc].addr);
+}
+
 void explorer::report_deadlock() {
   if (!happens()) return;
   std::string who;
@@ -128,9 +135,7 @@ void explorer::report_deadlock() {
     where = spins ? t.spins_at : e.where;
     who += who.empty() ? "" : "; ";
     who += thread_name(i, n_cpus_) +
-           (spins               ? " goes round without end, on what does not change any more,"
-            : e.counts_sections ? " waits for a section to end"
-                                : " waits for a value") +
+           (spins ? " goes round without end, on what does not change any more," : wait_in_words(e)) +
            " in " + place_name(where);
     last = i;
   }
@@ -170,11 +175,13 @@ void explorer::drops_lock(const void* lock) {
 
 void explorer::note_lock_edge(const lock_order::edge& e, const graph& in) {
   if (const lock_order::edge* closing = lock_order_.note(e.first, e.second, e.thread, in))
-    remember_lock_failure(in, lock_order_.cycle_of(*closing, n_cpus_), e.second.where, e.thread);
+    remember_lock_failure(in, lock_order_.cycle_of(*closing, n_cpus_, program_.name), e.second.where,
+                          e.thread);
 }
 
 void explorer::note_lock_use(const lock_order::use& u, const graph& in) {
-  if (std::string text = lock_order_.note_use(u.lock, u.in_handler, u.thread, in); !text.empty())
+  if (std::string text = lock_order_.note_use(u.lock, u.in_handler, u.thread, in, program_.name);
+      !text.empty())
     remember_lock_failure(in, std::move(text), u.lock.where, u.thread);
 }
 

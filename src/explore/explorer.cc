@@ -1,7 +1,9 @@
 #include "explore/explorer.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "explore/linear.h"
 #include "explore/switches.h"
 
 namespace racewalk::explore {
@@ -47,16 +49,18 @@ outcome explorer::run() {
 
 /// What was not visited, and what was; empty: everything.
 std::string explorer::bounds_that_cut() const {
-  const std::string visited = std::to_string(result_.executions) + " executions ";
-  const auto not_followed = [](u64 n) { return ", " + std::to_string(n) + " choices were not followed"; };
+  const std::string all = ": all executions that take no more were visited (";
+  const auto left_out = [](u64 n) {
+    return " in all); " + counted(n, "choice") + (n == 1 ? " was" : " were") + " not followed";
+  };
+  const std::string visited = std::to_string(result_.executions);
   std::string text;
   if (cut_.departures > 0)
-    text = "the bound of " + std::to_string(*options_.departures) +
-           " departures from the newest choice: " + visited + "are all that take no more" +
-           not_followed(cut_.departures);
+    text = "the bound of " + counted(*options_.departures, "departure") + " from the newest choice" + all +
+           visited + left_out(cut_.departures);
   if (cut_.switches > 0)
-    text += (text.empty() ? "" : "; ") + ("the bound of " + std::to_string(*options_.switches)) +
-            " context switches: among " + visited + "are all that take no more" + not_followed(cut_.switches);
+    text += (text.empty() ? "" : "; ") + ("the bound of " + counted(*options_.switches, "context switch")) +
+            all + "among " + visited + left_out(cut_.switches);
   return text;
 }
 
@@ -95,7 +99,7 @@ bool explorer::cut_off() {
   if (stopped) result_.reason = "stopped";
   const u64 of_all = link_ ? link_->total() : done;
   if (options_.max_executions && of_all >= options_.max_executions && !frames_.back().items.empty())
-    result_.reason = "the bound of " + std::to_string(options_.max_executions) + " executions was reached";
+    result_.reason = "the bound of " + counted(options_.max_executions, "execution") + " was reached";
   return !result_.reason.empty();
 }
 

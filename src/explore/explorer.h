@@ -102,7 +102,8 @@ struct choice {
   unsigned source_po = 0;
   int after_thread = -1; ///< writes: which write they follow in coherence order
   unsigned after_po = 0;
-  std::string what; ///< kind and place, to say where the code differs now
+  std::string what; ///< the function that it is in, to say where the code differs now
+  std::string kind; ///< kind_name(); empty if it was not recorded
 };
 
 class explorer final : public engine {
@@ -290,6 +291,7 @@ class explorer final : public engine {
   void fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss = NONE,
             eid after = NONE);
   void report_deadlock();
+  std::string wait_in_words(const event& e) const;
   void note_lock_edge(const lock_order::edge& e, const graph& in);
   void note_lock_use(const lock_order::use& u, const graph& in);
   void remember_lock_failure(const graph& in, std::string text, site where, unsigned id);

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "explore/linear.h"
+
 namespace racewalk::explore {
 
 namespace {
@@ -88,9 +90,9 @@ void start_ticking() {
 }
 
 void on_stray_access(site where) {
-  char line[160] = "a thread that the program started uses a shared variable behind the explorer's back, in ";
-  std::strncat(line, where.function, 60);
-  tell(line);
+  tell(("a thread that the program started uses a shared variable behind the explorer's back, in " +
+        place_name(where))
+           .c_str());
   _exit(GUARD_EXIT);
 }
 

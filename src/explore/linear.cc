@@ -19,6 +19,33 @@ std::string thread_name(unsigned thread, unsigned cpus) {
                        : "RCU callbacks of CPU" + std::to_string(thread - cpus);
 }
 
+const char* kind_name(const event& e) {
+  switch (e.kind) {
+  case event_kind::read:
+    return e.counts_sections ? "count" : e.rmw ? "update" : e.await ? "wait" : "read";
+  case event_kind::write:
+    return e.section_end ? "end" : e.adds ? "update" : "write";
+  case event_kind::fence:
+    return "barrier";
+  case event_kind::translation:
+    return "translation";
+  case event_kind::invalidate:
+    return "flush";
+  case event_kind::section_begin:
+    return "begin";
+  case event_kind::quiesce:
+    return "broadcast";
+  case event_kind::free_object:
+    break;
+  }
+  return "free";
+}
+
+std::string counted(u64 n, const std::string& thing) {
+  const char* const ending = n == 1 ? "" : thing.ends_with("ch") ? "es" : "s";
+  return std::to_string(n) + ' ' + thing + ending;
+}
+
 namespace {
 
 using successors = std::vector<std::vector<eid>>;
@@ -128,6 +155,7 @@ std::vector<choice> schedule_of(const failure& f) {
     choice c;
     c.thread = e.thread;
     c.what = function_name(e.where);
+    c.kind = kind_name(e);
     if (e.is_read() && e.rf < NONE) {
       c.source_thread = g[e.rf].thread;
       c.source_po = g[e.rf].po;

@@ -14,6 +14,10 @@ std::string function_name(const site& where);
 std::string place_name(const site& where);
 /// `CPU1`, or `RCU callbacks of CPU1`
 std::string thread_name(unsigned thread, unsigned cpus);
+/// What the thread does, in one word: `read`, `update` (a read-modify-write), `barrier`.
+const char* kind_name(const event& e);
+/// `1 choice`, `2 choices`, `2 switches`
+std::string counted(u64 n, const std::string& thing);
 
 /// All events, in an order that keeps program order and reads-from and, where the execution has one, a single
 /// order of all accesses; with `first` before `second`, if they are given and it can be.

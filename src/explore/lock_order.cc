@@ -48,27 +48,30 @@ const lock_order::edge* lock_order::note(const taken& first, const taken& second
   return known->in_cycle ? &*known : nullptr;
 }
 
-std::string lock_order::cycle_of(const edge& closing, unsigned cpus) const {
+std::string lock_order::cycle_of(const edge& closing, unsigned cpus, const names& name) const {
   std::vector<const edge*> round{&closing};
   if (closing.first.lock != closing.second.lock)
     for (const edge* e : path(closing.second.lock, closing.first.lock))
       round.push_back(e);
+  auto lock = [&](std::size_t i) {
+    return "lock " + (name ? name(round[i]->first.lock) : std::to_string(i + 1));
+  };
   std::string text = "locks are taken in a circle, so some timing deadlocks: ";
   for (std::size_t i = 0; i < round.size(); i++) {
     const edge& e = *round[i];
     if (i) text += "; ";
     text += thread_name(e.thread, cpus) +
-            (e.first.cpu < 0 ? " holds lock " + std::to_string(i + 1) + ", taken in "
-                             : " has interrupts off, since ") +
+            (e.first.cpu < 0 ? " holds " + lock(i) + ", taken in " : " has interrupts off, since ") +
             place_name(e.first.where) + ", and waits for " +
-            (e.second.cpu < 0 ? "lock " + std::to_string((i + 1) % round.size() + 1)
+            (e.second.cpu < 0 ? lock((i + 1) % round.size())
                               : "an IPI to " + thread_name(static_cast<unsigned>(e.second.cpu), cpus)) +
             " in " + place_name(e.second.where);
   }
   return text;
 }
 
-std::string lock_order::note_use(const taken& lock, bool in_handler, unsigned thread, const graph& g) {
+std::string lock_order::note_use(const taken& lock, bool in_handler, unsigned thread, const graph& g,
+                                 const names& name) {
   auto find = [&](bool way) {
     return std::find_if(uses_.begin(), uses_.end(),
                         [&](const use& u) { return u.lock.lock == lock.lock && u.in_handler == way; });
@@ -79,8 +82,8 @@ std::string lock_order::note_use(const taken& lock, bool in_handler, unsigned th
   const auto handler = find(true);
   const auto other = find(false);
   if (handler == uses_.end() || other == uses_.end()) return {};
-  return "a lock is taken in an IPI handler, in " + place_name(handler->lock.where) +
-         ", and with interrupts on, in " + place_name(other->lock.where) +
+  return (name ? "lock " + name(lock.lock) : "a lock") + " is taken in an IPI handler, in " +
+         place_name(handler->lock.where) + ", and with interrupts on, in " + place_name(other->lock.where) +
          ": the handler may come while its own CPU holds it";
 }
 

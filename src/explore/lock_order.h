@@ -14,6 +14,7 @@
 // while its own CPU holds it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,8 +42,10 @@ class lock_order {
 
   /// Notes an edge that was seen in `g`. If it closes a cycle, what to say about that; else nothing.
   const edge* note(const taken& first, const taken& second, unsigned thread, const graph& g);
+  /// The names of variables; empty: they have none.
+  using names = std::function<std::string(const void* addr)>;
   /// A way round from the edge to itself, in words.
-  std::string cycle_of(const edge& closing, unsigned cpus) const;
+  std::string cycle_of(const edge& closing, unsigned cpus, const names& name) const;
 
   /// How a spinlock is taken: in an interrupt handler, or with interrupts on.
   struct use {
@@ -52,7 +55,8 @@ class lock_order {
     std::shared_ptr<const graph> seen_in; ///< as edge::seen_in
   };
   /// Notes a use that was seen in `g`. What to say if that lock is used in the other way, too; else nothing.
-  std::string note_use(const taken& lock, bool in_handler, unsigned thread, const graph& g);
+  std::string note_use(const taken& lock, bool in_handler, unsigned thread, const graph& g,
+                       const names& name);
 
   /// The executions are of a search that begins anew; which edges there are remains true.
   void forget_executions();

@@ -69,8 +69,8 @@ std::string explorer::too_long() const {
   constexpr unsigned A_LOOP = 16;
   if (most == times.end() || most->second < A_LOOP) return reason;
   const auto& [who, place] = most->first;
-  return thread_name(who, n_cpus_) + " went round in " + place + " " + std::to_string(most->second) +
-         " times: " + reason;
+  return thread_name(who, n_cpus_) + " went round in " + place + " " + counted(most->second, "time") + ": " +
+         reason;
 }
 
 } // namespace racewalk::explore

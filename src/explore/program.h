@@ -19,6 +19,7 @@ struct program {
   /// For each thread (or none): a thread with a lower number that runs the same code on the same variables
   /// and on its own state, and that the property does not tell from it; -1 if there is none.
   std::vector<int> twins;
+  std::function<std::string(const void* addr)> name; ///< of a variable, for what is said of a loss; or empty
   std::function<void()> finally; ///< runs on each complete execution; calls violation() if the property fails
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "explore/explorer.h"
+#include "explore/linear.h"
 
 namespace racewalk::explore {
 
@@ -79,13 +80,13 @@ void explorer::sample() {
   replaying_ = false;
   result_.learned_from = sampling{learning_samples_, options_.random->seed};
   if (!result_.failures.empty()) return;
-  result_.reason = (stopped() ? "stopped: " : "") + std::to_string(n) + " random executions (seed " +
+  result_.reason = (stopped() ? "stopped: " : "") + counted(n, "random execution") + " (seed " +
                    std::to_string(options_.random->seed) +
-                   "), none loses: " + std::to_string(distinct_.size()) + " different complete ones, " +
+                   "), none loses: " + std::to_string(distinct_.size()) + " different and complete, " +
                    std::to_string(result_.blocked) + " blocked, " + std::to_string(samples_cut_) +
                    " cut off at " + std::to_string(MAX_EVENTS) + " events; with " +
-                   std::to_string(n_threads_) + " threads and up to " + std::to_string(steps) +
-                   " steps an interleaving drawn for depth d hits a race that hangs on the order of d steps "
+                   counted(n_threads_, "thread") + " and up to " + counted(steps, "step") +
+                   " an interleaving drawn for depth d hits a race that hangs on the order of d steps "
                    "with probability at least " +
                    pct_bounds(n_threads_, steps) + " for d = 1 to 4";
 }

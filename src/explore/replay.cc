@@ -21,6 +21,9 @@ std::string explorer::follow(const choice& c) {
   if (t.st != status::parked) return who + " is blocked before " + c.what;
   if (const std::string now = function_name(t.pending.where); now != c.what)
     return who + " is now in " + now + ", not in " + c.what;
+  if (!c.kind.empty() && c.kind != kind_name(t.pending))
+    return who + " does something else (" + kind_name(t.pending) + ", in " + place_name(t.pending.where) +
+           ") than the recorded " + c.kind;
   auto named = [&](int by, unsigned po) -> eid {
     if (by < 0) return INIT;
     return po < g().thread_size(static_cast<unsigned>(by)) ? g().at(static_cast<unsigned>(by), po) : NONE;

@@ -59,6 +59,7 @@ std::string words(const graph& g, const event& e, const locations& places, const
       return "RMW " + names.name(addr) + ": " + names.value(addr, e.value) + " -> " +
              (w.is_write() ? names.value(addr, w.value) : "?");
     }
+    if (e.lock && e.rmw) return (e.await ? "waits for lock " : "does not get lock ") + names.name(addr);
     if (e.rmw) return "RMW " + names.name(addr) + " fails: " + names.value(addr, e.value);
     return (e.await ? "wait for " : "R ") + names.name(addr) + " -> " + names.value(addr, e.value);
   case event_kind::translation:

@@ -60,6 +60,10 @@ std::string grouped(std::uint64_t n) {
   return digits;
 }
 
+std::string counted(std::uint64_t n, std::string_view thing) {
+  return fmt::format("{} {}{}", grouped(n), thing, n == 1 ? "" : "s");
+}
+
 std::string duration(double seconds) {
   if (seconds < 0.0995) return fmt::format("{:.3f} s", seconds);
   if (seconds < 9.95) return fmt::format("{:.2f} s", seconds);

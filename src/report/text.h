@@ -27,6 +27,8 @@ std::vector<std::string> wrapped(std::string_view text, std::size_t width);
 
 /// 1234567 as `1,234,567`.
 std::string grouped(std::uint64_t n);
+/// `1 execution`, `1,234 executions`
+std::string counted(std::uint64_t n, std::string_view thing);
 /// A duration to three significant digits or so: `0.002 s`, `12.3 s`.
 std::string duration(double seconds);
 

@@ -98,17 +98,22 @@ std::string verdict_summary(const std::vector<result>& results, double seconds) 
   std::size_t violations = 0;
   std::size_t inconclusive = 0;
   std::size_t unexpected = 0;
+  bool expected = false; // anything, by anybody
   for (const result& r : results) {
     executions += r.executions;
     safe += r.verdict == verdict::safe;
     violations += r.verdict == verdict::violation;
     inconclusive += r.verdict == verdict::inconclusive;
     unexpected += r.surprises();
+    expected |= r.expected != expectation::none;
   }
-  std::string out = fmt::format("{} verdicts: {} safe, {} violation{}, {} inconclusive; ", results.size(),
-                                safe, violations, violations == 1 ? "" : "s", inconclusive);
-  out += unexpected ? fmt::format("{} not as expected", unexpected) : "none differs from the expected one";
-  return out + fmt::format("; {} executions in {}\n", grouped(executions), duration(seconds));
+  std::string out = fmt::format("{}: {} safe, {}, {} inconclusive; ", counted(results.size(), "verdict"),
+                                safe, counted(violations, "violation"), inconclusive);
+  if (unexpected)
+    out += fmt::format("{} not as expected; ", unexpected);
+  else if (expected)
+    out += "none differs from the expected one; ";
+  return out + fmt::format("{} in {}\n", counted(executions, "execution"), duration(seconds));
 }
 
 } // namespace racewalk::report

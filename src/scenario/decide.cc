@@ -42,6 +42,7 @@ decision run_with(const scenario& s, const variant& v, const arch_desc& arch, ex
   const settings chosen = settings_for(v, arch, options.model);
   settings_scope in_force(chosen);
   const std::unique_ptr<scenario_world> world = set_up(s, chosen);
+  world->program.name = world->names.name;
   const auto e = std::make_unique<explore::explorer>(world->program, std::move(options));
   const explore::guarded_run running;
   decision d{run(*e), static_cast<unsigned>(world->program.threads.size()), {}, {}};

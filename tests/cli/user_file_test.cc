@@ -226,7 +226,10 @@ INSTANTIATE_TEST_SUITE_P(
               "cpu([this] { static int n; if (++n % 3 == 0) WRITE_ONCE(data, 1); READ_ONCE(flag); });", 3, "",
               "not a function of what it reads: CPU1"},
         wrong{"thread", "cpu([this] { std::thread([this] { WRITE_ONCE(data, 2); }).join(); });", 3, "",
-              "a thread that the program started"},
+              "behind the explorer's back, in scenario() mine.cc:"},
+        wrong{"sleeps_in_a_section",
+              "cpu([this] { rcu_read_lock(); if (READ_ONCE(flag)) synchronize_rcu(); rcu_read_unlock(); });",
+              1, "INV-LIVE", "in an RCU read-side section since scenario() mine.cc:"},
         wrong{"exits", "cpu([this] { READ_ONCE(flag); exit(5); });", 3, "", "ended by exit(5)"},
         wrong{"too_many_bodies", "cpu([] {}); cpu([] {});", 3, "", "more bodies than CPUs"}),
     [](const auto& p) { return std::string(p.param.name); });

@@ -208,6 +208,35 @@ TEST_F(Locks, a_circle_is_found_where_nothing_deadlocks) {
   EXPECT_TRUE(lost(again, "INV-LOCKDEP", {"CPU1 holds lock"})) << again.reason;
 }
 
+/// Where variables have names, what is said of locks has them, too.
+TEST(lockdep, locks_are_called_by_their_names) {
+  program p;
+  spinlock_t a;
+  spinlock_t b;
+  word_t go{0};
+  p.name = [&](const void* addr) -> std::string { return addr == &a ? "left" : addr == &b ? "right" : "go"; };
+  auto take = [](spinlock_t& outer, spinlock_t& inner) {
+    spin_lock(outer);
+    spin_lock(inner);
+    spin_unlock(inner);
+    spin_unlock(outer);
+  };
+  p.threads = {[&] { take(a, b); }, [&] { take(b, a); }};
+  EXPECT_TRUE(
+      lost(explorer(p, {}).run(), "INV-LIVE", {"CPU0 waits for lock right", "CPU1 waits for lock left"}));
+  p.threads = {[&] {
+                 take(a, b);
+                 smp_store_release(go, 1);
+               },
+               [&] {
+                 if (smp_load_acquire(go)) take(b, a);
+               }};
+  EXPECT_TRUE(lost(explorer(p, {}).run(), "INV-LOCKDEP",
+                   {"holds lock left", "waits for lock right", "holds lock right", "waits for lock left"}));
+  p.threads = {[&] { smp_cond_load_acquire(go, ~u64{0}, 1); }};
+  EXPECT_TRUE(lost(explorer(p, {}).run(), "INV-LIVE", {"CPU0 waits for go"}));
+}
+
 TEST_F(Locks, a_circle_of_three) {
   auto then = [&](spinlock_t& first, spinlock_t& second, u64 turn) {
     if (smp_load_acquire(go_) != turn) return;
@@ -308,7 +337,7 @@ class Waits : public testing::Test {
 
   void expect(const std::function<void()>& body, const std::string& what) {
     EXPECT_TRUE(
-        lost(decide({body, [&] { WRITE_ONCE(flags_, 0); }}), "INV-LIVE", {what, "began.cc:42 in began"}));
+        lost(decide({body, [&] { WRITE_ONCE(flags_, 0); }}), "INV-LIVE", {what, "began() began.cc:42"}));
   }
   void wait_for_page() { wait_while(flags_, 1, 1); }
 };

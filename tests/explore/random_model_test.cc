@@ -41,7 +41,7 @@ void expect_the_samples_are_all(const made& p, u64 samples) {
     EXPECT_EQ(drawn.executions, all.executions) << to_string(m);
     EXPECT_EQ(drawn.result.verdict, verdict::inconclusive);
     const std::string said = std::to_string(samples) + " random executions (seed 1), none loses: " +
-                             std::to_string(all.executions.size()) + " different complete ones";
+                             std::to_string(all.executions.size()) + " different and complete";
     EXPECT_TRUE(drawn.result.reason.starts_with(said)) << drawn.result.reason;
   }
 }

@@ -9,6 +9,7 @@
 #include "report/json.h"
 #include "report/junit.h"
 #include "report/ktap.h"
+#include "report/verdict_table.h"
 #include "sample.h"
 
 namespace racewalk::report {
@@ -63,6 +64,21 @@ TEST(Ktap, SkipsWhatWasNotDecided) {
   const std::string text = ktap({sample_inconclusive()}, false);
   EXPECT_TRUE(has(text, "  ok 1 endless on arm64 # SKIP inconclusive: --max-executions 10\n")) << text;
   EXPECT_TRUE(text.ends_with("\nok 1 munmap_table_free # SKIP nothing was decided\n")) << text;
+}
+
+TEST(Summary, SaysWhatWasExpectedOnlyIfAnythingWas) {
+  result r = sample_safe();
+  r.executions = 1;
+  EXPECT_EQ(verdict_summary({r}, 2), "1 verdict: 1 safe, 0 violations, 0 inconclusive; none differs from the "
+                                     "expected one; 1 execution in 2.00 s\n");
+  r.expected = expectation::none;
+  result lost = sample_violation();
+  lost.expected = expectation::none;
+  lost.executions = 1233;
+  EXPECT_EQ(verdict_summary({r, lost}, 2),
+            "2 verdicts: 1 safe, 1 violation, 0 inconclusive; 1,234 executions in 2.00 s\n");
+  r.expected = expectation::violation;
+  EXPECT_TRUE(has(verdict_summary({r, lost}, 2), "; 1 not as expected; "));
 }
 
 TEST(Junit, CountsFailuresAndSkips) {

@@ -94,7 +94,7 @@ std::vector<std::string> columns_of(const scenario& s, const decision& d, unsign
 std::string line_of(const explore::choice& c) {
   std::ostringstream line;
   line << c.thread << ' ' << c.source_thread << ' ' << c.source_po << ' ' << c.after_thread << ' '
-       << c.after_po << ' ' << c.what;
+       << c.after_po << ' ' << c.what << ' ' << c.kind;
   return line.str();
 }
 
@@ -120,6 +120,7 @@ explore::choice choice_of(const std::string& text) {
       c.thread >= explore::MAX_THREADS || c.source_thread >= static_cast<int>(explore::MAX_THREADS) ||
       c.after_thread >= static_cast<int>(explore::MAX_THREADS))
     throw report::bad_race_file("its schedule has a line that is none: " + text);
+  line >> c.kind; // older recordings have none
   return c;
 }
 
@@ -193,9 +194,13 @@ report::race_trace trace_of(const scenario& s, const decision& d) {
   const explore::failure& lost = d.outcome.failures.front();
   const bool final_state = lost.thread == explore::MAX_THREADS;
   if (final_state && !trace.steps.empty()) trace.steps.back().mark = report::step_mark::violating;
-  trace.lost = final_state ? lost.text
-                           : trace.columns[column[lost.thread]] + ", in " +
-                                 explore::function_name(lost.where) + ": " + lost.text;
+  if (final_state) {
+    trace.lost = lost.text;
+  } else {
+    const std::string function = explore::function_name(lost.where); // empty: before its first step
+    trace.lost =
+        trace.columns[column[lost.thread]] + (function.empty() ? "" : ", in " + function) + ": " + lost.text;
+  }
   if (d.outcome.learned_from) trace.schedule.push_back(line_of(*d.outcome.learned_from));
   for (const explore::choice& c : d.schedule)
     trace.schedule.push_back(line_of(c));

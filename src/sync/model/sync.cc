@@ -40,8 +40,9 @@ template <class R> u64 await(const R& r, const wait_condition& c, site s) {
 [[noreturn]] void forbidden(const char* what, const site& since, site s) {
   const char* slash = std::strrchr(since.file, '/');
   char text[240];
-  std::snprintf(text, sizeof text, "%s since %s:%u in %s", what, slash ? slash + 1 : since.file, since.line,
-                since.function);
+  const char* function = std::strcmp(since.function, "operator()") ? since.function : "scenario";
+  std::snprintf(text, sizeof text, "%s since %s() %s:%u", what, function, slash ? slash + 1 : since.file,
+                since.line);
   violation("INV-LIVE", text, s);
 }
 
