@@ -278,8 +278,10 @@ void explorer::advance(thread& t) {
 }
 
 /// The thread whose step is added next: a function of the graph alone, or executions would be visited twice.
-/// Who waits for sections comes last: if the others cannot go on meanwhile, the wait and they may be waiting
-/// for each other.
+/// Who waits for sections comes late: if the others cannot go on meanwhile, the wait and they may be waiting
+/// for each other. Last comes who waits for a value that the newest is not: older ones may end the wait, and
+/// a revisit may, by a write that somebody else's older value leads to. These are added one after the other,
+/// or two that both see older values would be met in either order.
 explorer::thread* explorer::next_thread() {
   if (owed_ != NONE) {
     thread& t = threads_[g()[owed_].thread];
@@ -287,15 +289,20 @@ explorer::thread* explorer::next_thread() {
     return &t;
   }
   thread* waiting = nullptr;
+  thread* blocked = nullptr;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
     advance(t);
     if (restart_wanted_ || execution_over_) return nullptr;
-    if (t.st != status::parked || !enabled(t)) continue;
-    if (!t.pending.counts_sections) return &t;
-    if (!waiting) waiting = &t;
+    if (t.st != status::parked) continue;
+    if (enabled(t)) {
+      if (!t.pending.counts_sections) return &t;
+      if (!waiting) waiting = &t;
+    } else if (!blocked && t.pending.await && !t.state.idle && places_[t.pending.loc].shared) {
+      blocked = &t;
+    }
   }
-  return waiting;
+  return waiting ? waiting : blocked;
 }
 
 bool explorer::section_open(unsigned cpu, domain d) const {
@@ -522,16 +529,14 @@ void explorer::nothing_runs() {
   }
   result_.blocked++;
   bool may_be_deadlock = !stale;
+  bool offered = false;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
     if (t.st != status::parked || t.state.idle) continue;
-    // A thread that waits may have seen an older value that lets it go on; one that waits for a section, that
-    // the section begins later.
+    // For a thread that waits for a section, the section may begin later; for the first one, or two would be
+    // met in either order.
     const event& e = t.pending;
-    if (!waits_for_sections_only(t)) {
-      if (places_[e.loc].shared) push_other_sources(e, g().size(), g().co_last(e.loc));
-      continue;
-    }
+    if (!waits_for_sections_only(t)) continue;
     item it;
     it.kind = item::what::source;
     it.length = g().size();
@@ -544,7 +549,7 @@ void explorer::nothing_runs() {
       if (b.kind == event_kind::section_begin && b.dom == e.dom) begin = g().at(e.counted, po);
     }
     if (begin != NONE && performed_before(options_.model, g(), begin).has(start)) may_be_deadlock = false;
-    if (!replaying_) remember(std::move(it));
+    if (!replaying_ && !std::exchange(offered, true)) remember(std::move(it));
   }
   if (may_be_deadlock) report_deadlock();
 }

@@ -130,7 +130,9 @@ u64 explorer::park(const event& e) {
   t.pending_dep = e.dep == NONE ? u16{0} : static_cast<u16>(g()[e.dep].po + 1);
   t.st = status::parked;
   t.stack.suspend();
-  return go_through(t, g()[g().at(t.id, t.pos)]); // the search has added it
+  const event& added = g()[g().at(t.id, t.pos)]; // by the search
+  if (added.blocked) suspend_for_good(status::stuck);
+  return go_through(t, added);
 }
 
 /// A thread that was run again with the same values does not do the same. Then nothing that was concluded

@@ -213,5 +213,66 @@ TEST(counts, accesses_against_a_shootdown) {
   }
 }
 
+/// How many executions there are; fails if one is visited twice.
+u64 visited_once(const program& p, memory_model m) {
+  std::vector<u64> visited; // those of the last search are at the end: it may begin anew
+  search_options o;
+  o.on_execution = [&](const graph& g) { visited.push_back(fingerprint_of(g)); };
+  o.model = m;
+  const u64 n = explorer(p, o).run().executions;
+  const std::set<u64> different(visited.end() - static_cast<std::ptrdiff_t>(n), visited.end());
+  EXPECT_EQ(different.size(), n) << to_string(m);
+  return n;
+}
+
+/// Waits that the newest value does not end, but older ones do.
+TEST(counts, two_waits_that_older_values_end) {
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
+    word_t x{0};
+    word_t y{0};
+    auto wait = [&] { smp_cond_load_acquire(x, ~u64{0}, 0); };
+    program p;
+    p.threads = {[&] { WRITE_ONCE(x, 1); }, wait, wait};
+    EXPECT_EQ(visited_once(p, m), 1u) << to_string(m);
+    // one's wait is over, and lets the other's be over
+    p.threads = {[&] { WRITE_ONCE(x, 1); },
+                 [&] {
+                   wait();
+                   WRITE_ONCE(y, 1);
+                 },
+                 [&] {
+                   smp_cond_load_acquire(y, ~u64{0}, 1);
+                   wait();
+                 },
+                 [&] {
+                   wait();
+                   READ_ONCE(y);
+                 }};
+    EXPECT_EQ(visited_once(p, m), 2u) << to_string(m);
+  }
+}
+
+/// A section whose end waits for what follows one of two grace periods: that one began before it.
+TEST(counts, two_grace_periods_against_a_section_that_waits) {
+  for (auto m : {memory_model::sc, memory_model::tso, memory_model::weak}) {
+    word_t go{0};
+    word_t x{0};
+    program p;
+    p.threads = {[&] {
+                   rcu_guard reader;
+                   smp_cond_load_acquire(go, ~u64{0}, 1);
+                 },
+                 [&] {
+                   synchronize_rcu();
+                   WRITE_ONCE(go, 1);
+                 },
+                 [&] {
+                   synchronize_rcu();
+                   READ_ONCE(x);
+                 }};
+    EXPECT_EQ(visited_once(p, m), 2u) << to_string(m); // the other came before the section as well, or waited
+  }
+}
+
 } // namespace
 } // namespace racewalk::explore
