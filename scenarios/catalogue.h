@@ -9,6 +9,7 @@ scenario access_vs_munmap();         // S0.1
 scenario gup_fast_vs_pmd_split();    // S1.1
 scenario gup_fast_vs_collapse();     // S1.2
 scenario slot_walk_vs_reuse();       // S1.3
+scenario hash_fault_vs_collapse();   // S1.3
 scenario gup_fast_vs_munmap();       // S1.4
 scenario serialize_before_mask();    // S1.5
 scenario overapproximated_mask();    // S1.6
@@ -28,6 +29,7 @@ scenario retract_vs_fault();         // S3.2, S3.6
 scenario retract_vs_writeprotect();  // S3.3
 scenario collapse_vs_missing();      // S3.4
 scenario pte_mapped_thp_vs_copy();   // S3.7
+scenario split_word_pmd();           // S3.8
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
 scenario store_vs_invalidate_pmd();  // S4.5

@@ -75,7 +75,8 @@ struct scenario {
   std::string source;               ///< where
   std::vector<std::string> threads; ///< what each CPU does, in a word
   std::function<std::unique_ptr<scenario_world>(const settings&)> set_up;
-  std::vector<variant> variants; ///< the first is the shipped code
+  std::vector<variant> variants;       ///< the first is the shipped code
+  std::vector<const arch_desc*> archs; ///< if it is about what only some have: those; else none
 };
 
 /// scenario::set_up for a world that is made from the settings.

@@ -143,12 +143,22 @@ struct arch_desc {
   order xchg_order;
   /// May a huge page have a migration entry of its own? Otherwise its mapping is split first (M31).
   bool thp_migration;
+  /// Where an entry is two words: the bits of the one with the present bit, which is written last on the way
+  /// to a present entry and first on the way from it, and read first and again. All ones: it is one word.
+  u64 low_half = ~u64{0};
+  /// Where translations are entered in a hash table by software: the bit that locks a live entry meanwhile.
+  /// Elsewhere 0: hardware walks the page table.
+  u64 hash_busy = 0;
   /// Physical address bits (Linux's MAX_PHYSMEM_BITS): pfns are below 2^(phys_bits - PAGE_SHIFT). A swap
   /// offset holds such a pfn and two bits more.
   unsigned phys_bits;
 
   /// Does waiting for a shootdown also wait for irq-off sections on the CPUs it reaches?
   [[nodiscard]] constexpr bool flush_is_rendezvous() const { return flush_kind == flush_kind_t::ipi; }
+  /// Is an entry two words?
+  [[nodiscard]] constexpr bool split_words() const { return ~low_half != 0; }
+  /// Does software fill a hash table, and hardware look it up (machine/hash_mmu.h)?
+  [[nodiscard]] constexpr bool hash_mmu() const { return hash_busy != 0; }
   /// Does a user access set A and D by itself, without a fault?
   [[nodiscard]] constexpr bool hw_sets_ad() const { return ad_profile != ad_profile_t::sw; }
 

@@ -240,29 +240,83 @@ template <unsigned Level> entry_t<Level> read_entry(const slot_t<Level>& slot, s
   const auto [value, dep] = read_dep(slot.word(), s);
   return {value, dep};
 }
+/// What a walker without a lock reads of an entry of two words: the low one, the high one, and the low one
+/// again until it is the same. What it returns was there, unless the entry was taken away and another one
+/// with the same low word put in its place meanwhile: who empties slots without interrupting this walker
+/// calls pmdp_get_lockless_sync() first (S3.8).
+///
+/// Both words stand in one word of memory here. To write a half is to write the whole with the other half as
+/// it was, which nobody else writes meanwhile; to read one is to read the whole and look at that half. Where
+/// neither stores nor loads change places among themselves (tso, the model of those that have such entries)
+/// that shows the same as two words would.
+template <unsigned Level> entry_t<Level> read_halves(const slot_t<Level>& slot, site s) {
+  const u64 low_half = arch().low_half;
+  for (;;) {
+    const u64 low = READ_ONCE(slot.word(), s) & low_half;
+    smp_rmb(s); // pairs with the order of the stores in exchange_halves()
+    const u64 high = READ_ONCE(slot.word(), s) & ~low_half;
+    smp_rmb(s); // the same
+    if (const auto [again, dep] = read_dep(slot.word(), s); (again & low_half) == low)
+      return {high | low, dep};
+  }
+}
+/// Makes an entry of two words one that is not present: the low word by an exchange, then the high one.
+template <unsigned Level> entry_t<Level> exchange_halves(const slot_t<Level>& slot, u64 entry, site s) {
+  const u64 low_half = arch().low_half;
+  u64 old = READ_ONCE(slot.word(), s);
+  while (!try_cmpxchg(slot.word(), old, (old & ~low_half) | (entry & low_half), order::full, s)) {
+  }
+  WRITE_ONCE(slot.word(), entry, s); // after the low word: the exchange is a full barrier
+  return {old};
+}
+/// What a walker that holds no lock reads.
+template <unsigned Level> entry_t<Level> read_entry_lockless(const slot_t<Level>& slot, site s) {
+  return arch().split_words() ? read_halves(slot, s) : read_entry(slot, s);
+}
+
+/// An entry without the lock that the low-level fault of a hash MMU may hold on it.
+inline u64 unlocked(u64 entry) { return entry & ~arch().hash_busy; }
+/// READ_ONCE of a live entry that is to be changed; waits until it is not locked. Acquire, where it can be:
+/// pairs with the release in hash_page().
+template <unsigned Level> u64 read_settled(const slot_t<Level>& slot, site s) {
+  return arch().hash_mmu() ? smp_cond_load_acquire(slot.word(), arch().hash_busy, 0, s)
+                           : READ_ONCE(slot.word(), s);
+}
+
 /// Replaces an entry by `entry` and returns what it was, in one atomic step whose ordering is the
 /// architecture's.
 template <unsigned Level>
 entry_t<Level> exchange_entry(const slot_t<Level>& slot, u64 entry, site s = RW_HERE) {
-  return {xchg(slot.word(), entry, arch().xchg_order, s)};
+  if (!arch().hash_mmu()) return {xchg(slot.word(), entry, arch().xchg_order, s)};
+  for (;;)
+    if (u64 old = read_settled(slot, s); try_cmpxchg(slot.word(), old, unlocked(entry), arch().xchg_order, s))
+      return {old};
 }
 /// Applies `change`, one of arch_desc's or of its kind, atomically with respect to hardware that sets A and
 /// D. Orders nothing. Returns the entry as it was.
 template <unsigned Level, class Change>
 entry_t<Level> update_entry(const slot_t<Level>& slot, Change change, site s = RW_HERE) {
   const level_t level = level_of(Level);
-  u64 old = READ_ONCE(slot.word(), s);
-  while (!try_cmpxchg(slot.word(), old, change(old, level), order::relaxed, s)) {
+  for (u64 old = read_settled(slot, s);;) {
+    if (try_cmpxchg(slot.word(), old, change(old, level), order::relaxed, s)) return {old};
+    if (arch().hash_mmu()) old = read_settled(slot, s);
   }
-  return {old};
+}
+
+/// Makes the entry none by a plain store.
+template <unsigned Level> void write_none(const slot_t<Level>& slot, site s = RW_HERE) {
+  if (arch().split_words()) { // the low word first
+    WRITE_ONCE(slot.word(), READ_ONCE(slot.word(), s) & ~arch().low_half, s);
+    smp_wmb(s); // pairs with read_halves()
+  }
+  WRITE_ONCE(slot.word(), 0, s);
 }
 
 inline pte_t ptep_get(const ptep_t& ptep, site s = RW_HERE) { return read_entry(ptep, s); }
-/// As ptep_get, for walkers that hold no lock. Entries are one word, so one read suffices (M1 step 3 is for
-/// others).
-inline pte_t ptep_get_lockless(const ptep_t& ptep, site s = RW_HERE) { return read_entry(ptep, s); }
+/// As ptep_get, for walkers that hold no lock (M1 step 3).
+inline pte_t ptep_get_lockless(const ptep_t& ptep, site s = RW_HERE) { return read_entry_lockless(ptep, s); }
 inline pmd_t pmdp_get(const pmdp_t& pmdp, site s = RW_HERE) { return read_entry(pmdp, s); }
-inline pmd_t pmdp_get_lockless(const pmdp_t& pmdp, site s = RW_HERE) { return read_entry(pmdp, s); }
+inline pmd_t pmdp_get_lockless(const pmdp_t& pmdp, site s = RW_HERE) { return read_entry_lockless(pmdp, s); }
 inline pud_t pudp_get(const pudp_t& pudp, site s = RW_HERE) {
   return pud_folded() ? pud_t{} : read_entry(pudp, s);
 }
@@ -273,10 +327,14 @@ inline pgd_t pgdp_get(const pgdp_t& pgdp, site s = RW_HERE) {
 /// A plain store. Needs the ptl, and that no hardware can be updating the entry: it is none or not valid, or
 /// the new value loses nothing that a concurrent A or D could add.
 inline void set_pte_at(vaddr_t, const ptep_t& ptep, pte_t pte, site s = RW_HERE) {
-  WRITE_ONCE(ptep.word(), pte.val, s);
+  if (arch().split_words()) { // the high word first
+    WRITE_ONCE(ptep.word(), (READ_ONCE(ptep.word(), s) & arch().low_half) | (pte.val & ~arch().low_half), s);
+    smp_wmb(s); // pairs with read_halves()
+  }
+  WRITE_ONCE(ptep.word(), unlocked(pte.val), s);
 }
 /// Needs the ptl, or that nobody else can reach the table.
-inline void pte_clear(vaddr_t, const ptep_t& ptep, site s = RW_HERE) { WRITE_ONCE(ptep.word(), 0, s); }
+inline void pte_clear(vaddr_t, const ptep_t& ptep, site s = RW_HERE) { write_none(ptep, s); }
 /// Takes the entry out, with the A and D that hardware set up to that moment. Needs the ptl.
 inline pte_t ptep_get_and_clear(vaddr_t, const ptep_t& ptep, site s = RW_HERE) {
   return exchange_entry(ptep, 0, s);
@@ -295,7 +353,7 @@ inline bool ptep_test_and_clear_young(vaddr_t, const ptep_t& ptep, site s = RW_H
 /// writable. Needs the ptl. Returns whether the entry changed. A and D that hardware set meanwhile are kept.
 inline bool ptep_set_access_flags(vaddr_t, const ptep_t& ptep, pte_t entry, site s = RW_HERE) {
   const auto relaxed_to = [&](u64 old, level_t level) {
-    u64 e = entry.val;
+    u64 e = unlocked(entry.val);
     if (arch().young(old, level)) e = arch().mkyoung(e, level);
     if (arch().dirty(old, level)) e = arch().mkdirty(e, level);
     return e;
@@ -306,7 +364,8 @@ inline bool ptep_set_access_flags(vaddr_t, const ptep_t& ptep, pte_t entry, site
 }
 /// Stores `entry` if the slot still holds `expected`; true if it did.
 inline bool ptep_cmpxchg(const ptep_t& ptep, pte_t expected, pte_t entry, site s = RW_HERE) {
-  return try_cmpxchg(ptep.word(), expected.val, entry.val, order::full, s);
+  u64 old = unlocked(expected.val); // a locked entry is another one
+  return try_cmpxchg(ptep.word(), old, unlocked(entry.val), order::full, s);
 }
 /// A read-modify-write of a live entry in two halves: it is none in between, so hardware sets nothing that
 /// the second half would lose. Needs the ptl throughout; who acts on none must take the ptl and look again
@@ -320,17 +379,18 @@ inline void ptep_modify_prot_commit(vaddr_t addr, const ptep_t& ptep, pte_t pte,
 
 /// A plain store; as set_pte_at, under the pml.
 inline void set_pmd_at(vaddr_t, const pmdp_t& pmdp, pmd_t pmd, site s = RW_HERE) {
-  WRITE_ONCE(pmdp.word(), pmd.val, s);
+  WRITE_ONCE(pmdp.word(), unlocked(pmd.val), s);
 }
 /// Needs the pml, or that nobody else can reach the table.
-inline void pmd_clear(const pmdp_t& pmdp, site s = RW_HERE) { WRITE_ONCE(pmdp.word(), 0, s); }
+inline void pmd_clear(const pmdp_t& pmdp, site s = RW_HERE) { write_none(pmdp, s); }
 /// Takes the entry out. Needs the pml.
 inline pmd_t pmdp_get_and_clear(vaddr_t, const pmdp_t& pmdp, site s = RW_HERE) {
-  return exchange_entry(pmdp, 0, s);
+  return arch().split_words() ? exchange_halves(pmdp, 0, s) : exchange_entry(pmdp, 0, s);
 }
 /// Replaces a live pmd and returns it with the A and D that hardware set up to that moment. Needs the pml.
 inline pmd_t pmdp_establish(vaddr_t, const pmdp_t& pmdp, pmd_t pmd, site s = RW_HERE) {
-  return exchange_entry(pmdp, pmd.val, s);
+  const bool in_halves = arch().split_words() && !pmd_valid(pmd); // else by an exchange of both words
+  return in_halves ? exchange_halves(pmdp, pmd.val, s) : exchange_entry(pmdp, pmd.val, s);
 }
 /// pmdp_invalidate without its flush: hardware faults on the entry from now on, software still sees a huge
 /// page. The returned value is the one to take A and D from. Needs the pml, and a present pmd (mail 4).

@@ -63,6 +63,16 @@ std::vector<std::string> select_archs(const std::vector<std::string>& asked) {
   return archs;
 }
 
+/// Where to decide a scenario: as asked. If nothing was, and it is about architectures that are not among the
+/// default ones, on all of those.
+std::vector<std::string> archs_for(const scenario_info& s, const std::vector<std::string>& selected,
+                                   bool asked) {
+  std::vector<std::string> archs;
+  for (const std::string& arch : selected)
+    if (std::find(s.archs.begin(), s.archs.end(), arch) != s.archs.end()) archs.push_back(arch);
+  return archs.empty() && !asked ? s.archs : archs;
+}
+
 job make_job(const scenario_info& s, const variant_info& v, const std::string& arch,
              const check_options& options) {
   job j;
@@ -114,8 +124,8 @@ std::vector<job> select_jobs(const check_options& options) {
   std::vector<job> jobs;
   for (const scenario_info& s : all)
     for (const variant_info& v : s.variants)
-      for (const std::string& arch : archs)
-        if (is_wanted(s, v) && std::find(s.archs.begin(), s.archs.end(), arch) != s.archs.end())
+      if (is_wanted(s, v))
+        for (const std::string& arch : archs_for(s, archs, !options.archs.empty()))
           jobs.push_back(make_job(s, v, arch, options));
   if (jobs.empty()) throw usage_error("nothing to check: no named scenario runs on the named architectures");
   return jobs;

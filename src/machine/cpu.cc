@@ -1,6 +1,7 @@
 // Switching between address spaces, and ranges.
 #include "machine/cpu.h"
 
+#include "machine/hash_mmu.h"
 #include "machine/policy.h"
 #include "machine/tlbflush.h"
 
@@ -104,7 +105,9 @@ fault_result Cpu::handle_fault(vaddr_t va, bool write, site s) {
   VM_BUG_ON(irqs_disabled(), "INV-LIVE", "a user access faults with interrupts off", s);
   mm_context* mm = READ_ONCE(loaded_mm, s);
   if (!mm || !mm->fault) return fault_result::sigsegv;
-  const fault_result result = mm->fault(*mm, va, write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE);
+  const bool filled = arch().hash_mmu() && hash_page(*mm, va, write, s);
+  const fault_result result =
+      filled ? fault_result::handled : mm->fault(*mm, va, write ? FAULT_FLAG_WRITE : FAULT_FLAG_NONE);
   // What refused the access is dropped, by the exception itself or by flush_tlb_fix_spurious_fault(), or it
   // could refuse it for ever.
   tlb_invalidated({mm->ctx_id, va & PAGE_MASK, (va & PAGE_MASK) + PAGE_SIZE, 0xf}, s);

@@ -126,7 +126,7 @@ fault_result Cpu::walk_and_access(vaddr_t va, bool write, Again&& again, Access&
   for (;;) {
     const mm_context* mm = READ_ONCE(loaded_mm, s);
     const auto token = local.tlb.walk_begin(s);
-    const walk_result walk = mm ? walk_page_table(*mm, va, write, s) : walk_result{};
+    const walk_result walk = mm ? mmu_walk(*mm, va, write, s) : walk_result{};
     const bool done = walk.found && local.tlb.template complete<T>(token, va, walk.map, access);
     local.tlb.walk_end(s);
     if (done || (walk.found && again())) return fault_result::handled;

@@ -28,10 +28,11 @@ enum class fault_result : u8 {
 };
 
 struct mm_context {
-  pfn_t pgd = 0;      ///< the root table; fixed while the mm lives
-  u64 ctx_id = 0;     ///< never reused
-  word_t cpumask;     ///< CPUs that may hold translations (mm_cpumask)
-  atomic64_t tlb_gen; ///< one more for each flush
+  pfn_t pgd = 0;        ///< the root table; fixed while the mm lives
+  pfn_t hash_table = 0; ///< with a hash MMU, a page of translations; fixed too
+  u64 ctx_id = 0;       ///< never reused
+  word_t cpumask;       ///< CPUs that may hold translations (mm_cpumask)
+  atomic64_t tlb_gen;   ///< one more for each flush
   /// Makes the entry grant the access, or says why not. Called without locks, interrupts on.
   fault_result (*fault)(mm_context& mm, vaddr_t addr, fault_flags flags) = nullptr;
   /// Told by each flush, after the CPUs: whoever else caches translations drops those of [start, end). Called

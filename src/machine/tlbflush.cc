@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "machine/cpu.h"
+#include "machine/hash_mmu.h"
 #include "machine/policy.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -30,6 +31,7 @@ static_assert(sizeof(flush_tlb_info) <= MAX_IPI_ARG);
 
 /// Cached entries of which levels go: leaves of the stride, and tables where the architecture drops them too.
 u8 flushed_levels(unsigned stride_shift, bool freed_tables) {
+  if (arch().hash_mmu()) return ALL_LEVELS; // whose translations are all of small pages
   u8 levels = stride_shift >= geometry().shift(PMD_LEVEL) ? ALL_LEVELS & ~1 : ALL_LEVELS;
   if (freed_tables || arch().walk_cache == walk_cache_rule_t::any_flush) return levels;
   return levels & (stride_shift >= geometry().shift(PMD_LEVEL) ? 2 : 1);
@@ -123,6 +125,11 @@ void flush_tlb_mm_range(mm_context& mm, vaddr_t start, vaddr_t end, unsigned str
     // DSB: the changed entries before the invalidation; pairs with the targets' walks. The new generation was
     // one, unless that is what is being argued about
     if (!machine_policy().flush_mask_barrier) smp_mb();
+    if (arch().hash_mmu()) {
+      // after the changed entries, by the same barrier: pairs with hash_page()
+      flush_hash_range(mm, start, end);
+      smp_mb(); // ptesync: what is filled after the invalidation is filled from the hash table as it is now
+    }
     tlb_broadcast(mask, range);
     smp_mb(); // DSB: the targets' last accesses before what the caller does next
   }
@@ -156,6 +163,7 @@ void flush_tlb_batch_func(unsigned id, const void*) {
 } // namespace
 
 bool arch_tlbbatch_should_defer(const mm_context& mm) {
+  if (arch().hash_mmu()) return false; // the hash table is not to be flushed later
   const unsigned self = raw_smp_processor_id();
   return (READ_ONCE(mm.cpumask) & ~(self == NO_CPU ? 0 : BIT(self))) != 0;
 }

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "machine/hash_mmu.h"
 #include "machine/machine.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -94,6 +95,10 @@ walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s
       stepwise->walk_begin(s);
     }
   }
+}
+
+walk_result mmu_walk(const mm_context& mm, vaddr_t va, bool write, site s) {
+  return arch().hash_mmu() ? walk_hash_table(mm, va, write, s) : walk_page_table(mm, va, write, s);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

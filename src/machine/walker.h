@@ -23,4 +23,7 @@ struct walk_result {
 walk_result walk_page_table(const mm_context& mm, vaddr_t va, bool write, site s = RW_HERE,
                             tlb_t* stepwise = nullptr);
 
+/// What is behind a CPU's TLB: the walker, or the hash table (hash_mmu.h). Otherwise as above.
+walk_result mmu_walk(const mm_context& mm, vaddr_t va, bool write, site s = RW_HERE);
+
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -216,6 +216,7 @@ void free_retracted(page* table) {
 /// ptl.
 page* unhook(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
   page* table = pmd_pgtable(pmdp_collapse_flush(mm, start, pmdp));
+  pmdp_get_lockless_sync();
   WRITE_ONCE(table->flags, 0); // not a table any more: pte_map_lock looks for it
   return table;
 }

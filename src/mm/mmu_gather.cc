@@ -7,6 +7,7 @@
 #include "machine/cpu.h"
 #include "machine/tlbflush.h"
 #include "mm/page_alloc.h"
+#include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -34,6 +35,7 @@ void tlb_flush_mmu_tlbonly(mmu_gather& tlb) {
     const unsigned stride = tlb.cleared_ptes || !tlb.cleared_pmds ? PAGE_SHIFT : pmd_shift();
     flush_tlb_mm_range(tlb.mm.context, tlb.start, tlb.end, stride, tlb.freed_tables);
   }
+  if (tlb.freed_tables) pmdp_get_lockless_sync();
   reset_range(tlb);
 }
 
@@ -247,14 +249,14 @@ mm_struct& serialized_mm(mm_struct& mm) {
 
 } // namespace
 
-void serialize_against_pte_lookup(mm_struct& changed) {
-  if (policy().serialize_mode == serialize_mode_t::none) return;
+void serialize_against_pte_lookup(mm_struct& changed, serialize_mode_t how) {
+  if (how == serialize_mode_t::none) return;
   mm_struct& mm = serialized_mm(changed);
   // The changed entry, then the mask or the count: pairs with the barrier between setting the CPU's bit
   // (switch_mm) or raising the count (lockless_walk) and reading the entry. Store buffering: without it both
   // may miss the other (S1.5, S1.9).
   if (policy().serialize_barrier) smp_mb();
-  switch (policy().serialize_mode) {
+  switch (how) {
   case serialize_mode_t::none:
     break;
   case serialize_mode_t::wait_count:

@@ -63,6 +63,14 @@ pmd_lookup pmd_alloc(mm_struct& mm, vaddr_t addr) {
 bool pgd_alloc(mm_struct& mm) {
   page* root = pagetable_alloc(GFP_KERNEL);
   if (root == nullptr) return false;
+  if (arch().hash_mmu()) {
+    page* translations = alloc_page(GFP_KERNEL | GFP_ZERO);
+    if (translations == nullptr) {
+      pagetable_free(root);
+      return false;
+    }
+    mm.context.hash_table = page_to_pfn(translations);
+  }
   mm.context.pgd = page_to_pfn(root);
   add_mm_counter(mm, MM_PGTABLES, 1);
   return true;

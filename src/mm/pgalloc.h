@@ -82,7 +82,7 @@ class pte_map {
  public:
   explicit pte_map(const pmdp_t& pmdp, site s = RW_HERE) : where_(s) {
     if (policy().pte_map_rcu) rcu_read_lock(where_);
-    pmd_ = pmdp_get_lockless(pmdp, s);
+    pmd_ = read_whole(pmdp, s);
     if (policy().pte_map_rcu && !*this) rcu_read_unlock(where_);
   }
   ~pte_map() {
@@ -96,6 +96,13 @@ class pte_map {
   pmd_t pmd() const { return pmd_; }
 
  private:
+  /// pmdp_get_lockless() with what holds pmdp_get_lockless_sync() back, if there is a half to be read.
+  static pmd_t read_whole(const pmdp_t& pmdp, site s) {
+    if (!arch().split_words()) return pmdp_get_lockless(pmdp, s);
+    irq_guard off(s);
+    return pmdp_get_lockless(pmdp, s);
+  }
+
   site where_;
   pmd_t pmd_;
 };

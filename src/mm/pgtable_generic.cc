@@ -35,11 +35,20 @@ pte_t ptep_clear_flush(mm_struct& mm, vaddr_t addr, const ptep_t& ptep) {
 
 pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp) {
   const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
+  // A low-level fault that has found the table may yet make a translation of an entry in it, and the flush
+  // would not find that: stores to a page that is being copied would be lost (S1.3d). Pairs with the section
+  // in hash_page().
+  if (arch().hash_mmu() && policy().hash_collapse_serializes)
+    serialize_against_pte_lookup(mm, serialize_mode_t::ipi);
   // The exchange, a full barrier, and what the caller reads next: pairs with the reference that a lockless
   // walk takes before it reads the entry again (gup_fast_pte_range).
   flush_tlb_mm_range(mm.context, addr, addr + pmd_size(), PAGE_SHIFT, policy().collapse_flush_freed_tables);
   serialize_against_pte_lookup(mm);
   return pmd;
+}
+
+void pmdp_get_lockless_sync() {
+  if (arch().split_words() && policy().lockless_sync) tlb_remove_table_sync_one();
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

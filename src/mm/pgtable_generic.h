@@ -22,6 +22,10 @@ void pgtable_trans_huge_deposit(const pmdp_t& pmdp, page* table);
 /// holds the pml.
 pmd_t pmdp_collapse_flush(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp);
 
+/// Waits for lockless walkers that may have read half of an entry that has been taken away, before another
+/// one stands there. To be called by who took it away without a flush that interrupts them (S3.8).
+void pmdp_get_lockless_sync();
+
 /// May a TLB hold an entry that was this? Also while somebody who took rights away from it has not flushed
 /// yet (M11). Caller holds the ptl.
 [[nodiscard]] bool pte_accessible(const mm_struct& mm, pte_t pte);

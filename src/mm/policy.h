@@ -249,6 +249,7 @@ struct policy_t {
   // ---- tables that may be taken away: M6 ----
   bool pte_map_rcu = true;      ///< tables are read in an RCU section (S3.2)
   bool ptl_rechecks_pmd = true; ///< the PMD entry is read again once the ptl is held (S3.1, S3.2)
+  bool lockless_sync = true;    ///< no walk has half read an entry whose place is used again (S3.8)
 
   // ---- userfaultfd: M26 ----
   bool uffd_rechecks_when_queued = true; ///< a fault looks again once it is in the queue (M26)
@@ -262,6 +263,7 @@ struct policy_t {
 
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)
+  bool hash_collapse_serializes = true;    ///< low-level faults in the old table end before its flush (S1.3d)
   bool collapse_sync_ipi = true;           ///< wait for every walk in the unhooked table (S1.2, 2ba99c5e0881)
 
   // ---- secondary MMUs: M27 ----

@@ -43,7 +43,7 @@ std::string title_row(const result& r, const std::map<std::string, std::string>&
 }
 
 std::string table_of(const verdict_grid& grid, const std::map<std::string, std::string>& titles) {
-  std::string out = "<thead><tr><th></th>";
+  std::string out = "<table>\n<thead><tr><th></th>";
   for (const verdict_grid::column& c : grid.columns)
     out += fmt::format("<th>{}<small>{}</small></th>", xml_escaped(c.arch), xml_escaped(c.model));
   out += "<th>executions</th><th>time</th></tr></thead>\n<tbody>\n";
@@ -56,7 +56,15 @@ std::string table_of(const verdict_grid& grid, const std::map<std::string, std::
     out += fmt::format("<td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n", grouped(r.executions),
                        duration(r.seconds));
   }
-  return out + "</tbody>\n";
+  return out + "</tbody>\n</table>\n";
+}
+
+std::string tables_of(const std::vector<verdict_grid>& grids,
+                      const std::map<std::string, std::string>& titles) {
+  std::string out;
+  for (const verdict_grid& grid : grids)
+    out += table_of(grid, titles);
+  return out;
 }
 
 /// The bounds that were hit: a cell has no room for them.
@@ -93,7 +101,7 @@ std::string index_page(const std::vector<result>& results, const std::map<std::s
                        double seconds) {
   return filled_page(index_html, {{"style", std::string(page_css)},
                                   {"summary", xml_escaped(verdict_summary(results, seconds))},
-                                  {"table", table_of(grid_of(results), titles)},
+                                  {"tables", tables_of(grids_of(results), titles)},
                                   {"reasons", reasons_of(results)}});
 }
 

@@ -1,5 +1,5 @@
-// Verdicts as a grid: a row for each variant, a column for each architecture. What the text table and the
-// index page have in common.
+// Verdicts as grids: a row for each variant, a column for each architecture. What the text table and the
+// index page have in common. Scenarios that are about other architectures than most are a grid of their own.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,9 @@ struct verdict_grid {
   std::vector<row> rows;
 };
 
-/// `results` has all architectures of one variant next to each other, and outlives the grid.
-verdict_grid grid_of(const std::vector<result>& results);
+/// `results` has all architectures of one variant next to each other, and outlives the grids. A scenario is
+/// in the first grid that has a column for each architecture on which it was decided.
+std::vector<verdict_grid> grids_of(const std::vector<result>& results);
 
 /// What a cell says: `safe`, `VIOLATION !`, `inconclusive`.
 std::string cell_words(const result& r);

@@ -55,17 +55,8 @@ std::string reasons(const std::vector<result>& results) {
   return out.empty() ? out : '\n' + out;
 }
 
-} // namespace
-
-std::string verdict_table(const std::vector<result>& results,
-                          const std::map<std::string, std::string>& titles, colour c) {
-  const verdict_grid grid = grid_of(results);
-  const std::vector<std::size_t> widths = widths_of(grid);
-
-  std::size_t label_width = 0;
-  for (const verdict_grid::row& r : grid.rows)
-    label_width = std::max(label_width, label_of(r).size() + 2);
-
+std::string head_of(const verdict_grid& grid, const std::vector<std::size_t>& widths, std::size_t label_width,
+                    colour c) {
   std::string archs(label_width, ' ');
   std::string models(label_width, ' ');
   for (std::size_t i = 0; i < grid.columns.size(); i++) {
@@ -73,17 +64,38 @@ std::string verdict_table(const std::vector<result>& results,
     models += std::string(gap) + padded("(" + grid.columns[i].model + ")", widths[i]);
   }
   archs += fmt::format("{}{:>12}{}{:>8}", gap, "executions", gap, "time");
+  return painted(archs, paint::bold, c) + '\n' + trimmed(models);
+}
 
-  std::string out = painted(archs, paint::bold, c) + '\n' + trimmed(models);
-  for (const verdict_grid::row& r : grid.rows) {
-    if (r.begins_scenario) out += '\n' + painted(title_of(*r.first, titles), paint::bold, c) + '\n';
-    std::string line = "  " + padded(label_of(r), label_width - 2);
-    for (std::size_t i = 0; i < grid.columns.size(); i++) {
-      const std::string words = words_of(r.cells[i]);
-      line += std::string(gap) + painted(words, r.cells[i] ? paint_of(*r.cells[i]) : paint::dim, c);
-      line += std::string(widths[i] - words.size(), ' ');
+std::string line_of(const verdict_grid::row& r, const std::vector<std::size_t>& widths,
+                    std::size_t label_width, colour c) {
+  std::string line = "  " + padded(label_of(r), label_width - 2);
+  for (std::size_t i = 0; i < r.cells.size(); i++) {
+    const std::string words = words_of(r.cells[i]);
+    line += std::string(gap) + painted(words, r.cells[i] ? paint_of(*r.cells[i]) : paint::dim, c);
+    line += std::string(widths[i] - words.size(), ' ');
+  }
+  return line + fmt::format("{}{:>12}{}{:>8}\n", gap, grouped(r.executions), gap, duration(r.seconds));
+}
+
+} // namespace
+
+std::string verdict_table(const std::vector<result>& results,
+                          const std::map<std::string, std::string>& titles, colour c) {
+  const std::vector<verdict_grid> grids = grids_of(results);
+  std::size_t label_width = 0;
+  for (const verdict_grid& grid : grids)
+    for (const verdict_grid::row& r : grid.rows)
+      label_width = std::max(label_width, label_of(r).size() + 2);
+
+  std::string out;
+  for (const verdict_grid& grid : grids) {
+    const std::vector<std::size_t> widths = widths_of(grid);
+    out += (out.empty() ? "" : "\n") + head_of(grid, widths, label_width, c);
+    for (const verdict_grid::row& r : grid.rows) {
+      if (r.begins_scenario) out += '\n' + painted(title_of(*r.first, titles), paint::bold, c) + '\n';
+      out += line_of(r, widths, label_width, c);
     }
-    out += line + fmt::format("{}{:>12}{}{:>8}\n", gap, grouped(r.executions), gap, duration(r.seconds));
   }
   out += "\nsafe: every execution within the scenario's bounds was visited"
          "   VIOLATION: one was found that loses"

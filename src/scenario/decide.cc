@@ -60,6 +60,10 @@ explore::memory_model default_model(const arch_desc& arch) {
   return arch.memory_model == memory_model_t::tso ? explore::memory_model::tso : explore::memory_model::weak;
 }
 
+std::vector<const arch_desc*> archs_of(const scenario& s) {
+  return s.archs.empty() ? std::vector<const arch_desc*>(common_archs.begin(), common_archs.end()) : s.archs;
+}
+
 settings settings_for(const variant& v, const arch_desc& arch, explore::memory_model model) {
   settings s;
   s.arch = &arch;

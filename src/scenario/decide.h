@@ -9,6 +9,9 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// The model that an architecture's hardware has.
 explore::memory_model default_model(const arch_desc& arch);
 
+/// Where a scenario is decided: on the architectures that it names, or on those that can run every one.
+std::vector<const arch_desc*> archs_of(const scenario& s);
+
 /// The settings of a variant on an architecture.
 settings settings_for(const variant& v, const arch_desc& arch, explore::memory_model model);
 

@@ -121,7 +121,7 @@ TEST_P(Algebra, OnlyOneSwapEntryIsNone) {
   const level_t level = geometry_t{}.level(PTE_LEVEL);
   const u64 last = (u64{1} << a.swp_offset_bits) - 1;
   const std::string_view name = a.name;
-  const bool marked = name == "powerpc64" || name == "s390x"; // with a bit that none has not
+  const bool marked = name.starts_with("powerpc64") || name == "s390x"; // with a bit that none has not
   const bool inverted = name.starts_with("x86");
   EXPECT_EQ(a.none(a.swp_entry(0, 0, level), level), !marked && !inverted);
   EXPECT_EQ(a.none(a.swp_entry(0, last, level), level), inverted);

@@ -234,6 +234,8 @@ constexpr arch_rows expected[] = {
     {"s390x", s390x_pte, s390x_pmd},
     {"sparc64", sparc64_pte, sparc64_pmd},
     {"arm64-old", arm64_pte, arm64_old_pmd},
+    {"powerpc64-hash", powerpc64_pte, powerpc64_pmd},
+    {"x86-pae", x86_pte, std::span<const row>(x86_pmd).first(std::size(x86_pmd) - 2)}, // no migration entries
 };
 
 constexpr unsigned ASKED_OF_PTE = NONE | PRESENT | VALID | LEAF | PROTNONE | GUP_R | GUP_W;
@@ -388,7 +390,7 @@ TEST(InvalidatedMigrationPmd, BecomesPresentWhereABitSaysSo) {
   EXPECT_EQ(archs_where([](const arch_desc& a, level_t level, u64 e) {
               return !a.present(e, level) && a.present(a.mkinvalid(e, level), level);
             }),
-            (std::vector<std::string>{"arm64", "powerpc64", "loongarch64", "arm64-old"}));
+            (std::vector<std::string>{"arm64", "powerpc64", "loongarch64", "arm64-old", "powerpc64-hash"}));
 }
 
 TEST(InvalidatedMigrationPmd, StandsForAnotherPageOnX86) {

@@ -162,6 +162,21 @@ TEST_F(Command, PrintsTheRaceTableAboveTheVerdicts) {
   EXPECT_EQ(o.out.find('\033'), std::string::npos) << "colours in a pipe";
 }
 
+TEST_F(Command, DecidesOnTheArchitecturesThatAnArgumentIsAbout) {
+  const auto archs_of = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> archs;
+    for (const nlohmann::json& line : json_lines(run(arguments).out))
+      archs.push_back(line["arch"]);
+    return archs;
+  };
+  using names = std::vector<std::string>;
+  EXPECT_EQ(archs_of({"check", "munmap_table_free:call_rcu", "--format", "json", "-j", "1"}),
+            (names{"x86-64", "arm64"}));
+  EXPECT_EQ(archs_of({"check", "elsewhere", "--format", "json"}), names{"arm64-old"});
+  expect_refused({"check", "elsewhere", "--arch", "arm64"},
+                 "no named scenario runs on the named architectures");
+}
+
 TEST_F(Command, PrintsFormatsForCi) {
   const outcome ktap = run({"check", "munmap_table_free", "odd_ends:wrong", "--format", "ktap"});
   EXPECT_EQ(ktap.status, 1);
@@ -267,7 +282,7 @@ TEST_F(Command, OrdersJsonLinesWhateverTheThreads) {
     EXPECT_EQ(o.out, first);
   }
   const std::vector<nlohmann::json> lines = json_lines(first);
-  ASSERT_EQ(lines.size(), 9U);
+  ASSERT_EQ(lines.size(), 10U);
   EXPECT_EQ(lines[0]["arch"], "x86-64");
   EXPECT_EQ(lines[1]["arch"], "arm64");
 }
@@ -296,7 +311,7 @@ TEST_F(Command, ListsScenarios) {
   EXPECT_EQ(text.status, 0);
   EXPECT_NE(text.out.find("S1.4  munmap_table_free"), std::string::npos) << text.out;
   const std::vector<nlohmann::json> lines = json_lines(run({"list", "--json"}).out);
-  ASSERT_EQ(lines.size(), 3U);
+  ASSERT_EQ(lines.size(), 4U);
   EXPECT_EQ(lines[0]["variants"].size(), 2U);
 }
 

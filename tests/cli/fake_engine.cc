@@ -38,7 +38,14 @@ std::vector<scenario_info> scenarios() {
            "nobody",
            {"CPU0", "CPU1"},
            {{"lost", "a", "loses"}, {"wrong", "b", "loses where it should not"}},
-           {"arm64"}}};
+           {"arm64"}},
+          {"elsewhere",
+           "S9.11",
+           "what is about no default architecture",
+           "nobody",
+           {"CPU0"},
+           {{"call_rcu", "a", "as shipped"}},
+           {"arm64-old"}}};
 }
 
 void add_file(const std::string& path) { throw usage_error("no compiler behind " + path); }

@@ -82,6 +82,28 @@ S1.4  munmap_table_free: a title
 )")) << table;
 }
 
+TEST(VerdictTable, HasATableOfItsOwnForWhatIsAboutOtherArchitectures) {
+  result pae = sample_violation();
+  pae.id = "S3.8";
+  pae.scenario = "split_word_pmd";
+  pae.arch = "x86-pae";
+  pae.model = "tso";
+  const std::string table = verdict_table({sample_safe(), sample_violation(), pae}, {}, colour::off);
+  EXPECT_TRUE(table.starts_with(R"(                arm64        executions      time
+                (weak)
+
+S1.4  munmap_table_free
+  a   call_rcu  safe             12,345    0.25 s
+  b   no_rcu    VIOLATION        12,345    0.25 s
+
+                x86-pae      executions      time
+                (tso)
+
+S3.8  split_word_pmd
+  b   no_rcu    VIOLATION        12,345    0.25 s
+)")) << table;
+}
+
 TEST(Json, HasOneLineWithEveryKey) {
   const std::string line = json_line(sample_violation());
   EXPECT_EQ(line.find('\n'), line.size() - 1);

@@ -50,8 +50,19 @@ void check_verdict(const scenario& s, const variant& v, const arch_desc& arch, e
 TEST(suite, verdicts_are_the_expected_ones_and_violations_replay) {
   for (const scenario& s : all_scenarios())
     for (const variant& v : s.variants)
-      for (const arch_desc* arch : all_archs)
+      for (const arch_desc* arch : archs_of(s))
         check_verdict(s, v, *arch, default_model(*arch));
+}
+
+// Most scenarios are not decided there, for what their variants lose may be kept by another safeguard: a
+// collapse on powerpc64-hash has waited for walks before it flushes, whatever else it does.
+TEST(suite, the_shipped_code_is_safe_where_only_few_scenarios_are_decided) {
+  for (const scenario& s : all_scenarios())
+    for (const arch_desc* arch : {&powerpc64_hash, &x86_pae}) {
+      const variant& shipped = s.variants.front();
+      if (shipped.expected(settings_for(shipped, *arch, default_model(*arch))) == expect::safe)
+        check_verdict(s, shipped, *arch, default_model(*arch));
+    }
 }
 
 TEST(suite, reductions_change_no_verdict) {

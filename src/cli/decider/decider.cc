@@ -230,10 +230,17 @@ report::result result_of(const scenario& s, const variant& v, const arch_desc& a
   return r;
 }
 
+std::vector<std::string> names_of(std::span<const arch_desc* const> archs) {
+  std::vector<std::string> names;
+  for (const arch_desc* a : archs)
+    names.emplace_back(a->name);
+  return names;
+}
+
 } // namespace
 
 scenario_info info_of(const scenario& s) {
-  scenario_info info{s.name, s.id, s.summary, s.source, {}, {}, architectures(), ""};
+  scenario_info info{s.name, s.id, s.summary, s.source, {}, {}, names_of(archs_of(s)), ""};
   for (std::size_t i = 0; i < s.threads.size(); i++)
     info.threads.push_back(cpu_column(s, i));
   for (const variant& v : s.variants)
@@ -266,17 +273,6 @@ void add_file(const std::string& path) {
       throw usage_error(path + " declares a scenario called " + s.name + ", and there is one already");
   user_files().push_back(std::move(file));
 }
-
-namespace {
-
-std::vector<std::string> names_of(std::span<const arch_desc* const> archs) {
-  std::vector<std::string> names;
-  for (const arch_desc* a : archs)
-    names.emplace_back(a->name);
-  return names;
-}
-
-} // namespace
 
 std::vector<std::string> architectures() { return names_of(all_archs); }
 std::vector<std::string> default_architectures() { return names_of(default_archs); }
