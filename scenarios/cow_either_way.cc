@@ -39,7 +39,7 @@ class world : public testbed {
       else
         (void)this_cpu().store<u64>(0, OF_CHILD);
     });
-    cpu([this] { (void)this_cpu().store<u64>(0, OF_PARENT); });
+    cpu([] { (void)this_cpu().store<u64>(0, OF_PARENT); });
     finally([this, shape] {
       if (got_ == nullptr) return;
       const u64 seen = READ_ONCE(page_words(got_)[0]);

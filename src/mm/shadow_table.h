@@ -53,7 +53,7 @@ class shadow_table : mmu_interval_notifier {
   const vaddr_t first_;
   const u64 pages_;
   spinlock_t lock_;
-  const std::unique_ptr<plain<pfn_t>[]> entries_ PT_GUARDED_BY(lock_); ///< 0: none
+  const std::unique_ptr<plain<pfn_t>[]> entries_; ///< 0: none; what they hold changes under lock_
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

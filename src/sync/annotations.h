@@ -11,7 +11,6 @@
 #define CAPABILITY(name) RW_TSA(capability(name))
 #define SCOPED_CAPABILITY RW_TSA(scoped_lockable)
 #define GUARDED_BY(lock) RW_TSA(guarded_by(lock))
-#define PT_GUARDED_BY(lock) RW_TSA(pt_guarded_by(lock))
 #define REQUIRES(...) RW_TSA(requires_capability(__VA_ARGS__))
 #define REQUIRES_SHARED(...) RW_TSA(requires_shared_capability(__VA_ARGS__))
 #define ACQUIRE(...) RW_TSA(acquire_capability(__VA_ARGS__))
