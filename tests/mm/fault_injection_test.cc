@@ -200,7 +200,8 @@ class EachAllocation : public FaultInjection,
                        public ::testing::WithParamInterface<std::tuple<operation, kind>> {};
 
 TEST_P(EachAllocation, MayFailAndAllIsAsBefore) {
-  const auto& [op, which] = GetParam();
+  const operation& op = std::get<operation>(GetParam());
+  const kind which = std::get<kind>(GetParam());
   fault_attr& allocations = which == kind::pages ? system.fail_page_alloc() : system.failslab();
   const vaddr_t at = op.prepare(*this);
   const snapshot before = look();
@@ -215,7 +216,8 @@ TEST_P(EachAllocation, MayFailAndAllIsAsBefore) {
 }
 
 TEST_P(EachAllocation, IsGivenBack) {
-  const auto& [op, which] = GetParam();
+  const operation& op = std::get<operation>(GetParam());
+  const kind which = std::get<kind>(GetParam());
   fault_attr& allocations = which == kind::pages ? system.fail_page_alloc() : system.failslab();
   const u64 frames_before = used_frames();
   const vaddr_t at = op.prepare(*this);
