@@ -138,8 +138,8 @@ struct range {
 /// Says what differs from what was written, if anything does.
 void compare(verdict& v, const owned_file& f, u64 from, const std::byte* found, u64 bytes, const char* by) {
   const std::byte* wanted = f.content.data() + from;
-  if (std::memcmp(found, wanted, bytes) == 0) return;
   const u64 n = static_cast<u64>(std::mismatch(found, found + bytes, wanted).first - found);
+  if (n == bytes) return;
   v.fail(fmt::format("{} finds {:#x} at byte {} of {}, where {:#x} was written", by,
                      std::to_integer<unsigned>(found[n]), from + n, f.path,
                      std::to_integer<unsigned>(wanted[n])));
