@@ -5,6 +5,9 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+/// The source of the arguments about pinned pages.
+inline constexpr const char* MAIL_5 = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)";
+
 scenario access_vs_munmap();         // S0.1
 scenario gup_fast_vs_pmd_split();    // S1.1
 scenario gup_fast_vs_collapse();     // S1.2

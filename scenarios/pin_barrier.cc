@@ -86,7 +86,7 @@ scenario pin_barrier() {
       .id = "S5.7",
       .name = "pin_barrier",
       .summary = "a pin and the start of writeback look for each other",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"pin", "writeback", "pin"},
       .set_up = [](const settings& s) { return std::make_unique<world>(static_cast<shape>(s.shape)); },
       .variants =

@@ -50,7 +50,7 @@ scenario pin_counter_only() {
       .id = "S5.1",
       .name = "pin_counter_only",
       .summary = "writeback asks whether a page is pinned while one pin is dropped and another taken",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"writeback", "unpin", "pin"},
       .set_up = [](const settings&) { return std::make_unique<world>(); },
       .variants =

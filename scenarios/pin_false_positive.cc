@@ -91,7 +91,7 @@ scenario pin_false_positive() {
       .id = "S5.4",
       .name = "pin_false_positive",
       .summary = "a page with many references and no pin is stored to while it is written out",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"user", "writeback"},
       .set_up = [](const settings& s) { return std::make_unique<world>(static_cast<shape>(s.shape)); },
       .variants =

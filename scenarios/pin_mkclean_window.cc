@@ -94,7 +94,7 @@ scenario pin_mkclean_window() {
       .id = "S5.8",
       .name = "pin_mkclean_window",
       .summary = "a file's page is pinned for writing while folio_mkclean() takes the right to store away",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"pin", "writeback"},
       .set_up = [](const settings& s) { return std::make_unique<world>(s.shape); },
       .variants =

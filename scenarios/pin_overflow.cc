@@ -45,7 +45,7 @@ scenario pin_overflow() {
       .id = "S5.5",
       .name = "pin_overflow",
       .summary = "a page is pinned in a loop, and then leaves the page cache, while a device writes to it",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"gup_loop", "device"},
       .set_up = [](const settings&) { return std::make_unique<world>(); },
       .variants =

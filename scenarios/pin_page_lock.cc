@@ -72,7 +72,7 @@ scenario pin_page_lock() {
       .id = "S5.6",
       .name = "pin_page_lock",
       .summary = "a page is pinned for writing, under the page lock, while writeback begins",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"pin", "writeback"},
       .set_up = [](const settings& s) { return std::make_unique<world>(static_cast<shape>(s.shape)); },
       .variants =

@@ -95,7 +95,7 @@ scenario pin_redirty() {
       .id = "S5.10",
       .name = "pin_redirty",
       .summary = "a device stores to a page that is written back, and dirties it when it is done",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"device", "file system"},
       .set_up = [](const settings& s) { return std::make_unique<world>(s.shape); },
       .variants =

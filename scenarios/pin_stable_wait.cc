@@ -50,7 +50,7 @@ scenario pin_stable_wait() {
       .id = "S5.9",
       .name = "pin_stable_wait",
       .summary = "a pin meets writeback of a page that need not be stable",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"pin", "writeback"},
       .set_up = [](const settings&) { return std::make_unique<world>(); },
       .variants =

@@ -68,7 +68,7 @@ scenario pin_subtraction() {
       .id = "S5.2",
       .name = "pin_subtraction",
       .summary = "whether a page is pinned is asked while a mapping of it comes or goes",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"is_pinned", "map"},
       .set_up = [](const settings& s) { return std::make_unique<world>(static_cast<shape>(s.shape)); },
       .variants =

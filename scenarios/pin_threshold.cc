@@ -42,7 +42,7 @@ scenario pin_threshold() {
       .id = "S5.3",
       .name = "pin_threshold",
       .summary = "one pin of an anonymous page, and the comparison that is to notice it",
-      .source = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)",
+      .source = MAIL_5,
       .threads = {"pin"},
       .set_up = [](const settings&) { return std::make_unique<world>(); },
       .variants =

@@ -67,9 +67,9 @@ class write_protect_section {
     // holds the pins, which folio_get() is for a small folio. A large folio's are in another word, and so is
     // the announcement of the first pin ever (S5.11).
     if (policy().fork_fence == fork_fence_t::mb)
-      smp_mb();
+      smp_mb(); // pairs as above
     else
-      smp_wmb();
+      smp_wmb(); // pairs as above, as far as it does
   }
   ~write_protect_section() {
     if (!policy().fork_write_protect_seq) return;

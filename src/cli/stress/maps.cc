@@ -491,29 +491,14 @@ void check_updates(shared_state& s) {
   }
 }
 
-/// All spaces are gone: is everything free again?
-void check_frames(shared_state& s) {
-  for (auto& space : s.spaces)
-    space.reset();
-  s.system.settle();
-  if (const std::uint64_t free = s.system.free_frames(); free != s.free_at_start)
-    s.fail(fmt::format("{} frames were free at the start and {} are at the end", s.free_at_start, free));
-}
-
 } // namespace
 
 outcome run_maps(const stress_options& options) {
   shared_state s(options);
-  std::vector<totals> done(options.threads);
-  {
-    const failing_allocations failing(s.system, options);
-    run_threads(options.threads, options, s.outcome,
-                [&](unsigned i, const auto& over) { done[i] = worker(s, i).run(over); });
-  }
-  totals t;
-  for (const totals& one : done)
-    t += one;
+  const totals t = run_workers<worker, totals>(s);
   check_updates(s);
+  for (auto& space : s.spaces)
+    space.reset();
   check_frames(s);
   return {{{"loads", t.loads},
            {"stores", t.stores},

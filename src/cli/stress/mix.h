@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "racewalk/address_space.h"
@@ -73,6 +75,31 @@ void run_threads(unsigned threads, const stress_options& options, const verdict&
   std::vector<std::jthread> all;
   for (unsigned i = 0; i < threads; i++)
     all.emplace_back([&work, &over, i] { work(i, over); });
+}
+
+/// A worker(state, i) for each thread, all at once, while allocations fail as the options say. What they have
+/// done in all.
+template <class Worker, class Totals, class State> Totals run_workers(State& s) {
+  std::vector<Totals> done(s.options.threads);
+  {
+    const failing_allocations failing(s.system, s.options);
+    run_threads(s.options.threads, s.options, s.outcome, [&](unsigned i, const auto& over) {
+      Worker w(s, i);
+      done[i] = w.run(over);
+    });
+  }
+  Totals all;
+  for (const Totals& one : done)
+    all += one;
+  return all;
+}
+
+/// Everything that took frames is gone: are all free again?
+template <class State> void check_frames(State& s) {
+  s.system.settle();
+  if (const std::uint64_t free = s.system.free_frames(); free != s.free_at_start)
+    s.outcome.fail(
+        fmt::format("{} frames were free at the start and {} are at the end", s.free_at_start, free));
 }
 
 /// What was done, in the words that are printed, and what was wrong with it; empty if nothing was.

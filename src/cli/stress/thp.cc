@@ -498,27 +498,14 @@ void check_accounts(shared_state& l) {
       l.outcome.fail(fmt::format("nothing is mapped, and there are {} page tables", tables));
   }
   l.space.reset();
-  l.system.settle();
-  if (const std::uint64_t free = l.system.free_frames(); free != l.free_at_start)
-    l.outcome.fail(
-        fmt::format("{} frames were free at the start and {} are at the end", l.free_at_start, free));
+  check_frames(l);
 }
 
 } // namespace
 
 outcome run_thp(const stress_options& options) {
   shared_state l(options);
-  std::vector<totals> done(options.threads);
-  {
-    const failing_allocations failing(l.system, options);
-    run_threads(options.threads, options, l.outcome, [&](unsigned i, const auto& over) {
-      worker w(l, i);
-      done[i] = w.run(over);
-    });
-  }
-  totals t;
-  for (const totals& one : done)
-    t += one;
+  const totals t = run_workers<worker, totals>(l);
   check_contents(l);
   check_accounts(l);
   return {{{"reads", t.reads},
