@@ -229,6 +229,7 @@ namespace {
 class two_ranges_guard {
  public:
   two_ranges_guard(mm_struct& mm, vaddr_t a, vaddr_t a_end, vaddr_t b, vaddr_t b_end) {
+    if (!make_regions(mm, a, a_end) || !make_regions(mm, b, b_end)) return;
     const unsigned root = geometry().root_level();
     const auto region_of = [root](vaddr_t addr) { return geometry().index(addr, root); };
     if (region_of(a_end - 1) < region_of(b)) {
@@ -241,7 +242,7 @@ class two_ranges_guard {
       lower_.emplace(mm, std::min(a, b), std::max(a_end, b_end));
     }
   }
-  [[nodiscard]] bool ok() const { return lower_->ok() && (!upper_ || upper_->ok()); }
+  [[nodiscard]] bool ok() const { return lower_ && lower_->ok() && (!upper_ || upper_->ok()); }
 
  private:
   std::optional<regions_guard> lower_;

@@ -7,13 +7,18 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+bool make_regions(mm_struct& mm, vaddr_t start, vaddr_t end) {
+  const u64 size = geometry().size(geometry().root_level());
+  for (vaddr_t addr = start; addr < end; addr = (addr & ~(size - 1)) + size)
+    if (mm.region(addr) == nullptr) return false;
+  return true;
+}
+
 regions_guard::regions_guard(mm_struct& mm, vaddr_t start, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS
     : mm_(mm),
       start_(start),
       end_(end) {
-  const u64 size = geometry().size(geometry().root_level());
-  for (vaddr_t addr = start; addr < end && ok_; addr = (addr & ~(size - 1)) + size)
-    ok_ = mm.region(addr) != nullptr;
+  ok_ = make_regions(mm, start, end);
   for_each([](mmap_region& region, vaddr_t, vaddr_t)
                NO_THREAD_SAFETY_ANALYSIS { down_write(region.mmap_lock); });
 }

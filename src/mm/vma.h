@@ -14,6 +14,10 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// Areas per region, as Linux's vm.max_map_count.
 inline constexpr std::size_t MAX_MAP_COUNT = 65530;
 
+/// Makes the regions that a range touches. Caller holds no mmap_lock: who locks all regions keeps new ones
+/// out before it waits for the first (mmap_write_lock_all()). False if memory is short.
+[[nodiscard]] bool make_regions(mm_struct& mm, vaddr_t start, vaddr_t end);
+
 /// The regions that a range touches, locked for writing, lowest first.
 class regions_guard {
  public:
