@@ -46,7 +46,10 @@ struct scan_step {
   scan_result result; ///< of a collapse, if one was due
 };
 
-scan_step scan_from(mm_struct& mm, vaddr_t addr, const collapse_control& how) {
+scan_step scan_from(mm_struct& mm, vaddr_t addr, const khugepaged_settings& settings) {
+  const collapse_control how{.max_ptes_none = settings.max_ptes_none,
+                             .wanted_only = true,
+                             .max_ptes_shared = settings.max_ptes_shared};
   const vaddr_t start = next_candidate(mm, addr);
   if (start >= geometry().address_limit()) return {start, 1, scan_result::vma_null};
   scan_result result = hpage_collapse_scan_pmd(mm, start, how);
@@ -61,14 +64,10 @@ bool memory_is_short() { return machine().zone->nr_free() < machine().zone->nr_f
 
 bool khugepaged_scan::do_scan(mm_list& mms, const std::stop_token& stop) {
   if (make_room_.exchange(false) || memory_is_short()) deferred_split_scan();
-  const khugepaged_settings settings = tuning();
-  const collapse_control how{.max_ptes_none = settings.max_ptes_none,
-                             .wanted_only = true,
-                             .max_ptes_shared = settings.max_ptes_shared};
   unsigned ends_met = 0; // at the second one everything has been looked at
-  for (u64 pages = 0; pages < settings.pages_to_scan && ends_met < 2 && !stop.stop_requested();) {
+  for (u64 pages = 0; pages < tuning().pages_to_scan && ends_met < 2 && !stop.stop_requested();) {
     scan_step done{geometry().address_limit(), 0, scan_result::vma_null};
-    if (const mm_user user(mms, mm_); user) done = scan_from(*mm_, address_, how);
+    if (const mm_user user(mms, mm_); user) done = scan_from(*mm_, address_, tuning());
     pages += done.pages;
     address_ = done.next;
     if (done.result == scan_result::succeed) ++pages_collapsed_;

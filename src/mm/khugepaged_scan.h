@@ -25,7 +25,8 @@ struct khugepaged_settings {
 class khugepaged_scan {
  public:
   [[nodiscard]] khugepaged_settings tuning() const;
-  /// False, and nothing has changed, for numbers that cannot be.
+  /// False, and nothing has changed, for numbers that cannot be. Holds from the next range on that is looked
+  /// at, also within a go.
   [[nodiscard]] bool tune(const khugepaged_settings& how);
 
   /// One go: looks at the next pages_to_scan pages of the mms and collapses what it can. Returns whether
