@@ -2,6 +2,7 @@
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(urcu REQUIRED IMPORTED_TARGET liburcu)
+pkg_check_modules(uring REQUIRED IMPORTED_TARGET liburing)
 if(RACEWALK_COMMAND)
   find_package(Boost 1.74 REQUIRED COMPONENTS context)
   find_package(CLI11 REQUIRED)

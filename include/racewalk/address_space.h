@@ -35,6 +35,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class hostfs;
+struct io_fault_attr;
 
 /// A machine and the allocator of its memory.
 class System {
@@ -58,6 +59,8 @@ class System {
   [[nodiscard]] fault_attr& fail_page_alloc() { return allocator_.frames().fail_page_alloc; }
   /// Of areas, tree nodes and the like.
   [[nodiscard]] fault_attr& failslab() { return allocator_.frames().failslab; }
+  /// And which transfers from and to the host's files, with which error.
+  [[nodiscard]] io_fault_attr& fail_io();
   /// How huge pages are used without being asked for.
   [[nodiscard]] TransparentHugePages& huge_pages() { return huge_pages_; }
 
@@ -163,6 +166,10 @@ class AddressSpace {
   enum class Mergeable : std::uint8_t { no, yes };
   /// Whether pages that hold the same may become one, which a PageMerger does (racewalk/page_merger.h).
   expected<void> madvise(vaddr_t start, std::uint64_t bytes, Mergeable mergeable);
+  /// Any other advice, by its name in <sys/mman.h>: MADV_NORMAL, MADV_SEQUENTIAL, MADV_RANDOM and
+  /// MADV_WILLNEED for files; MADV_DONTNEED, MADV_FREE, MADV_COLD, MADV_PAGEOUT, MADV_COLLAPSE. Errors as in
+  /// Linux.
+  expected<void> madvise(vaddr_t start, std::uint64_t bytes, int advice);
 
   /// From now on pages that are stored to become soft-dirty, and no others are. Fails where the architecture
   /// has no bit for it. What was stored while this was under way may be in either.

@@ -27,6 +27,8 @@ class Writeback {
     std::uint64_t written;   ///< since the System began, by whomever
     std::uint64_t passes;    ///< of the thread
     std::uint64_t throttled; ///< how often a writer has waited for it
+    std::uint64_t reads;     ///< transfers from the host's files, each of as many pages as follow each other
+    std::uint64_t writes;    ///< and to them
   };
 
   explicit Writeback(System& system);

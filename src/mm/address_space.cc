@@ -19,6 +19,8 @@ System::~System() {
   hostfs_.reset();
 }
 
+io_fault_attr& System::fail_io() { return hostfs_->io.fail_io; }
+
 void System::settle() {
   rcu_barrier();
   allocator_.frames().drain_all_pages();
@@ -136,6 +138,11 @@ expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, Mergeab
 expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, HugePages huge) {
   HouseCpu cpu(system_);
   return outcome(vm_madvise(*mm_, start, bytes, huge == HugePages::yes ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+}
+
+expected<void> AddressSpace::madvise(vaddr_t start, std::uint64_t bytes, int advice) {
+  HouseCpu cpu(system_);
+  return outcome(vm_madvise(*mm_, start, bytes, advice));
 }
 
 expected<void> AddressSpace::clear_refs() {

@@ -50,10 +50,10 @@ vm_fault_folio vma_fault_folio(vm_area_struct& vma, vaddr_t addr, fault_flags fl
       folio_put(folio);
       return {handle_userfault(vma, addr, flags, VM_UFFD_MINOR), nullptr};
     }
-  if (!userfaultfd_missing(vma)) return filemap_fault(mapping, index);
+  if (!userfaultfd_missing(vma)) return filemap_fault(vma, index);
   // Whether the page is there is found out in the step that would make it: a hole that is punched meanwhile
   // is reported, too.
-  const vm_fault_folio found = filemap_fault(mapping, index, fgp::no_creat);
+  const vm_fault_folio found = filemap_fault(vma, index, fgp::no_creat);
   if (found.folio != nullptr || found.result != fault_result::handled) return found;
   return {handle_userfault(vma, addr, flags, VM_UFFD_MISSING), nullptr};
 }

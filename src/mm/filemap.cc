@@ -157,14 +157,20 @@ filemap_result read_mapping_folio(address_space& mapping, u64 index, fgp how) {
   return {nullptr, error};
 }
 
-filemap_result filemap_get_page(address_space& mapping, u64 index, fgp how) {
+filemap_result filemap_get_page(file& f, u64 index, const ra_request& request, fgp how) {
+  address_space& mapping = f.mapping();
   // what memory alone holds is never read
   if (mapping.a_ops == nullptr) return read_mapping_folio(mapping, index, how);
   const filemap_result cached = read_mapping_folio(mapping, index, fgp::uptodate);
-  if (cached.error == 0) return cached;
+  const bool reads_ahead = mapping.ra_pages != 0;
+  if (cached.error == 0) {
+    if (reads_ahead && request.mapped) filemap_fault_hit(f);
+    return cached;
+  }
   // From the reading to the folio lock under which it becomes part of the file: who punches a hole meanwhile
   // would not find it (M42).
   read_guard invalidate_lock(mapping.invalidate_lock);
+  if (reads_ahead && how == fgp::creat) page_cache_sync_ra(f, index, request);
   return read_mapping_folio(mapping, index, how);
 }
 
@@ -194,8 +200,9 @@ bool folio_mark_dirty(folio* folio) {
 
 // ---- faults ----------------------------------------------------------------------------------------------
 
-vm_fault_folio filemap_fault(address_space& mapping, u64 index, fgp how) {
-  const filemap_result found = filemap_get_page(mapping, index, how);
+vm_fault_folio filemap_fault(const vm_area_struct& vma, u64 index, fgp how) {
+  const ra_request request{.vm_flags = vma.vm_flags, .mapped = true};
+  const filemap_result found = filemap_get_page(*vma.vm_file, index, request, how);
   if (found.folio != nullptr || found.error == -ENOENT) return {fault_result::handled, found.folio};
   return {found.error == -ENOMEM ? fault_result::oom : fault_result::sigbus, nullptr};
 }

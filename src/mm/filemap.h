@@ -61,8 +61,9 @@ struct filemap_result {
 /// fgp::no_creat: -ENOENT rather than to make it; fgp::uptodate: nor is it read, but -EAGAIN.
 enum class fgp : u8 { creat, no_creat, uptodate };
 filemap_result read_mapping_folio(address_space& mapping, u64 index, fgp how = fgp::creat);
-/// The same for who holds no lock of the file; fgp::creat or fgp::no_creat.
-filemap_result filemap_get_page(address_space& mapping, u64 index, fgp how = fgp::creat);
+/// The same for who holds no lock of the file; fgp::creat or fgp::no_creat. What will be wanted soon is read
+/// with it.
+filemap_result filemap_get_page(file& f, u64 index, const ra_request& request, fgp how = fgp::creat);
 /// The folio at the index, locked and with a reference, for bytes [from, to) of it to be written; made if it
 /// is not there. What it has besides is read, or zero beyond the end of the file. Errors as above. May sleep.
 /// Caller holds i_rwsem for writing.
@@ -78,7 +79,7 @@ struct vm_fault_folio {
   fault_result result;
   struct folio* folio;
 };
-vm_fault_folio filemap_fault(address_space& mapping, u64 index, fgp how = fgp::creat);
+vm_fault_folio filemap_fault(const vm_area_struct& vma, u64 index, fgp how = fgp::creat);
 /// Before a locked folio that writeback knows to be clean becomes writable: it is dirty from now on, and
 /// whoever needs its content to be stable is done.
 fault_result filemap_page_mkwrite(folio* folio);

@@ -8,9 +8,12 @@
 // page in i_pages has one reference for that.
 #pragma once
 
+#include <span>
+
 #include "mm/errseq.h"
 #include "mm/interval_tree.h"
 #include "mm/page_tree.h"
+#include "mm/readahead.h"
 #include "sync/sync.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -18,14 +21,21 @@ namespace racewalk::inline RACEWALK_BACKEND {
 struct inode;
 struct address_space;
 
+/// A page of a file that is written back.
+struct page_io {
+  u64 index;     ///< which page of the file
+  page* content; ///< it, or a copy of it
+  int error;     ///< how that went: 0 or a negative errno
+};
+
 /// How a file's pages come from what the file is made of, and go there. A null operation is one that it does
 /// not need. What can fail returns 0 or a negative errno.
 struct address_space_operations {
   /// Fills pages [index, index + nr) of the file, which nobody has read yet and which are locked. Null: they
   /// are zero.
   int (*read_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
-  /// Writes pages [index, index + nr) of the file with this content. They are under writeback.
-  int (*write_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
+  /// Writes these pages, which are under writeback, in the order of the file; says of each how it went.
+  void (*write_pages)(address_space& mapping, std::span<page_io> pages) = nullptr;
   /// A page is about to be dirtied: room for it on the disk. The folio is locked.
   int (*page_mkwrite)(address_space& mapping, folio* folio) = nullptr;
   /// A page is about to be dirtied: who does so faster than pages are written waits. No folio is locked.
@@ -60,6 +70,8 @@ struct address_space {
   bool tracks_dirty = false;
   /// Its content may not change while it is written back: a checksum is made of it.
   bool stable_writes = false;
+  /// How many pages are read at once at most, for who goes through the file in order; 0: each by itself.
+  unsigned ra_pages = 0;
   page_tree i_pages;
   /// Held for reading by who fills a page, and for writing by who changes what pages are filled with: inside
   /// mmap_lock and vm_lock, outside folio locks.
@@ -92,6 +104,7 @@ struct file {
   atomic_t f_count{1};
   spinlock_t f_lock;    ///< one at a time is told of an error
   shared<u32> f_wb_err; ///< up to which of its mapping's errors it has been told
+  file_ra_state f_ra;
 
   address_space& mapping() const { return f_inode->i_data; }
   bool writable() const { return (f_mode & FMODE_WRITE) != 0; }

@@ -1,7 +1,6 @@
 #include "mm/hostfs.h"
 
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,50 +38,67 @@ u64 bytes_of_page(const inode& i, u64 index) {
   return size <= pos ? 0 : std::min<u64>(PAGE_SIZE, size - pos);
 }
 
-/// One page. What the host's file does not have is zero; if it has nothing where ours has something, somebody
-/// has cut it: -EIO, which is a bus error to who touches it.
-int read_page(hostfs_inode& i, u64 index, page* page) {
-  auto* to = static_cast<std::byte*>(page_address(page));
-  const u64 wanted = bytes_of_page(i, index);
-  u64 done = 0;
-  while (done < wanted) {
-    const auto at = static_cast<off_t>((index << PAGE_SHIFT) + done);
-    const long n = restarted([&] { return ::pread(i.read_fd, to + done, wanted - done, at); });
-    if (n < 0) return static_cast<int>(n);
-    if (n == 0) break;
-    done += static_cast<u64>(n);
+/// Pages that one system call takes.
+constexpr unsigned MAX_VECTORS = 64;
+
+/// A run of pages. What the host's file does not have is zero; if it has nothing of a page where ours has
+/// something, somebody has cut it: -EIO, which is a bus error to who touches it.
+int read_run(hostfs_inode& i, u64 index, std::span<page* const> pages) {
+  iovec vectors[MAX_VECTORS];
+  u64 wanted = 0;
+  for (u64 n = 0; n < pages.size(); ++n) {
+    vectors[n] = {page_address(pages[n]), PAGE_SIZE};
+    wanted += bytes_of_page(i, index + n);
   }
-  std::memset(to + done, 0, PAGE_SIZE - done);
-  return done == 0 && wanted != 0 ? -EIO : 0;
+  host_io io{i.read_fd, index << PAGE_SHIFT, std::span(vectors, pages.size()), pages.size() * PAGE_SIZE};
+  i.fs.io.submit_and_wait(io_dir::read, std::span(&io, 1));
+  if (io.error != 0) return io.error;
+  for (u64 n = 0; n < pages.size(); ++n) {
+    const u64 got = std::min(io.done - std::min(io.done, n * PAGE_SIZE), PAGE_SIZE);
+    if (got == 0 && n * PAGE_SIZE < wanted) return -EIO;
+    std::memset(static_cast<std::byte*>(page_address(pages[n])) + got, 0, PAGE_SIZE - got);
+  }
+  return 0;
 }
 
 int hostfs_read_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
-  for (unsigned n = 0; n < nr; ++n)
-    if (const int error = read_page(HOSTFS_I(mapping.host), index + n, pages[n])) return error;
+  for (unsigned n = 0; n < nr; n += MAX_VECTORS)
+    if (const int error =
+            read_run(HOSTFS_I(mapping.host), index + n, std::span(pages + n, std::min(nr - n, MAX_VECTORS))))
+      return error;
   return 0;
 }
 
-/// One page, up to the end of the file. Programs may store to it meanwhile, as they may while a disk reads
-/// it: hence the system call itself, not a function of which ThreadSanitizer believes that it reads plainly.
-int write_page(hostfs_inode& i, u64 index, const page* page) {
-  const auto* from = static_cast<const std::byte*>(page_address(page));
-  const u64 wanted = bytes_of_page(i, index);
-  const int fd = READ_ONCE(i.write_fd);
-  for (u64 done = 0; done < wanted;) {
-    const u64 at = (index << PAGE_SHIFT) + done;
-    const long n = restarted([&] { return ::syscall(SYS_pwrite64, fd, from + done, wanted - done, at); });
-    if (n < 0) return static_cast<int>(n);
-    if (n == 0) return -EIO;
-    done += static_cast<u64>(n);
+/// Writes at most MAX_VECTORS pages, up to the end of the file: pages that follow each other in one transfer.
+void write_runs(hostfs_inode& i, std::span<page_io> pages) {
+  iovec vectors[MAX_VECTORS];
+  host_io ios[MAX_VECTORS];
+  unsigned run_of[MAX_VECTORS]; // which transfer a page is a part of
+  u64 end_in_run[MAX_VECTORS];  // how many bytes of that are done when the page is
+  unsigned nr = 0;
+  for (u64 n = 0; n < pages.size(); ++n) {
+    const u64 offset = pages[n].index << PAGE_SHIFT;
+    const u64 bytes = bytes_of_page(i, pages[n].index);
+    vectors[n] = {page_address(pages[n].content), bytes};
+    if (nr != 0 && ios[nr - 1].offset + ios[nr - 1].bytes == offset)
+      ios[nr - 1].vectors = {ios[nr - 1].vectors.data(), ios[nr - 1].vectors.size() + 1};
+    else
+      ios[nr++] = {READ_ONCE(i.write_fd), offset, std::span(vectors + n, 1), 0};
+    ios[nr - 1].bytes += bytes;
+    run_of[n] = nr - 1;
+    end_in_run[n] = ios[nr - 1].bytes;
   }
-  i.fs.wb.written();
-  return 0;
+  i.fs.io.submit_and_wait(io_dir::write, std::span(ios, nr));
+  for (u64 n = 0; n < pages.size(); ++n) {
+    const host_io& io = ios[run_of[n]];
+    pages[n].error = io.done >= end_in_run[n] ? 0 : io.error;
+    if (pages[n].error == 0) i.fs.wb.written();
+  }
 }
 
-int hostfs_write_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
-  for (unsigned n = 0; n < nr; ++n)
-    if (const int error = write_page(HOSTFS_I(mapping.host), index + n, pages[n])) return error;
-  return 0;
+void hostfs_write_pages(address_space& mapping, std::span<page_io> pages) {
+  for (u64 n = 0; n < pages.size(); n += MAX_VECTORS)
+    write_runs(HOSTFS_I(mapping.host), pages.subspan(n, std::min<u64>(pages.size() - n, MAX_VECTORS)));
 }
 
 /// Counts it. (Where there is no room on the disk for it, writing it says so.)
@@ -252,6 +268,7 @@ int hostfs::iget(int fd, bool writable, hostfs_inode** got) {
       }
       known->i_data.a_ops = &HOSTFS_AOPS;
       known->i_data.tracks_dirty = true;
+      known->i_data.ra_pages = RA_PAGES;
       known->i_op = &HOSTFS_IOPS;
       atomic_set(known->i_size, static_cast<s64>(st.st_size));
     } else {

@@ -1,8 +1,8 @@
 // Files of the host, mapped (Linux's hostfs has the same for user-mode kernels).
 //
 // A file of the host is one inode here, however often and by whatever name it is opened, so all who use it
-// share one page cache. Pages come by pread() and go by pwrite(); a size that changes here changes there at
-// once, so that the host's file is never shorter than i_size says, unless another program has cut it.
+// share one page cache. Pages come and go through host_io.h; a size that changes here changes there at once,
+// so that the host's file is never shorter than i_size says, unless another program has cut it.
 //
 // Lifetimes: inodes are found by device and number while somebody has them open or mapped. With the last
 // reference what is dirty is written, and the inode goes; who opens the file meanwhile waits for that. An
@@ -23,6 +23,7 @@
 
 #include "mm/fs.h"
 #include "mm/fs_writeback.h"
+#include "mm/host_io.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -45,6 +46,9 @@ struct hostfs_inode : inode {
 
 class hostfs {
  public:
+  /// How far files are read ahead, in pages: 128 KiB, as in Linux.
+  static constexpr unsigned RA_PAGES = 32;
+
   hostfs() = default;
   /// Writes what is dirty. Nothing is open or mapped, and nothing pinned. Caller is a CPU.
   ~hostfs();
@@ -65,6 +69,7 @@ class hostfs {
   void do_writeback(const std::stop_token& stop);
 
   bdi_writeback wb;
+  host_io_queue io;
 
  private:
   std::vector<hostfs_inode*> grab_all();

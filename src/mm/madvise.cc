@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "mm/collapse_file.h"
+#include "mm/filemap.h"
 #include "mm/khugepaged.h"
 #include "mm/memory.h"
 #include "mm/mmu_gather.h"
@@ -202,6 +203,15 @@ int madvise_free(mm_struct& mm, vaddr_t start, vaddr_t end) {
 int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end) {
   return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
     gathered(vma, from, to, madvise_cold_range);
+  });
+}
+
+// ---- MADV_WILLNEED ---------------------------------------------------------------------------------------
+
+int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
+  return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
+    if (vma.vm_file == nullptr) return;
+    force_page_cache_ra(vma.vm_file->mapping(), linear_page_index(vma, from), (to - from) >> PAGE_SHIFT);
   });
 }
 

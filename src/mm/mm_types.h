@@ -45,6 +45,8 @@ enum vm_flags_t : u32 {
   VM_UFFD_WP = 1u << 12,     ///< it can write-protect pages, and hears of stores to them
   VM_UFFD_MINOR = 1u << 13,  ///< it hears of faults where the file has a page that is not mapped
   VM_UFFD_FLAGS = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR,
+  VM_SEQ_READ = 1u << 15,   ///< gone through in order (MADV_SEQUENTIAL)
+  VM_RAND_READ = 1u << 16,  ///< or in none: nothing is read ahead (MADV_RANDOM)
   VM_SOFTDIRTY = 1u << 27,  ///< mapped or grown since clear_refs()
   VM_HUGEPAGE = 1u << 29,   ///< huge pages wherever they fit (MADV_HUGEPAGE)
   VM_NOHUGEPAGE = 1u << 30, ///< none at all (MADV_NOHUGEPAGE)

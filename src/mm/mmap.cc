@@ -197,9 +197,10 @@ int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot) {
 
 namespace {
 
-constexpr int known_advice[] = {MADV_DONTNEED,   MADV_FREE,      MADV_COLD,
-                                MADV_PAGEOUT,    MADV_COLLAPSE,  MADV_HUGEPAGE,
-                                MADV_NOHUGEPAGE, MADV_MERGEABLE, MADV_UNMERGEABLE};
+constexpr int known_advice[] = {MADV_DONTNEED,    MADV_FREE,     MADV_COLD,       MADV_PAGEOUT,
+                                MADV_COLLAPSE,    MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE,
+                                MADV_UNMERGEABLE, MADV_NORMAL,   MADV_RANDOM,     MADV_SEQUENTIAL,
+                                MADV_WILLNEED};
 
 /// The flags of an area by advice that is kept.
 vm_flags_t advised_flags(vm_flags_t old, int advice) {
@@ -210,6 +211,12 @@ vm_flags_t advised_flags(vm_flags_t old, int advice) {
     return (old & ~VM_HUGEPAGE) | VM_NOHUGEPAGE;
   case MADV_MERGEABLE:
     return old | VM_MERGEABLE;
+  case MADV_NORMAL:
+    return old & ~(VM_SEQ_READ | VM_RAND_READ);
+  case MADV_RANDOM:
+    return (old & ~VM_SEQ_READ) | VM_RAND_READ;
+  case MADV_SEQUENTIAL:
+    return (old & ~VM_RAND_READ) | VM_SEQ_READ;
   default:
     return old & ~VM_MERGEABLE;
   }
@@ -227,6 +234,7 @@ int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice) {
   if (advice == MADV_COLD) return madvise_cold(mm, range.start, range.end);
   if (advice == MADV_PAGEOUT) return madvise_pageout(mm, range.start, range.end);
   if (advice == MADV_COLLAPSE) return madvise_collapse(mm, range.start, range.end);
+  if (advice == MADV_WILLNEED) return madvise_willneed(mm, range.start, range.end);
   const int error = modify_range(mm, range.start, range.end, VM_NONE,
                                  [advice](vm_flags_t old) { return advised_flags(old, advice); });
   if (error != 0 || advice != MADV_UNMERGEABLE) return error;

@@ -95,48 +95,109 @@ page* stable_content(folio* folio, writeback_decision pins) {
   return copy;
 }
 
-} // namespace
+/// Folios of one file that go to its disk together, in the order of the file.
+///
+/// Those that are in it are under writeback and wait for submit(): who has any of them in it waits for no
+/// folio before that, as whoever has that folio may be waiting for one of these.
+class writeback_batch {
+ public:
+  /// `own`: the references of the folios are the batch's, which drops them.
+  writeback_batch(address_space& mapping, bool own) : mapping_(mapping), own_(own) {}
 
-int writeback_folio(folio* folio) {
-  address_space& mapping = *folio_mapping(folio);
-  const u64 index = folio_index(folio);
+  [[nodiscard]] bool empty() const { return nr_ == 0; }
+  /// Takes a locked folio, and unlocks it. May sleep.
+  void add(folio* folio);
+  /// Writes them all. May sleep.
+  void submit();
+  /// The first error so far.
+  [[nodiscard]] int error() const { return error_; }
+
+ private:
+  static constexpr unsigned MAX_FOLIOS = 64;
+
+  void release(folio* folio) {
+    if (own_) folio_put(folio);
+  }
+  void written(folio* folio, writeback_decision pins, int error);
+
+  address_space& mapping_;
+  const bool own_;
+  int error_ = 0;
+  unsigned nr_ = 0;
+  page_io ios_[MAX_FOLIOS];
+  folio* folios_[MAX_FOLIOS];
+  writeback_decision pins_[MAX_FOLIOS];
+};
+
+void writeback_batch::add(folio* folio) {
+  if (nr_ == MAX_FOLIOS || (nr_ != 0 && folio_test_writeback(folio))) submit();
   folio_wait_writeback(folio); // of before: one at a time
   if (!folio_clear_dirty_for_io(folio)) {
     folio_unlock(folio);
-    return 0;
+    return release(folio);
   }
+  const u64 index = folio_index(folio);
   const writeback_decision pins = begin_writeback_locked(folio);
   folio_unlock(folio);
   page* content = stable_content(folio, pins);
-  const int error = content == nullptr ? -ENOMEM : mapping.a_ops->write_pages(mapping, index, &content, 1);
-  if (content != nullptr && content != &folio->page) put_page(content);
+  if (content == nullptr) return written(folio, pins, -ENOMEM);
+  ios_[nr_] = {index, content, 0};
+  folios_[nr_] = folio;
+  pins_[nr_++] = pins;
+}
+
+void writeback_batch::submit() {
+  if (nr_ == 0) return;
+  mapping_.a_ops->write_pages(mapping_, std::span(ios_, nr_));
+  for (unsigned n = 0; n < nr_; ++n) {
+    if (ios_[n].content != &folios_[n]->page) put_page(ios_[n].content);
+    written(folios_[n], pins_[n], ios_[n].error);
+  }
+  nr_ = 0;
+}
+
+void writeback_batch::written(folio* folio, writeback_decision pins, int error) {
   // Dirty again before writeback ends: at no time does it look clean without being on the disk. A device may
   // have stored to a pinned page since it was copied.
   const bool bounced = pins == writeback_decision::pinned && policy().wb_bounces_pinned;
   if (error != 0 || bounced) folio_mark_dirty(folio);
   // and whoever waits for the end finds the error
-  if (error != 0) errseq::set(mapping.wb_err, error);
+  if (error != 0) errseq::set(mapping_.wb_err, error);
+  if (error_ == 0) error_ = error;
   folio_end_writeback(folio);
-  return error;
+  release(folio);
+}
+
+} // namespace
+
+int writeback_folio(folio* folio) {
+  writeback_batch batch(*folio_mapping(folio), false);
+  batch.add(folio);
+  batch.submit();
+  return batch.error();
 }
 
 int write_cache_pages(address_space& mapping, u64 first, u64 last) {
-  int error = 0;
+  writeback_batch batch(mapping, true);
   for (u64 index = first; index <= last; ++index) {
     const xa_entry entry = mapping.i_pages.find(&index, last);
     if (entry.none()) break;
     if ((entry.val & xa_entry::DIRTY) == 0) continue;
     folio* folio = filemap_get_folio(mapping, index);
     if (folio == nullptr) continue; // truncated
-    folio_lock(folio);
+    if (batch.empty() || !folio_trylock(folio)) {
+      batch.submit();
+      folio_lock(folio);
+    }
     if (folio_mapping(folio) == &mapping) {
-      if (const int failed = writeback_folio(folio); error == 0) error = failed;
+      batch.add(folio);
     } else {
       folio_unlock(folio);
+      folio_put(folio);
     }
-    folio_put(folio);
   }
-  return error;
+  batch.submit();
+  return batch.error();
 }
 
 void filemap_fdatawait_range(address_space& mapping, u64 first, u64 last) {

@@ -32,8 +32,8 @@ enum class writeback_decision : u8 {
 /// reference. May sleep. 0 or a negative errno.
 int writeback_folio(folio* folio);
 
-/// Writes what is dirty of pages [first, last] of a file that tracks dirtiness, one after the other, whatever
-/// becomes of those before: all that was stored before the call, but for what somebody else is writing just
+/// Writes what is dirty of pages [first, last] of a file that tracks dirtiness, many at a time, whatever
+/// becomes of the others: all that was stored before the call, but for what somebody else is writing just
 /// now. The first error. May sleep.
 int write_cache_pages(address_space& mapping, u64 first, u64 last);
 /// Waits for those of pages [first, last] that are being written.

@@ -29,12 +29,16 @@ void unlock_and_put(folio* folio) {
 
 namespace {
 
-/// The part of one page, up to the end of the file. How many bytes, or a negative errno.
-long read_page(address_space& mapping, std::byte* to, u64 bytes, u64 pos) {
-  const auto [folio, error] = filemap_get_page(mapping, pos >> PAGE_SHIFT);
+/// The first of `bytes`, those of one page, up to the end of the file. How many they are, or a negative
+/// errno.
+long read_page(file& f, std::byte* to, u64 bytes, u64 pos) {
+  const u64 index = pos >> PAGE_SHIFT;
+  const u64 wanted = ((pos % PAGE_SIZE) + bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
+  const auto [folio, error] = filemap_get_page(f, index, {.wanted = wanted});
   if (folio == nullptr) return error;
-  const u64 size = i_size_read(mapping.host); // under the folio lock, as truncation has it
-  const u64 n = size <= pos ? 0 : std::min(bytes, size - pos);
+  WRITE_ONCE(f.f_ra.prev_index, index);
+  const u64 size = i_size_read(f.mapping().host); // under the folio lock, as truncation has it
+  const u64 n = size <= pos ? 0 : std::min({bytes, PAGE_SIZE - pos % PAGE_SIZE, size - pos});
   copy_relaxed(to, file_bytes(folio, pos), n);
   unlock_and_put(folio);
   return static_cast<long>(n);
@@ -46,8 +50,7 @@ long vfs_read(file& f, std::byte* to, u64 bytes, u64 pos) {
   if ((f.f_mode & FMODE_READ) == 0) return -EBADF;
   u64 done = 0;
   while (done < bytes) {
-    const u64 at = pos + done;
-    const long n = read_page(f.mapping(), to + done, std::min(bytes - done, PAGE_SIZE - at % PAGE_SIZE), at);
+    const long n = read_page(f, to + done, bytes - done, pos + done);
     if (n < 0 && done == 0) return n;
     if (n <= 0) break;
     done += static_cast<u64>(n);

@@ -50,8 +50,13 @@ void Writeback::wake() { system_.hostfs_->wb.wake(); }
 
 Writeback::Statistics Writeback::statistics() const {
   const bdi_writeback& wb = system_.hostfs_->wb;
-  return {
-      .dirty = wb.nr_dirty(), .written = wb.nr_written(), .passes = wb.passes(), .throttled = wb.throttled()};
+  const host_io_queue& io = system_.hostfs_->io;
+  return {.dirty = wb.nr_dirty(),
+          .written = wb.nr_written(),
+          .passes = wb.passes(),
+          .throttled = wb.throttled(),
+          .reads = io.nr_ios(io_dir::read),
+          .writes = io.nr_ios(io_dir::write)};
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

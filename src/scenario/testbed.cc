@@ -99,11 +99,10 @@ int read_disk_pages(address_space& mapping, u64 index, page* const* pages, unsig
   return 0;
 }
 
-int write_disk_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+void write_disk_pages(address_space& mapping, std::span<page_io> pages) {
   auto& on = static_cast<disk_inode&>(mapping.host);
-  for (unsigned i = 0; i < nr; ++i)
-    WRITE_ONCE(on.disk[index + i], READ_ONCE(page_words(pages[i])[0]));
-  return 0;
+  for (const page_io& io : pages)
+    WRITE_ONCE(on.disk[io.index], READ_ONCE(page_words(io.content)[0]));
 }
 
 constexpr address_space_operations DISK_OPERATIONS{.read_pages = read_disk_pages,

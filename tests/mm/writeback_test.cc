@@ -34,12 +34,12 @@ struct test_inode : inode {
       std::memcpy(page_address(pages[i]), of.disk[index + i].data(), PAGE_SIZE);
     return 0;
   }
-  static int write(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+  static void write(address_space& mapping, std::span<page_io> pages) {
     auto& of = static_cast<test_inode&>(mapping.host);
-    if (of.error != 0) return of.error;
-    for (unsigned i = 0; i < nr; ++i)
-      std::memcpy(of.disk[index + i].data(), page_address(pages[i]), PAGE_SIZE);
-    return 0;
+    for (page_io& io : pages) {
+      io.error = of.error;
+      if (io.error == 0) std::memcpy(of.disk[io.index].data(), page_address(io.content), PAGE_SIZE);
+    }
   }
   static int reserve(address_space& mapping, folio*) {
     return static_cast<test_inode&>(mapping.host).no_room;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <initializer_list>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -14,6 +16,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/options.h"
+#include "mm/host_io.h"
 #include "racewalk/address_space.h"
 
 namespace racewalk::cli::stress {
@@ -41,10 +44,11 @@ class verdict {
   std::atomic<bool> failed_{false};
 };
 
-/// Makes allocations fail as the options say, while it lives.
+/// Makes allocations fail as the options say, while it lives: also the host's, for transfers.
 class failing_allocations {
  public:
   failing_allocations(System& system, const stress_options& options) : system_(system) {
+    system.fail_io().error = ENOMEM;
     set(options.fail_nth, static_cast<std::uint32_t>(options.fail_probability * 1e6));
   }
   ~failing_allocations() { set(0, 0); }
@@ -53,7 +57,8 @@ class failing_allocations {
 
  private:
   void set(std::uint64_t every, std::uint32_t millionths) {
-    for (fault_attr* attr : {&system_.fail_page_alloc(), &system_.failslab()}) {
+    for (fault_attr* attr : std::initializer_list<fault_attr*>{&system_.fail_page_alloc(),
+                                                               &system_.failslab(), &system_.fail_io()}) {
       attr->fail_every(every);
       attr->fail_with_probability(millionths);
     }
@@ -63,7 +68,7 @@ class failing_allocations {
 
 /// How many allocations have been made to fail.
 inline std::uint64_t failed_allocations(System& system) {
-  return system.fail_page_alloc().failed() + system.failslab().failed();
+  return system.fail_page_alloc().failed() + system.failslab().failed() + system.fail_io().failed();
 }
 
 /// Calls work(i, over) in so many threads, with over() true once their time is up or something is wrong.
