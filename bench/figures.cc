@@ -99,6 +99,24 @@ figure_group pin_figures() {
   return group;
 }
 
+figure_group huge_page_figures() {
+  const std::vector<goal> no_slower = {{kind::at_most_ratio, 1}};
+  return {"huge pages, per call",
+          {make_figure<collapse>("MADV_COLLAPSE of 512 pages", 1, 1, no_slower),
+           make_figure<split>("MADV_DONTNEED of one of 512 pages", 1, 1, no_slower)}};
+}
+
+figure_group dirty_figures() {
+  const std::vector<goal> no_slower = {{kind::at_most_ratio, 1}};
+  constexpr double pages = fork_and_store<kernel_side>::bytes / page_bytes;
+  return {"dirty, shared and protected pages, per page",
+          {make_figure<shared_write_fault>("store to a clean page of a file", 1, pages, no_slower),
+           make_figure<fork_and_store>("fork", 1, pages, no_slower, of_fork::call),
+           make_figure<fork_and_store>("store after fork, copied", 1, pages, no_slower, of_fork::store),
+           make_figure<bench::clear_refs>("clear_refs (accessed bits)", 1, pages, no_slower),
+           make_figure<protect_with_peer>("mprotect and back, peer busy", 1, 1, no_slower)}};
+}
+
 figure_group userfault_figures() {
   return {"userfaultfd, per page",
           {make_figure<userfault_round_trip>("missing fault, handled", 1, 1, {{kind::at_most_ratio, 1}})}};
@@ -120,10 +138,10 @@ figure_group scale_figures() {
     };
     map("page_fault1", pages, backing::small_pages, true);
     map("mmap1", 1, backing::small_pages, false);
-    map("mmap2 *", 1, backing::private_file, false);
-    flush("tlb_flush1 *", memory, backing::private_file);
+    map("mmap2", 1, backing::private_file, false);
+    flush("tlb_flush1", memory, backing::private_file);
     flush("tlb_flush2", MiB, backing::small_pages);
-    flush("tlb_flush3 *", memory, backing::shared_file);
+    flush("tlb_flush3", memory, backing::shared_file);
   }
   return group;
 }
@@ -131,8 +149,8 @@ figure_group scale_figures() {
 } // namespace
 
 std::vector<figure_group> figures() {
-  return {load_figures(), fault_figures(),     map_figures(),  unmap_figures(),
-          pin_figures(),  userfault_figures(), scale_figures()};
+  return {load_figures(),  fault_figures(),     map_figures(),       unmap_figures(), pin_figures(),
+          dirty_figures(), huge_page_figures(), userfault_figures(), scale_figures()};
 }
 
 } // namespace racewalk::bench

@@ -1,14 +1,17 @@
 #include "bench/kernel_side.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <system_error>
 
 #include <fcntl.h>
+#include <linux/mman.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace racewalk::bench {
@@ -32,6 +35,15 @@ void* map_aligned(std::size_t bytes) {
 
 } // namespace
 
+std::string temporary_file_name() {
+  const char* dir = std::getenv("TMPDIR");
+  std::string name = std::string(dir ? dir : "/tmp") + "/racewalk-bench-XXXXXX";
+  const int fd = mkstemp(name.data());
+  if (fd < 0) fail("mkstemp");
+  close(fd);
+  return name;
+}
+
 kernel_side::cpu::~cpu() {
   if (file_ >= 0) close(file_);
 }
@@ -39,10 +51,9 @@ kernel_side::cpu::~cpu() {
 /// An unlinked file, as large as the first mapping of it.
 int kernel_side::cpu::file(std::size_t bytes) {
   if (file_ >= 0) return file_;
-  const char* dir = std::getenv("TMPDIR");
-  std::string name = std::string(dir ? dir : "/tmp") + "/racewalk-bench-XXXXXX";
-  file_ = mkstemp(name.data());
-  if (file_ < 0) fail("mkstemp");
+  const std::string name = temporary_file_name();
+  file_ = open(name.c_str(), O_RDWR | O_CLOEXEC);
+  if (file_ < 0) fail("open");
   unlink(name.c_str());
   if (ftruncate(file_, static_cast<off_t>(bytes)) != 0) fail("ftruncate");
   return file_;
@@ -76,6 +87,41 @@ void kernel_side::cpu::unmap(std::uint64_t at, std::size_t bytes) {
 
 void kernel_side::cpu::dont_need(std::uint64_t at, std::size_t bytes) {
   if (madvise(reinterpret_cast<void*>(at), bytes, MADV_DONTNEED) != 0) fail("madvise(MADV_DONTNEED)");
+}
+
+void kernel_side::cpu::protect(std::uint64_t at, std::size_t bytes, bool writable) {
+  if (mprotect(reinterpret_cast<void*>(at), bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ) != 0)
+    fail("mprotect");
+}
+
+void kernel_side::cpu::want_huge(std::uint64_t at, std::size_t bytes) {
+  if (madvise(reinterpret_cast<void*>(at), bytes, MADV_HUGEPAGE) != 0) fail("madvise(MADV_HUGEPAGE)");
+}
+
+void kernel_side::cpu::collapse(std::uint64_t at, std::size_t bytes) {
+  if (madvise(reinterpret_cast<void*>(at), bytes, MADV_COLLAPSE) != 0) fail("madvise(MADV_COLLAPSE)");
+}
+
+void kernel_side::cpu::sync(std::uint64_t at, std::size_t bytes) {
+  if (msync(reinterpret_cast<void*>(at), bytes, MS_SYNC) != 0) fail("msync");
+}
+
+void kernel_side::cpu::clear_refs() {
+  const int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || write(fd, "1", 1) != 1) fail("/proc/self/clear_refs");
+  close(fd);
+}
+
+kernel_side::child::child(kernel_side& /*side*/) : pid_(fork()) {
+  if (pid_ < 0) fail("fork");
+  if (pid_ == 0)
+    for (;;)
+      pause();
+}
+
+kernel_side::child::~child() {
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
 }
 
 kernel_side::pinner::pinner(cpu& /*owner*/) : null_(open("/dev/null", O_WRONLY)) {

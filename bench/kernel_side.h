@@ -15,6 +15,9 @@ enum class backing {
   shared_file,  ///< MAP_SHARED of one
 };
 
+/// The name of a file that does not exist yet, for one workload.
+std::string temporary_file_name();
+
 /// What both sides do with memory that they have a pointer to.
 inline std::uint64_t sum_words(const std::byte* at, std::size_t bytes) {
   const auto* word = reinterpret_cast<const std::uint64_t*>(at);
@@ -48,6 +51,14 @@ class kernel_side {
     std::uint64_t map(std::size_t bytes, backing b);
     static void unmap(std::uint64_t at, std::size_t bytes);
     static void dont_need(std::uint64_t at, std::size_t bytes);
+    static void protect(std::uint64_t at, std::size_t bytes, bool writable);
+    /// Huge pages where they fit from now on; and what is there made one.
+    static void want_huge(std::uint64_t at, std::size_t bytes);
+    static void collapse(std::uint64_t at, std::size_t bytes);
+    /// What was stored to a shared file is on the disk.
+    static void sync(std::uint64_t at, std::size_t bytes);
+    /// Forgets which pages have been used.
+    static void clear_refs();
 
    private:
     int file(std::size_t bytes);
@@ -68,6 +79,18 @@ class kernel_side {
    private:
     int pipe_[2];
     int null_;
+  };
+
+  /// A child that has all memory of the process and does nothing.
+  class child {
+   public:
+    explicit child(kernel_side& side);
+    ~child();
+    child(const child&) = delete;
+    child& operator=(const child&) = delete;
+
+   private:
+    int pid_;
   };
 
   /// Missing pages that a handler of the program's own fills.

@@ -1,14 +1,21 @@
 // Our side of every figure: the native library, called as a program calls it.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/mman.h>
+
 #include <array>
 #include <cstdint>
+#include <filesystem>
+#include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "bench/kernel_side.h"
 #include "mm/mmap.h"
 #include "racewalk/address_space.h"
+#include "racewalk/file.h"
 #include "racewalk/userfaultfd.h"
 
 namespace racewalk::bench {
@@ -43,17 +50,23 @@ class racewalk_side {
       check(session_->store<std::uint64_t>(at, value).ok());
     }
 
-    /// Files are for later: what a file backs on the kernel's side is anonymous here.
     std::uint64_t map(std::size_t bytes, backing b) {
+      if (b == backing::private_file)
+        return space_.mmap(file(bytes), 0, bytes, Sharing::private_copy).value();
+      if (b == backing::shared_file) return space_.mmap(file(bytes), 0, bytes).value();
       const std::uint64_t at = space_.mmap(bytes).value();
-      if (b == backing::huge_pages) space_.madvise(at, bytes, AddressSpace::HugePages::yes).value();
+      if (b == backing::huge_pages) want_huge(at, bytes);
       return at;
     }
     void unmap(std::uint64_t at, std::size_t bytes) { space_.munmap(at, bytes).value(); }
-    /// A fresh mapping in place of the old one: what MADV_DONTNEED does to anonymous memory, and more work.
-    void dont_need(std::uint64_t at, std::size_t bytes) {
-      static_cast<void>(space_.mmap_fixed(at, bytes).value());
+    void dont_need(std::uint64_t at, std::size_t bytes) { advise(at, bytes, MADV_DONTNEED); }
+    void protect(std::uint64_t at, std::size_t bytes, bool writable) {
+      check(vm_mprotect(space_.mm(), at, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ) == 0);
     }
+    void want_huge(std::uint64_t at, std::size_t bytes) { advise(at, bytes, MADV_HUGEPAGE); }
+    void collapse(std::uint64_t at, std::size_t bytes) { advise(at, bytes, MADV_COLLAPSE); }
+    void sync(std::uint64_t at, std::size_t bytes) { space_.msync(at, bytes).value(); }
+    void clear_refs() { check(racewalk::clear_refs(space_.mm(), clear_refs_t::all) == 0); }
 
    private:
     friend class racewalk_side;
@@ -61,7 +74,22 @@ class racewalk_side {
       if (!ok) throw std::runtime_error("racewalk bench: an access failed");
     }
 
+    void advise(std::uint64_t at, std::size_t bytes, int advice) {
+      check(vm_madvise(space_.mm(), at, bytes, advice) == 0);
+    }
+    /// An unlinked file, as large as the first mapping of it.
+    const File& file(std::size_t bytes) {
+      if (!file_) {
+        const std::string name = temporary_file_name();
+        file_.emplace(File::open(space_.system(), name, O_RDWR).value());
+        std::filesystem::remove(name);
+        file_->resize(bytes).value();
+      }
+      return *file_;
+    }
+
     AddressSpace& space_;
+    std::optional<File> file_;
     CpuSession session_;
   };
 
@@ -77,6 +105,14 @@ class racewalk_side {
    private:
     mm_struct& mm_;
     std::array<page*, 256> pages_;
+  };
+
+  class child {
+   public:
+    explicit child(racewalk_side& side) : space_(side.space_->fork().value()) {}
+
+   private:
+    std::unique_ptr<AddressSpace> space_;
   };
 
   class userfaults {

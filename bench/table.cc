@@ -117,7 +117,6 @@ void run(std::FILE* out) {
     for (const figure& f : group.figures)
       t.row(f, compare(f));
   }
-  fmt::print(out, "\n*: a file in the benchmark; racewalk's side of it is anonymous memory.\n");
 }
 
 } // namespace racewalk::bench

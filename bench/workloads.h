@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "bench/crew.h"
 #include "bench/kernel_side.h"
@@ -305,6 +306,180 @@ template <class Side> class touch_and_drop : public shared_space<Side> {
  private:
   std::size_t bytes_;
   backing backing_;
+};
+
+// ---- huge pages ------------------------------------------------------------------------------------------
+
+/// MADV_COLLAPSE of 512 touched pages. Only the call is counted.
+template <class Side> class collapse : public shared_space<Side> {
+ public:
+  collapse() : shared_space<Side>(1, 256 * MiB) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t raw = cpu.map(2 * huge_page_bytes, backing::small_pages);
+        const std::uint64_t at = (raw + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes;
+        for (std::size_t offset = 0; offset < huge_page_bytes; offset += page_bytes)
+          cpu.store(at + offset, offset);
+        cpu.want_huge(at, huge_page_bytes);
+        const auto from = bench_clock::now();
+        cpu.collapse(at, huge_page_bytes);
+        counted += bench_clock::now() - from;
+        cpu.unmap(raw, 2 * huge_page_bytes);
+      }
+    });
+    return counted;
+  }
+};
+
+/// MADV_DONTNEED of one small page of a huge one. Only the call is counted.
+template <class Side> class split : public shared_space<Side> {
+ public:
+  split() : shared_space<Side>(1, 256 * MiB) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t at = this->map_touched(i, huge_page_bytes, backing::huge_pages);
+        const auto from = bench_clock::now();
+        cpu.dont_need(at + page_bytes, page_bytes);
+        counted += bench_clock::now() - from;
+        cpu.unmap(at, huge_page_bytes);
+      }
+    });
+    return counted;
+  }
+};
+
+// ---- dirty, shared, protected ----------------------------------------------------------------------------
+
+/// The first store to each page of a shared mapping of a file that is in memory and clean.
+template <class Side> class shared_write_fault : public shared_space<Side> {
+ public:
+  static constexpr std::size_t bytes = 16 * MiB;
+
+  shared_write_fault() : shared_space<Side>(1, 256 * MiB) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t at = this->map_touched(i, bytes, backing::shared_file);
+        cpu.sync(at, bytes);
+        const auto from = bench_clock::now();
+        for (std::size_t offset = 0; offset < bytes; offset += page_bytes)
+          cpu.store(at + offset, n);
+        counted += bench_clock::now() - from;
+        cpu.sync(at, bytes);
+        cpu.unmap(at, bytes);
+      }
+    });
+    return counted;
+  }
+};
+
+enum class of_fork {
+  call,  ///< what present pages add to the call
+  store, ///< the parent's first store to each of them
+};
+
+/// fork of a mapping whose pages are all present. The kernel's process has more than that, so a call without
+/// the mapping is taken off.
+template <class Side> class fork_and_store : public shared_space<Side> {
+ public:
+  static constexpr std::size_t bytes = 16 * MiB;
+
+  explicit fork_and_store(of_fork what) : shared_space<Side>(1, 256 * MiB), what_(what) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        if (what_ == of_fork::call) counted -= fork_and([] {}).first;
+        const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
+        const auto [call, stores] = fork_and([&] {
+          for (std::size_t offset = 0; offset < bytes; offset += page_bytes)
+            cpu.store(at + offset, n);
+        });
+        counted += what_ == of_fork::call ? call : stores;
+        cpu.unmap(at, bytes);
+      }
+    });
+    return counted;
+  }
+
+ private:
+  /// How long the call takes, and then the work.
+  template <class Work> std::pair<nanoseconds, nanoseconds> fork_and(Work work) {
+    const auto from = bench_clock::now();
+    const typename Side::child child(this->side());
+    const auto forked = bench_clock::now();
+    work();
+    return {forked - from, bench_clock::now() - forked};
+  }
+
+  of_fork what_;
+};
+
+/// Forgetting which pages have been used; what present pages add to the call, as above.
+template <class Side> class clear_refs : public shared_space<Side> {
+ public:
+  static constexpr std::size_t bytes = 16 * MiB;
+
+  clear_refs() : shared_space<Side>(1, 256 * MiB) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        counted -= call(cpu);
+        const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
+        counted += call(cpu);
+        cpu.unmap(at, bytes);
+      }
+    });
+    return counted;
+  }
+
+ private:
+  template <class Cpu> static nanoseconds call(Cpu& cpu) {
+    const auto from = bench_clock::now();
+    cpu.clear_refs();
+    return bench_clock::now() - from;
+  }
+};
+
+/// mprotect of one touched page to read-only and back, with a second thread that loads from another.
+template <class Side> class protect_with_peer : public shared_space<Side> {
+ public:
+  protect_with_peer() : shared_space<Side>(2, 256 * MiB) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    done_.store(false);
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      const std::uint64_t at = this->map_touched(i, page_bytes, backing::small_pages);
+      if (i == 1)
+        while (!done_.load(std::memory_order_relaxed))
+          keep(cpu.load(at));
+      for (std::uint64_t n = 0; i == 0 && n < iterations; n++) {
+        cpu.store(at, n);
+        const auto from = bench_clock::now();
+        cpu.protect(at, page_bytes, false);
+        cpu.protect(at, page_bytes, true);
+        counted += bench_clock::now() - from;
+      }
+      if (i == 0) done_.store(true);
+      cpu.unmap(at, page_bytes);
+    });
+    return counted;
+  }
+
+ private:
+  std::atomic<bool> done_{false};
 };
 
 } // namespace racewalk::bench
