@@ -2,8 +2,8 @@
 //
 // Each thread owns a file, two mappings of it, and a copy of every byte that must be in it. It stores and
 // loads by the mappings, by read() and write(), and by pins, as a device does; it cuts the file, makes it
-// longer and punches holes. All threads, and the flusher, write back, take back and forget pages of all files
-// meanwhile, open and close them.
+// longer and punches holes; some of it in a child that maps the same. All threads, and the flusher, write
+// back, take back and forget pages of all files meanwhile, open and close them.
 //
 // What is checked:
 //   content     every byte that is read is the one that was written last, whichever way either went; what is
@@ -55,13 +55,14 @@ struct totals {
   std::uint64_t syncs = 0;
   std::uint64_t taken_back = 0;
   std::uint64_t openings = 0;
+  std::uint64_t children = 0;
   std::uint64_t refused = 0;
   std::uint64_t no_memory = 0;
 
   totals& operator+=(const totals& o) {
     loads += o.loads, stores += o.stores, calls += o.calls, pins += o.pins, sizes += o.sizes;
     holes += o.holes, syncs += o.syncs, taken_back += o.taken_back, openings += o.openings;
-    refused += o.refused, no_memory += o.no_memory;
+    children += o.children, refused += o.refused, no_memory += o.no_memory;
     return *this;
   }
 };
@@ -202,6 +203,7 @@ class worker {
   void punch();
   void sync();
   void map_again();
+  void in_a_child();
   void disturb();
   void hold_pin();
 
@@ -356,6 +358,17 @@ void worker::map_again() {
   insist("mmap()", [&] { return state_.space->mmap_fixed(at, mine_.opening, 0, file_bytes); });
 }
 
+/// Another address space has the same files mapped at the same addresses.
+void worker::in_a_child() {
+  done_.children++;
+  auto child = state_.space->fork();
+  if (!succeeded(child, "fork()")) return;
+  cpu_.switch_to(**child);
+  for (u64 n = below(8); n > 0; n--)
+    below(2) == 0 ? load() : store();
+  cpu_.switch_to(*state_.space);
+}
+
 // ---- what anybody does to anybody's file -----------------------------------------------------------------
 
 void worker::disturb() {
@@ -421,6 +434,8 @@ void worker::step() {
     sync();
   else if (dice < 935)
     map_again();
+  else if (dice < 938)
+    in_a_child();
   else
     disturb();
 }
@@ -459,6 +474,7 @@ outcome run_files(const stress_options& options) {
            {"fsync() and msync()", t.syncs},
            {"times pages were taken back", t.taken_back},
            {"files opened once more", t.openings},
+           {"children", t.children},
            {"accesses rightly refused", t.refused},
            {"calls that found no memory", t.no_memory},
            {"allocations made to fail", failed_allocations(l.system)}},
