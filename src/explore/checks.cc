@@ -100,7 +100,7 @@ void explorer::check_race(eid id) {
   const event& e = g()[id];
   if (!places_[e.loc].plain) return;
   ordered_before before(options_.model, g(), id);
-  for (eid o = g().next_at(e.loc, 0); o < g().size(); o = g().next_at(e.loc, o + 1)) {
+  for (eid o = g().first_at(e.loc); o != NONE; o = g()[o].next_at) {
     const event& x = g()[o];
     if (x.thread == e.thread || !(x.is_plain || e.is_plain) || !(x.is_read() || x.is_write()) ||
         !(x.is_write() || e.is_write()))

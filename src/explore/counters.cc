@@ -12,22 +12,11 @@
 
 namespace racewalk::explore {
 
-/// Does the read `r` of a counter see each addition, other than `w`, that was there or is kept?
-bool explorer::sees_all(eid r, eid w, const event_set& keep) const {
-  const event& read = g()[r];
-  for (eid a = 0; a < g().size(); a++) {
-    const event& addition = g()[a];
-    if (!addition.adds || addition.loc != read.loc || a == w || !(a <= r || keep.test(a))) continue;
-    if (addition.po >= read.u.seen.upto[addition.thread]) return false;
-  }
-  return true;
-}
-
 /// The value of a counter after these additions.
 u64 explorer::sum(const graph& in, u16 loc, const clock& seen) const {
   u64 total = places_[loc].initial;
-  for (eid w = 0; w < in.size(); w++)
-    if (in[w].adds && in[w].loc == loc && in[w].po < seen.upto[in[w].thread]) total += in[w].value;
+  for (eid w = in.first_at(loc); w != NONE; w = in[w].next_at)
+    if (in[w].adds && in[w].po < seen.upto[in[w].thread]) total += in[w].value;
   const u8 size = places_[loc].size;
   return size >= 8 ? total : total & ((u64{1} << (8 * size)) - 1);
 }

@@ -292,9 +292,11 @@ explorer::thread* explorer::next_thread() {
   thread* blocked = nullptr;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
-    advance(t);
-    if (restart_wanted_ || execution_over_) return nullptr;
-    if (t.st != status::parked) continue;
+    if (t.st != status::parked) {
+      advance(t);
+      if (restart_wanted_ || execution_over_) return nullptr;
+      if (t.st != status::parked) continue;
+    }
     if (enabled(t)) {
       if (!t.pending.counts_sections) return &t;
       if (!waiting) waiting = &t;
@@ -361,9 +363,9 @@ void explorer::try_conflicting(const event& read, eid source, bool judged_alread
 void explorer::push_other_sources(const event& e, unsigned length, eid except) {
   if (replaying_ || (except == INIT && g().co_first(e.loc) == NONE)) return;
   std::optional<extension> past;
-  for (eid w = INIT; w != NONE; w = g().co_after(e.loc, w)) {
-    const unsigned po = g().thread_size(e.thread);
-    if (w == except || !plausible(g(), e, po, w) || !in_order_of_twins(g(), e, po, w)) continue;
+  const unsigned po = g().thread_size(e.thread);
+  for (eid w = oldest_plausible(g(), e, po); w != NONE; w = g().co_after(e.loc, w)) {
+    if (w == except || !in_order_of_twins(g(), e, po, w)) continue;
     if (blocks(e, value_of(e.loc, w))) continue;
     if (!past && judged_by_extension(g(), e))
       past.emplace(options_.model, g(), extension::probe{e.thread, po, false, e.rmw});
@@ -430,7 +432,7 @@ bool explorer::would_revisit(eid read) {
   const eid w = append_write_half(read);
   bool found = false;
   const u16 loc = g()[w].loc;
-  for (eid r = g().next_at(loc, 0); r < w && !found; r = g().next_at(loc, r + 1)) {
+  for (eid r = g().first_at(loc); r < w && !found; r = g()[r].next_at) {
     event_set keep;
     found = may_revisit(r, w) && removable(r, w, &keep);
   }
@@ -448,7 +450,7 @@ bool explorer::judged_half(eid w) {
 
 void explorer::add_write(thread& t) {
   const unsigned length = g().size();
-  const event e = t.pending;
+  const event& e = t.pending;
   const eid w = g().append(e);
   if (e.rmw) { // the write half that a revisit left owing
     const eid source = g()[owed_].rf;
@@ -469,11 +471,11 @@ void explorer::add_write(thread& t) {
   g().place(w, newest);
   if (!replaying_) {
     std::optional<extension> past;
-    for (eid p = INIT; p != newest && p != NONE; p = g().co_after(e.loc, p)) {
+    const unsigned po = g()[w].po;
+    for (eid p = oldest_plausible(g(), e, po); p != newest && p != NONE; p = g().co_after(e.loc, p)) {
       const eid next = g().co_after(e.loc, p);
       const bool splits_rmw = g()[next].rmw && next != w;
-      const unsigned po = g()[w].po;
-      if (splits_rmw || !plausible(g(), e, po, p) || !in_order_of_twins(g(), e, po, p)) continue;
+      if (splits_rmw || !in_order_of_twins(g(), e, po, p)) continue;
       if (!past && judged_by_extension(g(), e))
         past.emplace(options_.model, g(), extension::probe{e.thread, po, true, false});
       const outlook o = outlook_of(past, next);

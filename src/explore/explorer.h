@@ -231,7 +231,6 @@ class explorer final : public engine {
   void try_conflicting(const event& read, eid source, bool judged_already);
   void push_other_sources(const event& e, unsigned length, eid except);
   u64 sum(const graph& in, u16 loc, const clock& seen) const;
-  bool sees_all(eid r, eid w, const event_set& keep) const;
   bool keep_sources(eid r, eid w, event_set* keep) const;
   template <class F> void for_each_sum(const graph& in, const event& e, const clock& least, F f);
   void add_sum(event e);
@@ -280,8 +279,10 @@ class explorer final : public engine {
   /// Is `r`, of the location of the write `w`, a read that `w` could be the source of?
   bool may_revisit(eid r, eid w) const { return g()[r].is_read() && !g().needs(r, w); }
   bool removable(eid r, eid w, event_set* keep) const;
-  bool maximal(eid e, eid w, const event_set& keep) const;
-  bool plausible(const graph& in, const event& e, unsigned po, eid source) const;
+  template <class Kept> bool maximal(eid e, eid w, const Kept& kept) const;
+  template <class Kept> bool sees_all(eid r, eid w, const Kept& kept) const;
+  bool takes_a_source(eid w, const event_set& keep) const;
+  eid oldest_plausible(const graph& in, const event& e, unsigned po) const;
   bool in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const;
 
   // checks (checks.cc)

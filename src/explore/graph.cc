@@ -1,6 +1,7 @@
 #include "explore/graph.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace racewalk::explore {
 
@@ -97,46 +98,60 @@ void graph::compute_known(eid e) {
       x.released.join(ev_[source].released);
 }
 
-eid graph::append(event e) {
+eid graph::append(const event& e) {
   const eid id = static_cast<eid>(ev_.size());
-  e.po = static_cast<u16>(po_[e.thread].size());
-  po_[e.thread].push_back(id);
-  e.sc = e.sc && sc();
-  ev_.push_back(e);
-  loc_.push_back(e.loc);
+  const bool sc_so_far = sc();
+  event& x = ev_.emplace_back(e);
+  x.po = static_cast<u16>(po_[x.thread].size());
+  x.sc = x.sc && sc_so_far;
+  po_[x.thread].push_back(id);
+  link(id);
   compute_past(id);
   return id;
 }
 
-void graph::reserve_location(u16 loc) {
-  if (co_first_.size() > loc) return;
-  co_first_.resize(loc + 1u, NONE);
-  co_last_.resize(loc + 1u, NONE);
+graph::at_location& graph::at_location_of(u16 loc) {
+  if (at_.size() <= loc) at_.resize(loc + 1u);
+  return at_[loc];
+}
+
+/// Puts the newest event at the end of those of its location.
+void graph::link(eid e) {
+  event& x = ev_[e];
+  if (x.loc == NO_LOCATION) return;
+  at_location& here = at_location_of(x.loc);
+  x.before_at = here.last;
+  x.next_at = NONE;
+  (here.last == NONE ? here.first : ev_[here.last].next_at) = e;
+  here.last = e;
 }
 
 void graph::place(eid w, eid prev) {
-  const u16 loc = ev_[w].loc;
-  reserve_location(loc);
-  const eid next = prev == INIT ? co_first_[loc] : ev_[prev].co_next;
+  at_location& here = at_[ev_[w].loc];
+  const eid next = prev == INIT ? here.co_first : ev_[prev].co_next;
   ev_[w].co_prev = prev;
   ev_[w].co_next = next;
-  (prev == INIT ? co_first_[loc] : ev_[prev].co_next) = w;
-  (next == NONE ? co_last_[loc] : ev_[next].co_prev) = w;
+  (prev == INIT ? here.co_first : ev_[prev].co_next) = w;
+  (next == NONE ? here.co_last : ev_[next].co_prev) = w;
 }
 
 void graph::displace(eid w) {
   const event& x = ev_[w];
   if (x.co_prev == NONE) return; // not placed yet
-  (x.co_prev == INIT ? co_first_[x.loc] : ev_[x.co_prev].co_next) = x.co_next;
+  at_location& here = at_[x.loc];
+  (x.co_prev == INIT ? here.co_first : ev_[x.co_prev].co_next) = x.co_next;
   if (x.co_next != NONE)
     ev_[x.co_next].co_prev = x.co_prev;
   else
-    co_last_[x.loc] = x.co_prev == INIT ? NONE : x.co_prev;
+    here.co_last = x.co_prev == INIT ? NONE : x.co_prev;
 }
 
 void graph::set_source(eid r, eid w) {
-  ev_[r].rf = w;
-  note_older_readers();
+  const eid before = std::exchange(ev_[r].rf, w);
+  if (before < NONE && before > r)
+    note_older_readers(); // r is none of that one's any more
+  else
+    mark_sources(r);
   compute_past(r);
 }
 
@@ -171,36 +186,37 @@ eid graph::next_addition(u16 loc, unsigned thread, unsigned po) const {
 
 clock graph::additions(u16 loc) const {
   clock all;
-  for (eid e = next_at(loc, 0); e < size(); e = next_at(loc, e + 1))
+  for (eid e = first_at(loc); e != NONE; e = ev_[e].next_at)
     if (ev_[e].adds) all.include(ev_[e].thread, ev_[e].po);
   return all;
 }
 
 void graph::cut(unsigned n) {
   while (ev_.size() > n) {
-    const eid e = static_cast<eid>(ev_.size() - 1);
-    if (ev_[e].is_write()) displace(e);
-    po_[ev_[e].thread].pop_back();
+    const event& x = ev_.back();
+    if (x.is_write()) displace(static_cast<eid>(ev_.size() - 1));
+    if (x.loc != NO_LOCATION) {
+      at_location& here = at_[x.loc];
+      here.last = x.before_at;
+      (here.last == NONE ? here.first : ev_[here.last].next_at) = NONE;
+    }
+    po_[x.thread].pop_back();
     ev_.pop_back();
-    loc_.pop_back();
   }
 }
 
 void graph::restore(std::vector<event> events) {
   for (std::vector<eid>& thread : po_)
     thread.clear();
-  co_first_.clear();
-  co_last_.clear();
+  at_.clear();
   ev_ = std::move(events);
-  loc_.clear();
   for (eid e = 0; e < ev_.size(); e++) {
     const event& x = ev_[e];
     po_[x.thread].push_back(e);
-    loc_.push_back(x.loc);
+    link(e);
     if (!x.is_write()) continue;
-    reserve_location(x.loc);
-    if (x.co_prev == INIT) co_first_[x.loc] = e;
-    if (x.co_prev != NONE && x.co_next == NONE) co_last_[x.loc] = e;
+    if (x.co_prev == INIT) at_[x.loc].co_first = e;
+    if (x.co_prev != NONE && x.co_next == NONE) at_[x.loc].co_last = e;
   }
 }
 
@@ -208,7 +224,6 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
   graph& g = *to;
   g.twin_ = twin_;
   g.ev_.clear();
-  g.loc_.clear();
   for (std::vector<eid>& thread : g.po_)
     thread.clear();
   renamed->assign(ev_.size(), NONE);
@@ -216,13 +231,20 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
   for (eid e = 0; e < ev_.size(); e++)
     if (keep.test(e)) (*renamed)[e] = n++;
   auto name = [&](eid e) { return e == INIT || e == NONE ? e : (*renamed)[e]; };
-  g.co_first_.assign(co_first_.size(), NONE);
-  g.co_last_.assign(co_last_.size(), NONE);
+  g.at_.assign(at_.size(), {});
+  event_set read_by_older;
+  bool sums = false;
   for (eid e = 0; e < ev_.size(); e++) {
-    if ((*renamed)[e] == NONE) continue;
+    const eid id = (*renamed)[e];
+    if (id == NONE) continue;
     event& x = g.ev_.emplace_back(ev_[e]);
+    sums |= x.sums;
+    x.read_by_older = read_by_older.test(e);
+    if (x.rf < NONE && x.rf > e) read_by_older.set(x.rf);
     x.rf = name(x.rf);
     x.dep = name(x.dep);
+    g.po_[x.thread].push_back(id);
+    g.link(id);
     if (x.is_write() && !x.adds) { // skip what is gone in the coherence list
       while (x.co_prev < INIT && x.co_prev != NONE && name(x.co_prev) == NONE)
         x.co_prev = ev_[x.co_prev].co_prev;
@@ -230,12 +252,11 @@ void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* rena
         x.co_next = ev_[x.co_next].co_next;
       x.co_prev = name(x.co_prev);
       x.co_next = name(x.co_next);
-      if (x.co_prev == INIT) g.co_first_[x.loc] = (*renamed)[e];
-      if (x.co_next == NONE) g.co_last_[x.loc] = (*renamed)[e];
+      if (x.co_prev == INIT) g.at_[x.loc].co_first = id;
+      if (x.co_next == NONE) g.at_[x.loc].co_last = id;
     }
-    g.po_[x.thread].push_back((*renamed)[e]);
-    g.loc_.push_back(x.loc);
   }
+  if (sums) g.note_older_readers();
 }
 
 u64 fingerprint_of(const graph& g) {

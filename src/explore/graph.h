@@ -101,6 +101,8 @@ struct event {
   eid dep = NONE;     ///< the read this one's address depends on
   eid co_prev = NONE; ///< writes
   eid co_next = NONE;
+  eid before_at = NONE; ///< the event of the same location that was added last before this one
+  eid next_at = NONE;   ///< ... and first after it
   u16 quiesce_po = 0; ///< counts_sections: po of its quiesce event
   u8 counted = 0;     ///< counts_sections: the thread whose sections are counted
   u64 value = 0;      ///< read or written
@@ -143,19 +145,15 @@ class graph {
   event& operator[](eid e) { return ev_[e]; }
   const event& operator[](eid e) const { return ev_[e]; }
 
-  /// The first event of this location from `from` on, or size().
-  eid next_at(u16 loc, eid from) const {
-    while (from < loc_.size() && loc_[from] != loc)
-      from++;
-    return from;
-  }
+  /// The event of this location that was added first, or NONE; event::next_at leads to the others.
+  eid first_at(u16 loc) const { return loc < at_.size() ? at_[loc].first : NONE; }
 
   unsigned thread_size(unsigned t) const { return static_cast<unsigned>(po_[t].size()); }
   eid at(unsigned t, unsigned po) const { return po_[t][po]; }
   eid last(unsigned t) const { return po_[t].empty() ? NONE : po_[t].back(); }
 
-  eid co_first(u16 loc) const { return loc < co_first_.size() ? co_first_[loc] : NONE; }
-  eid co_last(u16 loc) const { return loc < co_last_.size() && co_last_[loc] != NONE ? co_last_[loc] : INIT; }
+  eid co_first(u16 loc) const { return loc < at_.size() ? at_[loc].co_first : NONE; }
+  eid co_last(u16 loc) const { return loc < at_.size() && at_[loc].co_last != NONE ? at_[loc].co_last : INIT; }
   /// The write after `w` (or after the initial value) in coherence order, or NONE.
   eid co_after(u16 loc, eid w) const { return w == INIT ? co_first(loc) : ev_[w].co_next; }
   /// Does `a` come before `e` causally, in program order and reads-from?
@@ -180,7 +178,7 @@ class graph {
   bool sc() const { return ev_.empty() || ev_.back().sc; }
   void set_sc(bool known) { ev_.back().sc = known; }
   /// Appends an event to its thread; fills in its position and past (rf is set).
-  eid append(event e);
+  eid append(const event& e);
   /// Puts the write `w` directly after `prev` (or INIT) in coherence order.
   void place(eid w, eid prev);
   /// Takes the write `w` out of coherence order.
@@ -194,7 +192,7 @@ class graph {
   /// Becomes the graph that has these events, in insertion order.
   void restore(std::vector<event> events);
   /// Makes *to a copy that keeps only the events of `keep`; *renamed gets the new name of each old event, or
-  /// NONE. What it says of older readers is true only after one of them has a new source.
+  /// NONE.
   void restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const;
 
  private:
@@ -203,17 +201,24 @@ class graph {
     none.fill(-1);
     return none;
   }
-  void reserve_location(u16 loc);
+  /// What there is of a location.
+  struct at_location {
+    eid first = NONE; ///< in insertion order
+    eid last = NONE;
+    eid co_first = NONE; ///< writes, in coherence order
+    eid co_last = NONE;
+  };
+  at_location& at_location_of(u16 loc);
+  void link(eid e);
   void note_older_readers();
   void mark_sources(eid r);
   void compute_past(eid e);
   void compute_known(eid e);
 
   std::vector<event> ev_;
-  std::vector<u16> loc_; ///< of each event, once more: a search among them reads little memory
   twins twin_ = no_twins();
   std::array<std::vector<eid>, MAX_THREADS> po_;
-  std::vector<eid> co_first_, co_last_;
+  std::vector<at_location> at_;
 };
 
 /// A hash of what the threads read and in which order the writes came; the same in whatever order the events

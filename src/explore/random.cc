@@ -142,9 +142,10 @@ bool explorer::add_older(thread& t, random_schedule& schedule) {
   if (!e.is_read() && !e.is_write()) return false;
   std::vector<eid> choices;
   const eid newest = g().co_last(e.loc);
-  for (eid w = INIT; w != newest; w = g().co_after(e.loc, w)) {
+  eid w = oldest_plausible(g(), e, g().thread_size(e.thread));
+  for (; w != newest; w = g().co_after(e.loc, w)) {
     const bool splits_rmw = (e.is_write() || e.rmw) && g()[g().co_after(e.loc, w)].rmw;
-    if (!splits_rmw && plausible(g(), e, g().thread_size(e.thread), w)) choices.push_back(w);
+    if (!splits_rmw) choices.push_back(w);
   }
   for (unsigned tries = 0; tries < TRIES_FOR_OLDER && !choices.empty(); tries++) {
     const unsigned i = schedule.below(static_cast<unsigned>(choices.size()));

@@ -6,50 +6,70 @@
 
 namespace racewalk::explore {
 
-/// Was `e` added with the newest choice, seen from the graph that keeps `keep`, where `w` comes directly
-/// after what it needs?
-bool explorer::maximal(eid e, eid w, const event_set& keep) const {
+/// Does the read `r` of a counter see each addition, other than `w`, that was there or is kept?
+template <class Kept> bool explorer::sees_all(eid r, eid w, const Kept& kept) const {
+  const event& read = g()[r];
+  for (eid a = g().first_at(read.loc); a != NONE; a = g()[a].next_at) {
+    const event& addition = g()[a];
+    if (!addition.adds || a == w || !(a <= r || kept(a))) continue;
+    if (addition.po >= read.u.seen.upto[addition.thread]) return false;
+  }
+  return true;
+}
+
+/// Was `e` added with the newest choice, seen from the graph that keeps what is `kept`, where `w` comes
+/// directly after what it needs?
+template <class Kept> bool explorer::maximal(eid e, eid w, const Kept& kept) const {
   const event& x = g()[e];
   if (!x.is_read() && !x.is_write()) return true;
   if (x.is_write() && x.read_by_older) return false; // it owes its place to a revisit
   if (x.adds) return true;
-  if (x.sums) return sees_all(e, w, keep);
+  if (x.sums) return sees_all(e, w, kept);
   for (eid later = g().co_after(x.loc, x.is_write() ? e : x.rf); later != NONE; later = g()[later].co_next)
-    if (later != w && (later <= e || keep.test(later))) return false;
+    if (later != w && (later <= e || kept(later))) return false;
   return true;
 }
 
-/// May the revisit of `r` by `w` be made? Then *keep is what stays: what was there before `r`, what `w`
-/// needs, and what else `r` sees already.
+/// May the revisit of `r` by `w` be made? Then *keep, which is empty, gets what stays: what was there before
+/// `r`, what `w` needs, and what else `r` sees already.
 bool explorer::removable(eid r, eid w, event_set* keep) const {
-  for (eid e = 0; e <= r; e++)
-    keep->set(e);
-  for (eid e = static_cast<eid>(r + 1); e < w; e++)
-    if (g().needs(e, w)) keep->set(e);
   if (g()[r].sums && !keep_sources(r, w, keep)) return false;
-  keep->set(w);
+  auto kept = [&](eid e) { return e <= r || e == w || g().needs(e, w) || keep->test(e); };
   for (eid e = r; e < w; e++)
-    if ((e == r || !keep->test(e)) && !maximal(e, w, *keep)) return false;
+    if ((e == r || !kept(e)) && !maximal(e, w, kept)) return false;
+  for (eid e = 0; e <= w; e++)
+    if (kept(e)) keep->set(e);
   return true;
 }
 
-/// Could the event `e` at position `po` of its thread have `source` as its source, or as the write before it,
-/// as far as a glance tells?
-bool explorer::plausible(const graph& in, const event& e, unsigned po, eid source) const {
-  if (e.kind == event_kind::translation) return true;
-  // who knows of a newer write cannot read an older one
-  if (e.is_read() && !e.counts_sections && po > 0) {
-    const bool weak = options_.model == memory_model::weak;
-    const eid last = in.at(e.thread, po - 1);
-    for (eid newer = in.co_after(e.loc, source); newer != NONE; newer = in[newer].co_next)
-      if (newer == last || (weak ? in.known(newer, last) : in.precedes(newer, last))) return false;
-  }
+/// Would the write half `w`, in the graph that keeps these, come between a read-modify-write and its source?
+bool explorer::takes_a_source(eid w, const event_set& keep) const {
+  eid next = g()[w].co_next;
+  while (next != NONE && !keep.test(next))
+    next = g()[next].co_next;
+  return next != NONE && g()[next].rmw;
+}
+
+/// The oldest write that the event `e` at position `po` of its thread could have as its source, or as the
+/// write before it, as far as a glance tells: who has used a write, or knows of it, does not go back behind
+/// it.
+eid explorer::oldest_plausible(const graph& in, const event& e, unsigned po) const {
+  if (e.kind == event_kind::translation || po == 0) return INIT;
+  const bool weak = options_.model == memory_model::weak;
+  const bool looks = e.is_read() && !e.counts_sections;
+  const eid last = in.at(e.thread, po - 1);
+  eid used = INIT;
   for (unsigned i = po; i-- > 0;) {
-    const event& b = in[in.at(e.thread, i)];
+    const eid id = in.at(e.thread, i);
+    const event& b = in[id];
     if (b.loc != e.loc || !(b.is_read() || b.is_write()) || !b.coherent) continue;
-    return !in.co_before(source, b.is_write() ? in.at(e.thread, i) : b.rf);
+    used = b.is_write() ? id : b.rf;
+    break;
   }
-  return true;
+  eid w = in.co_last(e.loc);
+  for (; w != INIT && w != used; w = in[w].co_prev)
+    if (looks && (w == last || (weak ? in.known(w, last) : in.precedes(w, last)))) break;
+  return w;
 }
 
 /// Of two executions in which identical threads have swapped names one suffices: the one in which, where they
@@ -68,9 +88,10 @@ bool explorer::in_order_of_twins(const graph& in, const event& e, unsigned po, e
 void explorer::push_revisits(eid w) {
   if (replaying_) return;
   const u16 loc = g()[w].loc;
-  for (eid r = g().next_at(loc, 0); r < w; r = g().next_at(loc, r + 1)) {
+  for (eid r = g().first_at(loc); r < w; r = g()[r].next_at) {
     event_set keep;
     if (!may_revisit(r, w) || !removable(r, w, &keep)) continue;
+    if (g()[w].rmw && takes_a_source(w, keep)) continue;
     const event& x = g()[r];
     std::unique_ptr<graph> h = pool_.take();
     g().restrict_to(keep, h.get(), &renamed_);
@@ -104,7 +125,7 @@ void explorer::push_revisits(eid w) {
     }
     auto outlook_at = [&](const graph& in, eid next) {
       if (next != NONE && in[next].rmw) return outlook::impossible; // it would lose its source
-      if (!plausible(in, in[new_r], in[new_r].po, new_w)) return outlook::impossible;
+      if (in.co_before(new_w, oldest_plausible(in, in[new_r], in[new_r].po))) return outlook::impossible;
       return outlook_of(past, next);
     };
     if (source.rmw) {
@@ -113,9 +134,9 @@ void explorer::push_revisits(eid w) {
       continue;
     }
     h->displace(new_w);
-    for (eid p = INIT;;) {
+    for (eid p = oldest_plausible(*h, source, source.po);;) {
       const eid next = h->co_after(loc, p);
-      if (plausible(*h, source, source.po, p) && in_order_of_twins(*h, source, source.po, p)) {
+      if (in_order_of_twins(*h, source, source.po, p)) {
         std::unique_ptr<graph> placed = pool_.copy(*h);
         placed->place(new_w, p);
         const outlook o = outlook_at(*placed, next);
