@@ -512,17 +512,74 @@ template <unsigned W> judgement judge_in(memory_model m, const graph& g, const m
   return verdict(model.consistent());
 }
 
-/// What comes before one of the probes.
-template <unsigned W>
-event_set past_of(memory_model m, const graph& g, const std::array<extension::probe, 2>& probes) {
+using probes = std::array<extension::probe, 2>;
+
+/// The probes that are in the graph already.
+event_set added_already(const graph& g, const probes& of) {
   event_set added;
-  for (const extension::probe& p : probes)
+  for (const extension::probe& p : of)
     if (p.po < g.thread_size(p.thread)) added.set(g.at(p.thread, p.po));
+  return added;
+}
+
+/// Do program order, reads-from and coherence say everything in sc and tso? (No cached translations, no
+/// sections that are counted, no sums.)
+bool is_simple(const graph& g) {
+  for (eid e = 0; e < g.size(); e++)
+    if (g[e].sums || g[e].counts_sections || floats(g[e])) return false;
+  return true;
+}
+
+/// What comes before one of the probes in a simple graph: follows for_each_edge() backwards, from where it
+/// leads to the probes.
+event_set past_in_simple(memory_model m, const graph& g, const probes& of) {
+  const event_set added = added_already(g, of);
+  event_set past;
+  std::array<eid, MAX_EVENTS> fresh;
+  unsigned n = 0;
+  auto reach = [&](eid e) {
+    if (past.test(e) || added.test(e)) return;
+    past.set(e);
+    fresh[n++] = e;
+  };
+  auto stores = [](const event& e) { return e.is_write() || e.kind == event_kind::free_object; };
+  auto reach_front = [&](unsigned thread, unsigned po, bool stores_or_fences) {
+    bool strong = false;
+    bool store = m == memory_model::sc || !stores_or_fences; // found, or of no interest
+    for (unsigned i = po; i-- > 0 && !(strong && store);) {
+      const eid b = g.at(thread, i);
+      const bool is_store = stores(g[b]);
+      const bool is_strong = m == memory_model::sc || !is_store || full_fence(g[b]);
+      if ((is_strong && !strong) || (is_store && !store)) reach(b);
+      strong |= is_strong;
+      store |= is_store;
+    }
+  };
+  for (const extension::probe& p : of)
+    reach_front(p.thread, p.po, p.store || p.fence);
+  while (n > 0) {
+    const event& x = g[fresh[--n]];
+    reach_front(x.thread, x.po, stores(x) || full_fence(x));
+    if (x.rf < NONE && (m == memory_model::sc || g[x.rf].thread != x.thread)) reach(x.rf);
+    if (!x.is_write() || x.adds) continue;
+    eid overwritten = x.co_prev;
+    while (overwritten != INIT && added.test(overwritten))
+      overwritten = g[overwritten].co_prev;
+    if (overwritten != INIT) reach(overwritten);
+    for (eid r = g.first_at(x.loc); r != NONE; r = g[r].next_at)
+      if (g[r].is_read() && g[r].rf == overwritten) reach(r);
+  }
+  return past;
+}
+
+/// What comes before one of the probes.
+template <unsigned W> event_set past_of(memory_model m, const graph& g, const probes& of) {
+  const event_set added = added_already(g, of);
   relation<W> predecessors(g.size());
   for_each_edge(m, g, added, true, [&](eid a, eid b) { predecessors.add(b, a); });
   u64 found[W] = {};
   u64 fresh[W] = {};
-  for (const extension::probe& p : probes) {
+  for (const extension::probe& p : of) {
     program_order_front front;
     for (unsigned i = 0; i < p.po; i++)
       front.pass(m, g[g.at(p.thread, i)], g.at(p.thread, i));
@@ -596,7 +653,8 @@ judgement judge(memory_model m, const graph& g, const model_options& options) {
 
 extension::extension(memory_model m, const graph& g, const std::array<probe, 2>& probes) {
   const memory_model asked = m == memory_model::weak ? memory_model::sc : m;
-  past_ = with_width(g, [&](auto w) { return past_of<w>(asked, g, probes); });
+  past_ = is_simple(g) ? past_in_simple(asked, g, probes)
+                       : with_width(g, [&](auto w) { return past_of<w>(asked, g, probes); });
 }
 
 performed_before::performed_before(memory_model m, const graph& g, eid last)

@@ -281,7 +281,7 @@ class explorer final : public engine {
   bool removable(eid r, eid w, event_set* keep) const;
   template <class Kept> bool maximal(eid e, eid w, const Kept& kept) const;
   template <class Kept> bool sees_all(eid r, eid w, const Kept& kept) const;
-  bool takes_a_source(eid w, const event_set& keep) const;
+  bool takes_a_source(eid r, eid w) const;
   eid oldest_plausible(const graph& in, const event& e, unsigned po) const;
   bool in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const;
 

@@ -44,7 +44,13 @@ class event_set {
   static constexpr unsigned WORDS = MAX_EVENTS / 64;
   bool test(eid e) const { return w_[e / 64] >> (e % 64) & 1; }
   void set(eid e) { w_[e / 64] |= u64{1} << (e % 64); }
-  u64 word(unsigned i) const { return w_[i]; }
+  /// All of the first `n`.
+  void set_first(unsigned n) {
+    for (u64& w : w_) {
+      w |= n >= 64 ? ~u64{0} : (u64{1} << n) - 1;
+      n -= std::min(n, 64U);
+    }
+  }
 
  private:
   std::array<u64, WORDS> w_{};

@@ -37,17 +37,17 @@ bool explorer::removable(eid r, eid w, event_set* keep) const {
   auto kept = [&](eid e) { return e <= r || e == w || g().needs(e, w) || keep->test(e); };
   for (eid e = r; e < w; e++)
     if ((e == r || !kept(e)) && !maximal(e, w, kept)) return false;
-  for (eid e = 0; e <= w; e++)
+  keep->set_first(r + 1u);
+  for (eid e = static_cast<eid>(r + 1); e <= w; e++)
     if (kept(e)) keep->set(e);
   return true;
 }
 
-/// Would the write half `w`, in the graph that keeps these, come between a read-modify-write and its source?
-bool explorer::takes_a_source(eid w, const event_set& keep) const {
-  eid next = g()[w].co_next;
-  while (next != NONE && !keep.test(next))
-    next = g()[next].co_next;
-  return next != NONE && g()[next].rmw;
+/// Would the write half `w`, if it revisits `r`, come between another read-modify-write and its source?
+bool explorer::takes_a_source(eid r, eid w) const {
+  for (eid next = g()[w].co_next; next != NONE; next = g()[next].co_next)
+    if (next <= r || g().needs(next, w)) return g()[next].rmw;
+  return false;
 }
 
 /// The oldest write that the event `e` at position `po` of its thread could have as its source, or as the
@@ -90,8 +90,7 @@ void explorer::push_revisits(eid w) {
   const u16 loc = g()[w].loc;
   for (eid r = g().first_at(loc); r < w; r = g()[r].next_at) {
     event_set keep;
-    if (!may_revisit(r, w) || !removable(r, w, &keep)) continue;
-    if (g()[w].rmw && takes_a_source(w, keep)) continue;
+    if (!may_revisit(r, w) || (g()[w].rmw && takes_a_source(r, w)) || !removable(r, w, &keep)) continue;
     const event& x = g()[r];
     std::unique_ptr<graph> h = pool_.take();
     g().restrict_to(keep, h.get(), &renamed_);
@@ -137,15 +136,19 @@ void explorer::push_revisits(eid w) {
     for (eid p = oldest_plausible(*h, source, source.po);;) {
       const eid next = h->co_after(loc, p);
       if (in_order_of_twins(*h, source, source.po, p)) {
-        std::unique_ptr<graph> placed = pool_.copy(*h);
-        placed->place(new_w, p);
-        const outlook o = outlook_at(*placed, next);
-        push(std::move(placed), o);
+        h->place(new_w, p);
+        const outlook o = outlook_at(*h, next);
+        if (next == NONE) {
+          push(std::move(h), o);
+          break;
+        }
+        if (o != outlook::impossible) push(pool_.copy(*h), o);
+        h->displace(new_w);
       }
       p = next;
       if (p == NONE) break;
     }
-    pool_.put(std::move(h));
+    if (h) pool_.put(std::move(h));
   }
 }
 
