@@ -44,7 +44,7 @@ class ordered_before {
     const event& e = g_[last_];
     if (model_ != memory_model::weak) {
       if (g_[a].thread != e.thread && g_.precedes(a, last_)) return true;
-    } else if (e.is_read() && e.po > 0 && g_.known(a, g_.at(e.thread, e.po - 1u))) {
+    } else if (const eid last = last_before(e); last != NONE && g_.known(a, last)) {
       return true;
     }
     if (!all_) all_.emplace(model_, g_, last_);
@@ -52,6 +52,17 @@ class ordered_before {
   }
 
  private:
+  /// The last event of the thread so that `e` comes after what is known there. A read barrier lets later
+  /// reads know something, and only them.
+  eid last_before(const event& e) const {
+    for (unsigned po = e.po; po-- > 0;) {
+      const eid id = g_.at(e.thread, po);
+      const event& b = g_[id];
+      if (e.is_read() || b.is_full_fence() || (b.is_read() && b.ord == order::acquire)) return id;
+    }
+    return NONE;
+  }
+
   memory_model model_;
   const graph& g_;
   eid last_;

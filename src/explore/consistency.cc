@@ -555,19 +555,26 @@ event_set past_in_simple(memory_model m, const graph& g, const probes& of) {
       store |= is_store;
     }
   };
+  event_set through; // writes reached, with those before them in coherence order
+  auto reach_overwritten = [&](eid newest) {
+    if (through.test(newest)) return;
+    for (eid w = newest; w != INIT && !through.test(w); w = g[w].co_prev) {
+      through.set(w);
+      reach(w);
+    }
+    for (eid r = g.first_at(g[newest].loc); r != NONE; r = g[r].next_at) {
+      const eid seen = g[r].rf;
+      if (g[r].is_read() && seen != newest && (seen == INIT || (seen < NONE && through.test(seen)))) reach(r);
+    }
+  };
   for (const extension::probe& p : of)
     reach_front(p.thread, p.po, p.store || p.fence);
   while (n > 0) {
-    const event& x = g[fresh[--n]];
+    const eid e = fresh[--n];
+    const event& x = g[e];
     reach_front(x.thread, x.po, stores(x) || full_fence(x));
     if (x.rf < NONE && (m == memory_model::sc || g[x.rf].thread != x.thread)) reach(x.rf);
-    if (!x.is_write() || x.adds) continue;
-    eid overwritten = x.co_prev;
-    while (overwritten != INIT && added.test(overwritten))
-      overwritten = g[overwritten].co_prev;
-    if (overwritten != INIT) reach(overwritten);
-    for (eid r = g.first_at(x.loc); r != NONE; r = g[r].next_at)
-      if (g[r].is_read() && g[r].rf == overwritten) reach(r);
+    if (x.is_write() && !x.adds) reach_overwritten(e);
   }
   return past;
 }

@@ -70,6 +70,7 @@ void explorer::restart_search() {
   frames_.clear();
   frames_.push_back({std::make_unique<graph>(), {}, 0});
   if (symmetry_) g().set_twins(twins_);
+  g().set_weak(options_.model == memory_model::weak);
   for (thread& t : threads_)
     start_over(t);
   owed_ = NONE;

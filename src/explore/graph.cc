@@ -52,7 +52,7 @@ void graph::compute_past(eid e) {
     x.prefix.include(c.thread, c.rmw && c.succeeds ? c.po + 1u : c.po); // both halves or none
     x.mirrors = same_step(x, c);
   }
-  compute_known(e);
+  if (weak_) compute_known(e);
 }
 
 void graph::compute_known(eid e) {
@@ -64,13 +64,9 @@ void graph::compute_known(eid e) {
     x.unfenced = before.unfenced;
     x.fenced = before.fenced;
   }
-  const bool full_rmw = x.rmw && x.ord == order::full && (x.is_write() || x.succeeds);
-  const bool full_fence =
-      x.kind == event_kind::quiesce || x.counts_sections || full_rmw ||
-      (x.kind == event_kind::fence && (x.fence == fence_kind::mb || x.fence == fence_kind::atomic));
+  const bool full_fence = x.is_full_fence();
   auto got = [&](eid source) {
-    (x.ord == order::acquire || x.counts_sections || full_rmw ? x.known : x.unfenced)
-        .join(ev_[source].released);
+    (x.ord == order::acquire || full_fence ? x.known : x.unfenced).join(ev_[source].released);
   };
   if (x.is_read() && x.rf < NONE) got(x.rf);
   if (x.sums) for_each_source(x, got);
@@ -223,6 +219,7 @@ void graph::restore(std::vector<event> events) {
 void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const {
   graph& g = *to;
   g.twin_ = twin_;
+  g.weak_ = weak_;
   g.ev_.clear();
   for (std::vector<eid>& thread : g.po_)
     thread.clear();

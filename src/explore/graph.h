@@ -109,9 +109,9 @@ struct event {
   eid co_next = NONE;
   eid before_at = NONE; ///< the event of the same location that was added last before this one
   eid next_at = NONE;   ///< ... and first after it
-  u16 quiesce_po = 0; ///< counts_sections: po of its quiesce event
-  u8 counted = 0;     ///< counts_sections: the thread whose sections are counted
-  u64 value = 0;      ///< read or written
+  u16 quiesce_po = 0;   ///< counts_sections: po of its quiesce event
+  u8 counted = 0;       ///< counts_sections: the thread whose sections are counted
+  u64 value = 0;        ///< read or written
   site where;
   bool mirrors = false; ///< its thread has done the same as its twin up to here
   clock past;           ///< what comes before this one causally
@@ -133,6 +133,12 @@ struct event {
     } freed; ///< free_object
   } u;
 
+  /// In the weak model: is nothing of the thread ordered across it?
+  bool is_full_fence() const {
+    return kind == event_kind::quiesce || counts_sections ||
+           (rmw && ord == order::full && (is_write() || succeeds)) ||
+           (kind == event_kind::fence && (fence == fence_kind::mb || fence == fence_kind::atomic));
+  }
   bool is_read() const { return kind == event_kind::read || kind == event_kind::translation; }
   bool is_write() const { return kind == event_kind::write; }
 };
@@ -144,6 +150,8 @@ class graph {
   /// Which thread, with a lower number, is the twin of each: runs the same code; -1: none.
   using twins = std::array<std::int8_t, MAX_THREADS>;
   void set_twins(const twins& t) { twin_ = t; }
+  /// Is known() asked?
+  void set_weak(bool weak) { weak_ = weak; }
   /// What the twin of `thread` did at `po`, if the two have done the same before that; or NONE.
   eid counterpart(unsigned thread, unsigned po) const;
 
@@ -159,7 +167,9 @@ class graph {
   eid last(unsigned t) const { return po_[t].empty() ? NONE : po_[t].back(); }
 
   eid co_first(u16 loc) const { return loc < at_.size() ? at_[loc].co_first : NONE; }
-  eid co_last(u16 loc) const { return loc < at_.size() && at_[loc].co_last != NONE ? at_[loc].co_last : INIT; }
+  eid co_last(u16 loc) const {
+    return loc < at_.size() && at_[loc].co_last != NONE ? at_[loc].co_last : INIT;
+  }
   /// The write after `w` (or after the initial value) in coherence order, or NONE.
   eid co_after(u16 loc, eid w) const { return w == INIT ? co_first(loc) : ev_[w].co_next; }
   /// Does `a` come before `e` causally, in program order and reads-from?
@@ -223,6 +233,7 @@ class graph {
 
   std::vector<event> ev_;
   twins twin_ = no_twins();
+  bool weak_ = true;
   std::array<std::vector<eid>, MAX_THREADS> po_;
   std::vector<at_location> at_;
 };

@@ -38,6 +38,7 @@ void explorer::put_graph(packet* p, const graph& of) const {
 std::unique_ptr<graph> explorer::get_graph(packet* p) {
   std::unique_ptr<graph> g = pool_.take();
   if (symmetry_) g->set_twins(twins_);
+  g->set_weak(options_.model == memory_model::weak);
   std::vector<event> events(p->get<unsigned>());
   for (event& x : events) {
     x = p->get<event>();
@@ -187,6 +188,7 @@ bool explorer::accept(packet p) {
     it.read = p.get<eid>();
     g = pool_.take();
     if (symmetry_) g->set_twins(twins_);
+    g->set_weak(options_.model == memory_model::weak);
     g->cut(0);
   } else {
     const eid last = p.get<eid>();
