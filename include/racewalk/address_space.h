@@ -36,12 +36,18 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 class hostfs;
 struct io_fault_attr;
+class page_table_check;
+
+/// Whether each change of a page-table entry is checked against what maps its page already: the same memory
+/// as anonymous and as a file's, twice for writing, or free while it is mapped, ends the program at the call
+/// that makes it so (Linux's page_table_check=on).
+enum class PageTableCheck : std::uint8_t { off, on };
 
 /// A machine and the allocator of its memory.
 class System {
  public:
   /// `cpus`: how many threads can be CPUs at a time, 1 to 60. Throws std::bad_alloc or std::invalid_argument.
-  System(std::uint64_t bytes, unsigned cpus);
+  System(std::uint64_t bytes, unsigned cpus, PageTableCheck check = PageTableCheck::off);
   /// Nothing is left that belongs to it: no AddressSpace, File, PinnedPages.
   ~System();
   System(const System&) = delete;
@@ -69,6 +75,7 @@ class System {
   friend class File;
   friend class Writeback;
   Machine machine_;
+  std::unique_ptr<page_table_check> page_table_check_; ///< null: nothing is checked
   page_allocator allocator_;
   /// CPUs for threads that are none: one for userfaultfd handlers, one for khugepaged, one for writeback, one
   /// for all other calls.

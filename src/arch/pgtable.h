@@ -324,21 +324,28 @@ inline pgd_t pgdp_get(const pgdp_t& pgdp, site s = RW_HERE) {
   return pgd_folded() ? pgd_t{} : read_entry(pgdp, s);
 }
 
+// Stores and exchanges of whole entries. mm/pgtable.h makes set_pte_at() and the like of them, which is what
+// the manager uses.
+
 /// A plain store. Needs the ptl, and that no hardware can be updating the entry: it is none or not valid, or
 /// the new value loses nothing that a concurrent A or D could add.
-inline void set_pte_at(vaddr_t, const ptep_t& ptep, pte_t pte, site s = RW_HERE) {
+inline void set_pte(const ptep_t& ptep, pte_t pte, site s = RW_HERE) {
   if (arch().split_words()) { // the high word first
     WRITE_ONCE(ptep.word(), (READ_ONCE(ptep.word(), s) & arch().low_half) | (pte.val & ~arch().low_half), s);
     smp_wmb(s); // pairs with read_halves()
   }
   WRITE_ONCE(ptep.word(), unlocked(pte.val), s);
 }
-/// Needs the ptl, or that nobody else can reach the table.
-inline void pte_clear(vaddr_t, const ptep_t& ptep, site s = RW_HERE) { write_none(ptep, s); }
-/// Takes the entry out, with the A and D that hardware set up to that moment. Needs the ptl.
-inline pte_t ptep_get_and_clear(vaddr_t, const ptep_t& ptep, site s = RW_HERE) {
-  return exchange_entry(ptep, 0, s);
+/// A plain store; as set_pte, under the pml.
+inline void set_pmd(const pmdp_t& pmdp, pmd_t pmd, site s = RW_HERE) {
+  WRITE_ONCE(pmdp.word(), unlocked(pmd.val), s);
 }
+/// Replaces a live pmd and returns it with the A and D that hardware set up to that moment. Needs the pml.
+inline pmd_t exchange_pmd(const pmdp_t& pmdp, pmd_t pmd, site s = RW_HERE) {
+  const bool in_halves = arch().split_words() && !pmd_valid(pmd); // else by an exchange of both words
+  return in_halves ? exchange_halves(pmdp, pmd.val, s) : exchange_entry(pmdp, pmd.val, s);
+}
+
 /// Takes the right to store away and keeps what hardware recorded. Needs the ptl.
 inline void ptep_set_wrprotect(vaddr_t, const ptep_t& ptep, site s = RW_HERE) {
   update_entry(ptep, arch().wrprotect, s);
@@ -349,9 +356,9 @@ inline bool ptep_test_and_clear_young(vaddr_t, const ptep_t& ptep, site s = RW_H
   if (!pte_young(ptep_get(ptep, s))) return false;
   return pte_young(update_entry(ptep, arch().mkold, s));
 }
-/// Grants rights, or records A and D, after a fault: `entry` is the present one made young, dirty or
-/// writable. Needs the ptl. Returns whether the entry changed. A and D that hardware set meanwhile are kept.
-inline bool ptep_set_access_flags(vaddr_t, const ptep_t& ptep, pte_t entry, site s = RW_HERE) {
+/// Makes the entry `entry`, which is the present one made young, dirty or writable. Needs the ptl. Returns
+/// whether the entry changed. A and D that hardware set meanwhile are kept.
+inline bool relax_pte(const ptep_t& ptep, pte_t entry, site s = RW_HERE) {
   const auto relaxed_to = [&](u64 old, level_t level) {
     u64 e = unlocked(entry.val);
     if (arch().young(old, level)) e = arch().mkyoung(e, level);
@@ -367,36 +374,8 @@ inline bool ptep_cmpxchg(const ptep_t& ptep, pte_t expected, pte_t entry, site s
   u64 old = unlocked(expected.val); // a locked entry is another one
   return try_cmpxchg(ptep.word(), old, unlocked(entry.val), order::full, s);
 }
-/// A read-modify-write of a live entry in two halves: it is none in between, so hardware sets nothing that
-/// the second half would lose. Needs the ptl throughout; who acts on none must take the ptl and look again
-/// (H14).
-inline pte_t ptep_modify_prot_start(vaddr_t addr, const ptep_t& ptep, site s = RW_HERE) {
-  return ptep_get_and_clear(addr, ptep, s);
-}
-inline void ptep_modify_prot_commit(vaddr_t addr, const ptep_t& ptep, pte_t pte, site s = RW_HERE) {
-  set_pte_at(addr, ptep, pte, s);
-}
-
-/// A plain store; as set_pte_at, under the pml.
-inline void set_pmd_at(vaddr_t, const pmdp_t& pmdp, pmd_t pmd, site s = RW_HERE) {
-  WRITE_ONCE(pmdp.word(), unlocked(pmd.val), s);
-}
 /// Needs the pml, or that nobody else can reach the table.
 inline void pmd_clear(const pmdp_t& pmdp, site s = RW_HERE) { write_none(pmdp, s); }
-/// Takes the entry out. Needs the pml.
-inline pmd_t pmdp_get_and_clear(vaddr_t, const pmdp_t& pmdp, site s = RW_HERE) {
-  return arch().split_words() ? exchange_halves(pmdp, 0, s) : exchange_entry(pmdp, 0, s);
-}
-/// Replaces a live pmd and returns it with the A and D that hardware set up to that moment. Needs the pml.
-inline pmd_t pmdp_establish(vaddr_t, const pmdp_t& pmdp, pmd_t pmd, site s = RW_HERE) {
-  const bool in_halves = arch().split_words() && !pmd_valid(pmd); // else by an exchange of both words
-  return in_halves ? exchange_halves(pmdp, pmd.val, s) : exchange_entry(pmdp, pmd.val, s);
-}
-/// pmdp_invalidate without its flush: hardware faults on the entry from now on, software still sees a huge
-/// page. The returned value is the one to take A and D from. Needs the pml, and a present pmd (mail 4).
-inline pmd_t pmdp_invalidate_raw(vaddr_t addr, const pmdp_t& pmdp, site s = RW_HERE) {
-  return pmdp_establish(addr, pmdp, pmd_mkinvalid(pmdp_get(pmdp, s), s), s);
-}
 /// Needs the pml.
 inline void pmdp_set_wrprotect(vaddr_t, const pmdp_t& pmdp, site s = RW_HERE) {
   update_entry(pmdp, arch().wrprotect, s);

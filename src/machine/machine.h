@@ -14,6 +14,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu;
+struct page_ext;
 struct transparent_hugepage;
 struct zone;
 
@@ -41,6 +42,8 @@ class Machine : public smp_domain {
   struct zone* zone = nullptr;
   /// How it uses huge pages (mm/thp.h); null: by the defaults.
   transparent_hugepage* thp = nullptr;
+  /// What is counted of each page while mm/page_table_check.h checks entries; null: nothing is.
+  struct page_ext* page_ext = nullptr;
 
  private:
   u64 nr_pages_;

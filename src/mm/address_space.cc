@@ -6,13 +6,16 @@
 #include "mm/house_cpu.h"
 #include "mm/mmap.h"
 #include "mm/msync.h"
+#include "mm/page_table_check.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- System ----------------------------------------------------------------------------------------------
 
-System::System(std::uint64_t bytes, unsigned cpus)
-    : machine_(bytes, cpus + HOUSE_CPUS), allocator_(machine_), hostfs_(std::make_unique<hostfs>()) {}
+System::System(std::uint64_t bytes, unsigned cpus, PageTableCheck check)
+    : machine_(bytes, cpus + HOUSE_CPUS),
+      page_table_check_(check == PageTableCheck::on ? std::make_unique<page_table_check>(machine_) : nullptr),
+      allocator_(machine_), hostfs_(std::make_unique<hostfs>()) {}
 
 System::~System() {
   HouseCpu cpu(*this);

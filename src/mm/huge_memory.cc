@@ -99,20 +99,21 @@ namespace {
 
 /// Gives a huge entry what a fault asks for. Caller holds the pml.
 void grant_huge(const pmdp_t& pmdp, bool write, bool writable) {
-  update_entry(pmdp, [=](u64 e, level_t) {
-    pmd_t pmd{e};
+  const auto granted = [=](pmd_t pmd) {
     if (write) pmd = pmd_mkdirty(writable ? pmd_mkwrite(pmd) : pmd);
-    return pmd_mkyoung(pmd).val;
-  });
+    return pmd_mkyoung(pmd);
+  };
+  const pmd_t old = update_entry(pmdp, [&](u64 e, level_t) { return granted(pmd_t{e}).val; });
+  page_table_check_pmd_grant(granted(old));
 }
 
 } // namespace
 
-fault_result do_huge_pmd_numa_page(vm_area_struct& vma, pmdp_t pmdp, pmd_t seen) {
+fault_result do_huge_pmd_numa_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen) {
   spin_guard pml(pmd_lockptr(pmdp));
   if (!pmd_same(pmdp_get(pmdp), seen)) return fault_result::handled; // it changed: the access decides anew
   const pgprot_t prot = rights_to_page(vm_page_prot(vma), pfn_to_page(pmd_pfn(seen)));
-  update_entry(pmdp, [&](u64, level_t) { return pmd_mkyoung(pmd_modify(seen, prot)).val; });
+  set_pmd_at(addr, pmdp, pmd_mkyoung(pmd_modify(seen, prot))); // no hardware used it: as do_numa_page()
   add_mm_counter(*vma.vm_mm, MM_NUMA_HINT_FAULTS, 1);
   return fault_result::handled;
 }
@@ -291,8 +292,10 @@ copy_huge copy_huge_pmd(vm_area_struct& dst, vm_area_struct& src, vaddr_t start,
 
 namespace {
 
-void set_table_entry(page* table, unsigned i, u64 entry, site s = RW_HERE) {
-  WRITE_ONCE(page_words(table)[i], entry, s);
+/// The ith entry of a table that nobody else can reach yet.
+void set_table_entry(page* table, unsigned i, pte_t entry, site s = RW_HERE) {
+  page_table_check_pte_put(entry, s);
+  WRITE_ONCE(page_words(table)[i], entry.val, s);
 }
 
 /// Fills a table with entries that map what the huge one maps, with its history and, as to writing, its
@@ -304,7 +307,7 @@ void fill_from_huge(page* table, pmd_t huge, pgprot_t prot) {
     if (pmd_dirty(huge)) pte = pte_mkdirty(pte);
     if (!pmd_soft_dirty(huge)) pte = pte_clear_soft_dirty(pte);
     if (!pmd_young(huge)) pte = pte_mkold(pte);
-    set_table_entry(table, i, pte.val);
+    set_table_entry(table, i, pte);
   }
 }
 
@@ -312,7 +315,7 @@ void fill_from_huge(page* table, pmd_t huge, pgprot_t prot) {
 void fill_with_migration_entries(page* table, swp_entry_t first, bool soft_dirty) {
   for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
     const pte_t pte = swp_entry_to_pte({first.type, first.offset + i});
-    set_table_entry(table, i, soft_dirty ? pte_swp_mksoft_dirty(pte).val : pte.val);
+    set_table_entry(table, i, soft_dirty ? pte_swp_mksoft_dirty(pte) : pte);
   }
 }
 
@@ -384,6 +387,7 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
     fill_with_migration_entries(table, pmd_to_swp_entry(old), pmd_swp_soft_dirty(old));
   } else {
     old = begin_split(mm, start, pmdp);
+    page_table_check_pmd_clear(old); // the table's entries take its place
     page* first = pfn_to_page(pmd_pfn(old));
     const bool exclusive = PageAnonExclusive(first);
     if (what == split_into::migration_entries && !folio_try_share_anon_rmap(page_folio(first), first))

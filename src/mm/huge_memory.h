@@ -47,7 +47,7 @@ copy_huge copy_huge_pmd(vm_area_struct& dst, vm_area_struct& src, vaddr_t start,
                         pmdp_t src_pmdp);
 
 /// A huge entry that lost its rights to tell who uses it gets them back (do_numa_page).
-fault_result do_huge_pmd_numa_page(vm_area_struct& vma, pmdp_t pmdp, pmd_t seen);
+fault_result do_huge_pmd_numa_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen);
 
 /// Takes a huge entry out, or a migration entry of one. False if a table is there by now, and nothing has
 /// changed. Caller holds the region's mmap_lock.

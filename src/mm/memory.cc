@@ -247,7 +247,7 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
   }
   // a huge page may have come from another CPU
   if (pmd_trans_huge(pmd) && pmd_protnone(pmd) && vma_is_accessible(vma))
-    return do_huge_pmd_numa_page(vma, at.pmdp, pmd);
+    return do_huge_pmd_numa_page(vma, addr, at.pmdp, pmd);
   if (pmd_trans_huge(pmd)) return do_present_huge_pmd(vma, addr, at.pmdp, pmd, flags);
   return handle_pte_fault(vma, addr, at.pmdp, flags);
 }

@@ -4,6 +4,7 @@
 #include "mm/clear_page.h"
 #include "mm/compaction.h"
 #include "mm/deferred_split.h"
+#include "mm/page_table_check.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -100,6 +101,7 @@ void free_unref_folio(folio* folio, site s) {
   if (large) folio_unqueue_deferred_split(folio);
   free_pages_prepare(folio, large, s);
   const unsigned order = large ? folio_order(folio) : 0;
+  if (page_table_checked()) page_table_check_free(folio_pfn(folio), u64{1} << order, s);
   if (explored()) {
     object_free(page_address(&folio->page), PAGE_SIZE << order, s);
     return;

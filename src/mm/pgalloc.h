@@ -5,9 +5,9 @@
 // the address of what is read next depends on it, and that dependency is what publishing pairs with.
 #pragma once
 
-#include "arch/pgtable.h"
 #include "mm/mm_types.h"
 #include "mm/page_alloc.h"
+#include "mm/pgtable.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -38,8 +38,12 @@ void pmdp_get_lockless_sync();
 /// find none, and must take the ptl and look again. Caller holds the ptl.
 template <class Change> pte_t ptep_modify(vaddr_t addr, const ptep_t& ptep, Change change) {
   switch (policy().ptep_modify) {
-  case ptep_modify_t::atomic:
-    return update_entry(ptep, [&](u64 e, level_t) { return change(pte_t{e}).val; });
+  case ptep_modify_t::atomic: {
+    const pte_t old = update_entry(ptep, [&](u64 e, level_t) { return change(pte_t{e}).val; });
+    page_table_check_pte_clear(old);
+    page_table_check_pte_put(change(old));
+    return old;
+  }
   case ptep_modify_t::plain: {
     const pte_t old = ptep_get(ptep);
     set_pte_at(addr, ptep, change(old));

@@ -250,7 +250,7 @@ bool try_to_unmap_pmd(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp, folio* f
       set_pmd_at(start, pmdp, old);
       return false;
     }
-    pmd_clear(pmdp);
+    set_pmd_at(start, pmdp, pmd_t{});
     pagetable_free(pgtable_trans_huge_withdraw(pmdp));
     folio_remove_rmap_pmd(folio);
     folio_put(folio);

@@ -53,7 +53,7 @@ TEST(Slots, LoseNoDirtyBitThatHardwareSets) {
   const auto harvest = [&](pte_t taken) { found += pte_dirty(taken) ? 1 : 0; };
 
   for (unsigned i = 0; i < 3000; i++) {
-    set_pte_at(0, ptep, mk_pte(1, PAGE_SHARED)); // the entry was none: nobody can be marking it
+    set_pte(ptep, mk_pte(1, PAGE_SHARED)); // the entry was none: nobody can be marking it
     while (i % 64 == 0 && !pte_dirty(ptep_get(ptep)))
       std::this_thread::yield(); // let it win now and then
     switch (i % 3) {
@@ -64,10 +64,10 @@ TEST(Slots, LoseNoDirtyBitThatHardwareSets) {
       ptep_test_and_clear_young(0, ptep);
       break;
     default:
-      ptep_set_access_flags(0, ptep, pte_mkold(ptep_get(ptep)));
+      relax_pte(ptep, pte_mkold(ptep_get(ptep)));
       break;
     }
-    harvest(ptep_get_and_clear(0, ptep));
+    harvest(exchange_entry(ptep, 0));
   }
   EXPECT_EQ(walker.stop(), found);
 }

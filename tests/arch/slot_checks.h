@@ -15,12 +15,12 @@ inline void check_pte_slots() {
 
   const pte_t rw = mk_pte(5, PAGE_SHARED);
   EXPECT_TRUE(pte_none(ptep_get(ptep)));
-  set_pte_at(addr, ptep, rw);
+  set_pte(ptep, rw);
   EXPECT_TRUE(pte_same(ptep_get(ptep), rw));
   EXPECT_TRUE(pte_same(ptep_get_lockless(ptep), rw));
 
   // wrprotect: loses W, keeps what was recorded
-  set_pte_at(addr, ptep, pte_mkdirty(rw));
+  set_pte(ptep, pte_mkdirty(rw));
   ptep_set_wrprotect(addr, ptep);
   EXPECT_TRUE(pte_present(ptep_get(ptep)) && !pte_write(ptep_get(ptep)));
   EXPECT_TRUE(pte_dirty(ptep_get(ptep)) && pte_young(ptep_get(ptep)));
@@ -31,33 +31,33 @@ inline void check_pte_slots() {
   EXPECT_TRUE(pte_dirty(ptep_get(ptep)));
 
   // access flags: rights are added, what hardware set stays, no change is reported as none
-  EXPECT_TRUE(ptep_set_access_flags(addr, ptep, pte_mkyoung(rw)));
+  EXPECT_TRUE(relax_pte(ptep, pte_mkyoung(rw)));
   EXPECT_TRUE(pte_write(ptep_get(ptep)) && pte_dirty(ptep_get(ptep)) && pte_young(ptep_get(ptep)));
-  EXPECT_FALSE(ptep_set_access_flags(addr, ptep, ptep_get(ptep)));
+  EXPECT_FALSE(relax_pte(ptep, ptep_get(ptep)));
 
   // modify: none in between
-  const pte_t old = ptep_modify_prot_start(addr, ptep);
+  const pte_t old = exchange_entry(ptep, 0);
   EXPECT_TRUE(pte_dirty(old));
   EXPECT_TRUE(pte_none(ptep_get(ptep)));
-  ptep_modify_prot_commit(addr, ptep, pte_modify(old, PAGE_READONLY));
+  set_pte(ptep, pte_modify(old, PAGE_READONLY));
   EXPECT_TRUE(pte_dirty(ptep_get(ptep)) && !pte_write(ptep_get(ptep)));
   EXPECT_EQ(pte_pfn(ptep_get(ptep)), 5U);
 
   // cmpxchg
   EXPECT_FALSE(ptep_cmpxchg(ptep, rw, pte_t{}));
   EXPECT_TRUE(ptep_cmpxchg(ptep, ptep_get(ptep), rw));
-  EXPECT_TRUE(pte_same(ptep_get_and_clear(addr, ptep), rw));
+  EXPECT_TRUE(pte_same(exchange_entry(ptep, 0), rw));
   EXPECT_TRUE(pte_none(ptep_get(ptep)));
 
   // a migration entry and back
   const swp_entry_t entry = make_migration_entry_dirty(make_writable_migration_entry(5));
-  set_pte_at(addr, ptep, swp_entry_to_pte(entry));
+  set_pte(ptep, swp_entry_to_pte(entry));
   EXPECT_TRUE(is_swap_pte(ptep_get(ptep)));
   EXPECT_EQ(pte_to_swp_entry(ptep_get(ptep)), entry);
   EXPECT_TRUE(is_migration_entry(entry) && is_writable_migration_entry(entry));
   EXPECT_TRUE(is_migration_entry_dirty(entry) && !is_migration_entry_young(entry));
   EXPECT_EQ(swp_offset_pfn(entry), 5U);
-  pte_clear(addr, ptep);
+  write_none(ptep);
   EXPECT_TRUE(pte_none(ptep_get(ptep)));
 }
 
@@ -70,25 +70,25 @@ inline void check_pmd_slots() {
   pmd_populate_raw(pmdp, 9);
   EXPECT_TRUE(pmd_present(pmdp_get(pmdp)) && !pmd_leaf(pmdp_get(pmdp)) && !pmd_bad(pmdp_get(pmdp)));
   EXPECT_EQ(pmd_table_pfn(pmdp_get_lockless(pmdp)), 9U);
-  EXPECT_TRUE(pmd_same(pmdp_get_and_clear(addr, pmdp), mk_pmd_table(9)));
+  EXPECT_TRUE(pmd_same(exchange_pmd(pmdp, {}), mk_pmd_table(9)));
 
   // invalidation returns the old entry and leaves one that is huge, complete and unusable for hardware
   const pmd_t huge = pmd_mkdirty(mk_huge_pmd(pfn, PAGE_SHARED));
-  set_pmd_at(addr, pmdp, huge);
-  EXPECT_TRUE(pmd_same(pmdp_invalidate_raw(addr, pmdp), huge));
+  set_pmd(pmdp, huge);
+  EXPECT_TRUE(pmd_same(exchange_pmd(pmdp, pmd_mkinvalid(pmdp_get(pmdp))), huge));
   const pmd_t invalid = pmdp_get(pmdp);
   EXPECT_TRUE(pmd_present(invalid) && pmd_leaf(invalid) && pmd_trans_huge(invalid) && !pmd_valid(invalid));
   EXPECT_TRUE(pmd_write(invalid) && pmd_dirty(invalid));
   EXPECT_EQ(pmd_pfn(invalid), pfn);
 
-  EXPECT_TRUE(pmd_same(pmdp_establish(addr, pmdp, huge), invalid));
+  EXPECT_TRUE(pmd_same(exchange_pmd(pmdp, huge), invalid));
   pmdp_set_wrprotect(addr, pmdp);
   EXPECT_TRUE(!pmd_write(pmdp_get(pmdp)) && pmd_dirty(pmdp_get(pmdp)));
   EXPECT_TRUE(pmdp_test_and_clear_young(addr, pmdp));
   EXPECT_FALSE(pmdp_test_and_clear_young(addr, pmdp));
 
   if (arch().thp_migration) {
-    set_pmd_at(addr, pmdp, swp_entry_to_pmd(make_readable_migration_entry(pfn)));
+    set_pmd(pmdp, swp_entry_to_pmd(make_readable_migration_entry(pfn)));
     EXPECT_TRUE(is_swap_pmd(pmdp_get(pmdp)) && is_pmd_migration_entry(pmdp_get(pmdp)));
     EXPECT_EQ(swp_offset_pfn(pmd_to_swp_entry(pmdp_get(pmdp))), pfn);
   }
@@ -119,7 +119,7 @@ inline void check_walk() {
   pmd_populate_raw(pmdp, PTE_LEVEL + 1);
   const pmd_t pmd = pmdp_get(pmdp);
   const ptep_t ptep = pte_offset_in(pmd, table_of(pmd_table_pfn(pmd)), addr);
-  set_pte_at(addr, ptep, mk_pte(7, PAGE_READONLY));
+  set_pte(ptep, mk_pte(7, PAGE_READONLY));
 
   EXPECT_EQ(ptep, ptep_t(tables[PTE_LEVEL][ptrs_per_table() - 1]));
   EXPECT_EQ(pmdp, pmdp_t(tables[PMD_LEVEL][ptrs_per_table() - 1]));
@@ -132,7 +132,7 @@ inline void check_walk() {
     EXPECT_EQ(pgdp_get(pgdp).val, 0U);
   }
 
-  pte_clear(addr, ptep);
+  write_none(ptep);
   pmd_clear(pmdp);
   if (!pud_folded()) pud_clear(pudp);
   if (!pgd_folded()) pgd_clear(pgdp);

@@ -45,7 +45,7 @@ class World : public ::testing::Test {
     }
   }
 
-  System system{64 * MIB, 3};
+  System system{64 * MIB, 3, PageTableCheck::on};
   AddressSpace space{system};
   mm_struct& mm{space.mm()};
   CpuSession cpu{system, 0, space};

@@ -105,8 +105,8 @@ struct owned_file {
 /// What all threads share.
 struct shared_state {
   explicit shared_state(const stress_options& o)
-      : options(o), system(memory_of(o.threads), o.threads), free_at_start(system.free_frames()),
-        space(std::in_place, system), flusher(std::in_place, system) {
+      : options(o), system(memory_of(o.threads), o.threads, PageTableCheck::on),
+        free_at_start(system.free_frames()), space(std::in_place, system), flusher(std::in_place, system) {
     flusher
         ->tune({.dirty_writeback = std::chrono::milliseconds(2),
                 .dirty_expire = std::chrono::milliseconds(5),
