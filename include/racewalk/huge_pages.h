@@ -1,4 +1,5 @@
-// Huge pages without being asked: how a System uses them, and khugepaged, which makes them of small ones.
+// Huge pages without being asked: how a System uses them, and khugepaged, which makes them of small ones,
+// also in files that are made of memory.
 //
 //   system.huge_pages().set_enabled(racewalk::TransparentHugePages::Enabled::always);
 //   system.huge_pages().start_khugepaged();

@@ -181,6 +181,52 @@ scan_result collapse_file(address_space& mapping, u64 index, const collapse_cont
   return result;
 }
 
+// ---- looking ---------------------------------------------------------------------------------------------
+
+namespace {
+
+/// A folio of the cache, of which the caller has a reference, as far as it can be judged from outside.
+scan_result scan_folio(folio* folio, u64 index) {
+  if (folio_test_large(folio))
+    return folio_index(folio) == index ? scan_result::pte_mapped_hugepage : scan_result::page_compound;
+  if (folio_test_locked(folio)) return scan_result::page_lock;
+  // the cache's reference and this one, besides those of entries
+  return folio_ref_count(folio) == folio_mapcount(folio) + 2 ? scan_result::succeed : scan_result::page_count;
+}
+
+} // namespace
+
+scan_result hpage_collapse_scan_file(address_space& mapping, u64 index, const collapse_control& how) {
+  if (index + hpage_pmd_nr() > i_size_pages(mapping.host)) return scan_result::truncated;
+  unsigned none = 0;
+  for (u64 i = 0; i < hpage_pmd_nr(); ++i) {
+    folio* folio = filemap_get_folio(mapping, index + i);
+    if (folio == nullptr) {
+      if (++none > how.max_ptes_none) return scan_result::exceed_none_pte;
+      continue;
+    }
+    const scan_result result = scan_folio(folio, index);
+    folio_put(folio);
+    if (result != scan_result::succeed) return result;
+  }
+  return scan_result::succeed;
+}
+
+mapped_file::mapped_file(mm_struct& mm, vaddr_t addr) {
+  mmap_region* region = mm.existing_region(addr);
+  if (region == nullptr) return;
+  read_guard mmap_lock(region->mmap_lock);
+  const vm_area_struct* vma = region->areas.find_vma(addr);
+  if (vma == nullptr || !vma->contains(addr) || vma_is_anonymous(*vma)) return;
+  file_ = vma->vm_file;
+  index_ = linear_page_index(*vma, addr);
+  get_file(*file_);
+}
+
+mapped_file::~mapped_file() {
+  if (file_ != nullptr) fput(*file_);
+}
+
 // ---- the tables ------------------------------------------------------------------------------------------
 
 namespace {
@@ -410,6 +456,13 @@ scan_result collapse_pte_mapped_thp(mm_struct& mm, vaddr_t addr, bool install_pm
   folio_unlock(folio);
   folio_put(folio);
   return result;
+}
+
+scan_result collapse_pte_mapped_thp_locked(mm_struct& mm, vaddr_t addr, bool install_pmd) {
+  mmap_region* region = mm.existing_region(addr);
+  if (region == nullptr) return scan_result::vma_null;
+  read_guard mmap_lock(region->mmap_lock);
+  return collapse_pte_mapped_thp(mm, addr, install_pmd);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -21,6 +21,9 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// were taken out and come back by faults. Caller holds no lock of the file or of any mm.
 scan_result collapse_file(address_space& mapping, u64 index, const collapse_control& how);
 
+/// Looks, without shutting anybody out, whether that would probably succeed.
+scan_result hpage_collapse_scan_file(address_space& mapping, u64 index, const collapse_control& how);
+
 /// Takes away the tables of all areas that map the huge folio at `index` of the file, where they can be
 /// spared. Caller holds the folio's lock, and none of its pages is mapped.
 void retract_page_tables(address_space& mapping, u64 index);
@@ -29,5 +32,27 @@ void retract_page_tables(address_space& mapping, u64 index);
 /// and the folio is mapped by a huge entry if `install_pmd`, else by the next fault. Caller holds the area's
 /// mmap_lock for reading.
 scan_result collapse_pte_mapped_thp(mm_struct& mm, vaddr_t addr, bool install_pmd);
+
+/// What is mapped at an address, if it is a page of a file: the file, with a reference for as long as this
+/// lives, and which page. Takes the mmap_lock; the caller holds no lock of the mm.
+class mapped_file {
+ public:
+  mapped_file(mm_struct& mm, vaddr_t addr);
+  ~mapped_file();
+  mapped_file(const mapped_file&) = delete;
+  mapped_file& operator=(const mapped_file&) = delete;
+
+  explicit operator bool() const { return file_ != nullptr; }
+  [[nodiscard]] address_space& mapping() const { return file_->mapping(); }
+  [[nodiscard]] u64 index() const { return index_; }
+
+ private:
+  file* file_ = nullptr;
+  u64 index_ = 0;
+};
+
+/// Collapses the table that maps a huge page of a file at `addr` (collapse_pte_mapped_thp), with the
+/// mmap_lock.
+scan_result collapse_pte_mapped_thp_locked(mm_struct& mm, vaddr_t addr, bool install_pmd);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

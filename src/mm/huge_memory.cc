@@ -16,7 +16,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 bool hugepage_wanted(const vm_area_struct& vma) {
-  if (!vma_is_anonymous(vma) || (vma.vm_flags & VM_NOHUGEPAGE) != 0) return false;
+  if ((vma.vm_flags & VM_NOHUGEPAGE) != 0) return false;
   switch (thp_enabled_now()) {
   case thp_enabled::always:
     return true;
@@ -30,7 +30,8 @@ bool hugepage_wanted(const vm_area_struct& vma) {
 
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr) {
   const vaddr_t start = addr & pmd_mask();
-  return hugepage_wanted(vma) && start >= vma.vm_start && start + pmd_size() <= vma.vm_end;
+  return vma_is_anonymous(vma) && hugepage_wanted(vma) && start >= vma.vm_start &&
+         start + pmd_size() <= vma.vm_end;
 }
 
 namespace {

@@ -10,7 +10,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Whether the area is to have huge pages by itself, as its advice and the machine's mode (thp.h) say.
 bool hugepage_wanted(const vm_area_struct& vma);
-/// Whether a huge page at `addr` is wanted by the area and lies inside it.
+/// Whether a huge page at `addr` is wanted by the area, of anonymous memory, and lies inside it.
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 
 /// A zeroed huge page behind an entry that is none. False if there is no such folio: try a small page. Caller

@@ -2,16 +2,25 @@
 
 #include <algorithm>
 
+#include "mm/collapse_file.h"
 #include "mm/deferred_split.h"
 #include "mm/huge_memory.h"
 #include "mm/khugepaged.h"
 #include "mm/page_alloc.h"
+#include "mm/shmem.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- looking ---------------------------------------------------------------------------------------------
 
 namespace {
+
+/// Whether the area may have huge pages that khugepaged makes: of anonymous memory, or of a file that is made
+/// of memory and whose huge pages fit where it is mapped.
+bool may_be_collapsed(const vm_area_struct& vma, vaddr_t start) {
+  if (!hugepage_wanted(vma)) return false;
+  return vma_is_anonymous(vma) || (vma_is_shmem(vma) && linear_page_index(vma, start) % hpage_pmd_nr() == 0);
+}
 
 /// The first PMD's range from `addr` on, in the region, that is to be a huge page; the region's end if there
 /// is none.
@@ -21,7 +30,8 @@ vaddr_t next_candidate_in(mmap_region& region, vaddr_t addr) {
     const vm_area_struct* vma = region.areas.find_vma(addr);
     if (vma == nullptr) break;
     const vaddr_t start = (std::max(addr, vma->vm_start) + ~pmd_mask()) & pmd_mask();
-    if (hugepage_wanted(*vma) && start < vma->vm_end && vma->vm_end - start >= pmd_size()) return start;
+    const bool fits = start < vma->vm_end && vma->vm_end - start >= pmd_size();
+    if (fits && may_be_collapsed(*vma, start)) return start;
     addr = vma->vm_end;
   }
   return region.end;
@@ -46,15 +56,31 @@ struct scan_step {
   scan_result result; ///< of a collapse, if one was due
 };
 
+scan_result collapse_in_mm(mm_struct& mm, vaddr_t start, const collapse_control& how) {
+  const scan_result result = hpage_collapse_scan_pmd(mm, start, how);
+  return result == scan_result::succeed ? collapse_huge_page(mm, start, how) : result;
+}
+
+/// The file's pages become one folio, and faults map it. One that is mapped page by page loses the table that
+/// does that; the next fault maps it whole.
+scan_result collapse_in_file(mm_struct& mm, vaddr_t start, const mapped_file& file,
+                             const collapse_control& how) {
+  if (file.index() % hpage_pmd_nr() != 0) return scan_result::vma_check; // another area by now
+  const scan_result result = hpage_collapse_scan_file(file.mapping(), file.index(), how);
+  if (result == scan_result::succeed) return collapse_file(file.mapping(), file.index(), how);
+  if (result != scan_result::pte_mapped_hugepage) return result;
+  return collapse_pte_mapped_thp_locked(mm, start, false);
+}
+
 scan_step scan_from(mm_struct& mm, vaddr_t addr, const khugepaged_settings& settings) {
   const collapse_control how{.max_ptes_none = settings.max_ptes_none,
                              .wanted_only = true,
                              .max_ptes_shared = settings.max_ptes_shared};
   const vaddr_t start = next_candidate(mm, addr);
   if (start >= geometry().address_limit()) return {start, 1, scan_result::vma_null};
-  scan_result result = hpage_collapse_scan_pmd(mm, start, how);
-  if (result == scan_result::succeed) result = collapse_huge_page(mm, start, how);
-  return {start + pmd_size(), hpage_pmd_nr(), result};
+  const mapped_file file(mm, start);
+  return {start + pmd_size(), hpage_pmd_nr(),
+          file ? collapse_in_file(mm, start, file, how) : collapse_in_mm(mm, start, how)};
 }
 
 /// Less than an eighth of the frames is free.

@@ -1,4 +1,6 @@
-// khugepaged: whoever looks at all address spaces, a few pages at a time, for what can be made huge pages.
+// khugepaged: whoever looks at all address spaces, a few pages at a time, for what can be made huge pages:
+// small pages of anonymous memory and of files that are made of memory, and huge pages of such files that are
+// mapped page by page.
 //
 // Native only: under the explorer a collapse is called by name.
 #pragma once

@@ -44,33 +44,13 @@ int madvise_collapse_errno(scan_result result) {
   return -EINVAL;
 }
 
-/// The file whose pages are mapped at `addr`, with a reference, and which of them; no file: null.
-std::pair<file*, u64> file_at(mm_struct& mm, vaddr_t addr) {
-  mmap_region* region = mm.existing_region(addr);
-  if (region == nullptr) return {};
-  read_guard mmap_lock(region->mmap_lock);
-  const vm_area_struct* vma = region->areas.find_vma(addr);
-  if (vma == nullptr || !vma->contains(addr) || vma_is_anonymous(*vma)) return {};
-  get_file(*vma->vm_file);
-  return {vma->vm_file, linear_page_index(*vma, addr)};
-}
-
-/// The file's pages become one folio, and where they are mapped at `addr` one entry.
-scan_result collapse_file_at(mm_struct& mm, vaddr_t addr, file& f, u64 index, const collapse_control& how) {
-  if (index % hpage_pmd_nr() != 0) return scan_result::vma_check;
-  const scan_result result = collapse_file(f.mapping(), index, how);
-  if (result != scan_result::succeed && result != scan_result::pte_mapped_hugepage) return result;
-  mmap_region* region = mm.existing_region(addr);
-  read_guard mmap_lock(region->mmap_lock);
-  return collapse_pte_mapped_thp(mm, addr, true);
-}
-
 scan_result madvise_collapse_one(mm_struct& mm, vaddr_t addr, const collapse_control& how) {
-  const auto [f, index] = file_at(mm, addr);
-  if (f == nullptr) return collapse_huge_page(mm, addr, how);
-  const scan_result result = collapse_file_at(mm, addr, *f, index, how);
-  fput(*f);
-  return result;
+  const mapped_file file(mm, addr);
+  if (!file) return collapse_huge_page(mm, addr, how);
+  if (file.index() % hpage_pmd_nr() != 0) return scan_result::vma_check;
+  const scan_result result = collapse_file(file.mapping(), file.index(), how);
+  if (result != scan_result::succeed && result != scan_result::pte_mapped_hugepage) return result;
+  return collapse_pte_mapped_thp_locked(mm, addr, true);
 }
 
 } // namespace

@@ -13,6 +13,7 @@
 #include "mm/memory.h"
 #include "mm/mprotect.h"
 #include "mm/rmap.h"
+#include "mm/shmem.h"
 #include "mm/vma.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -141,10 +142,6 @@ vm_flags_t registered_flags(u64 mode) {
          ((mode & UFFDIO_REGISTER_MODE_MINOR) != 0 ? VM_UFFD_MINOR : VM_NONE);
 }
 
-/// A file that is made of memory.
-bool vma_is_shmem(const vm_area_struct& vma) {
-  return vma.vm_file != nullptr && vma.vm_file->mapping().a_ops == nullptr;
-}
 bool vma_can_userfault(const vm_area_struct& vma, u64 mode) {
   return vma_is_shmem(vma) || (vma_is_anonymous(vma) && (mode & UFFDIO_REGISTER_MODE_MINOR) == 0);
 }

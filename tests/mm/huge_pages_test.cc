@@ -5,9 +5,11 @@
 #include <thread>
 #include <vector>
 
+#include "mm/filemap.h"
 #include "mm/huge_memory.h"
 #include "mm/migrate.h"
 #include "mm/pgalloc.h"
+#include "racewalk/file.h"
 #include "world.h"
 
 namespace racewalk::test {
@@ -46,6 +48,12 @@ class HugePagesTest : public World {
       touch(a);
     EXPECT_TRUE(is_huge(at));
     return at;
+  }
+  static bool in_one_folio(const File& file) {
+    folio* first = filemap_get_folio(file.opening().mapping(), 0);
+    const bool large = folio_test_large(first);
+    folio_put(first);
+    return large;
   }
   /// Waits for what khugepaged does.
   template <class F> static bool happens(F&& condition) {
@@ -119,6 +127,53 @@ TEST_F(HugePagesTest, KhugepagedCollapsesWhatWantsIt) {
   ASSERT_TRUE(looks_at_everything());
   EXPECT_TRUE(is_huge(other));
   EXPECT_EQ(anon_pages(), 2 * hpage_pmd_nr());
+}
+
+TEST_F(HugePagesTest, KhugepagedCollapsesFilesThatAreMadeOfMemory) {
+  const File file = File::in_memory(system, HUGE).value();
+  const vaddr_t here = space.mmap(file, 0, HUGE).value();
+  const vaddr_t unwanted = space.mmap(file, 0, HUGE).value();
+  for (vaddr_t a = here; a < here + HUGE; a += PAGE_SIZE)
+    touch(a);
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_FALSE(in_one_folio(file)) << "nobody wants it";
+  ASSERT_EQ(advise(here, MADV_HUGEPAGE), 0);
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_TRUE(in_one_folio(file));
+  EXPECT_EQ(thp.statistics().pages_collapsed, 1u);
+  for (u64 i = 0; i < HUGE; i += PAGE_SIZE)
+    ASSERT_EQ(*cpu->load<u64>(unwanted + i), here + i);
+  EXPECT_TRUE(is_huge(unwanted)) << "the file has it, and a fault maps what there is";
+}
+
+TEST_F(HugePagesTest, KhugepagedTakesTheTableThatMapsAFilesHugePagePageByPage) {
+  const File file = File::in_memory(system, HUGE).value();
+  const vaddr_t shared = space.mmap(file, 0, HUGE).value();
+  touch(shared);
+  ASSERT_EQ(advise(shared, MADV_COLLAPSE), 0);
+  const vaddr_t own = space.mmap(file, 0, HUGE, Sharing::private_copy).value();
+  touch(own); // a copy, for which the area gets a table
+  ASSERT_EQ(vm_madvise(mm, own, PAGE_SIZE, MADV_DONTNEED), 0);
+  ASSERT_EQ(*cpu->load<u64>(own), shared);
+  ASSERT_FALSE(is_huge(own));
+  ASSERT_EQ(advise(own, MADV_HUGEPAGE), 0);
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_EQ(*cpu->load<u64>(own), shared);
+  EXPECT_TRUE(is_huge(own));
+}
+
+TEST_F(HugePagesTest, KhugepagedLeavesAFileAloneWhosePagesAreInUse) {
+  const File file = File::in_memory(system, HUGE).value();
+  const vaddr_t at = space.mmap(file, 0, HUGE).value();
+  touch(at);
+  thp.set_enabled(Enabled::always);
+  auto pin = space.pin(at, 1).value();
+  thp.start_khugepaged();
+  ASSERT_TRUE(looks_at_everything());
+  EXPECT_FALSE(in_one_folio(file));
+  EXPECT_EQ(*reinterpret_cast<const u64*>(pin[0].data()), at);
 }
 
 TEST_F(HugePagesTest, KhugepagedLeavesAloneWhatTheModeDoesNotWant) {

@@ -3,8 +3,8 @@
 // Each thread owns arenas of a few huge pages, and knows every byte of them: what it has written stands in a
 // copy of its own. It writes and reads them as a program does, through pins, by a device that walks the
 // tables, and through a table of a virtual machine; it maps, unmaps and protects parts of them and gives them
-// back. All threads collapse, split, move, pin, age and track the memory of all arenas meanwhile, and another
-// makes equal pages one, which changes none of it.
+// back. All threads collapse, split, move, pin, age and track the memory of all arenas meanwhile; khugepaged
+// collapses what is advised, and another thread makes equal pages one. None of that changes it.
 //
 // What is checked:
 //   content     every byte that is read is the one that was written last, whichever way either went
@@ -45,6 +45,7 @@ constexpr unsigned operations_per_look = 32; // at the clock
 constexpr std::size_t max_held_pins = 4;
 constexpr u64 merged_per_wake = 256;
 constexpr std::chrono::milliseconds merger_pause{1};
+constexpr std::chrono::milliseconds khugepaged_pause{1};
 /// What all arenas take when they are full, and as much again for huge pages to be made of.
 constexpr u64 memory_of(unsigned threads) {
   return (u64{16} << 20) + threads * arenas_per_thread * arena_bytes * 5 / 4;
@@ -102,13 +103,17 @@ void compare(verdict& v, const arena& a, u64 offset, const std::byte* found, u64
 /// What all threads share.
 struct shared_state {
   explicit shared_state(const stress_options& o)
-      : options(o), system(memory_of(o.threads), o.threads), free_at_start(system.free_frames()),
-        space(std::in_place, system) {
+      : options(o), system(memory_of(o.threads), o.threads, PageTableCheck::on),
+        free_at_start(system.free_frames()), space(std::in_place, system) {
     for (unsigned i = 0; i < o.threads * arenas_per_thread; i++)
       arenas.emplace_back(*space);
     merger.emplace(system);
     merger->watch(*space);
     merger->start(merged_per_wake, merger_pause);
+    TransparentHugePages::Tuning how = system.huge_pages().khugepaged_tuning();
+    how.scan_sleep = how.alloc_sleep = khugepaged_pause;
+    system.huge_pages().tune_khugepaged(how).value();
+    system.huge_pages().start_khugepaged();
   }
 
   const stress_options options;
@@ -487,6 +492,7 @@ void check_contents(shared_state& l) {
 
 void check_accounts(shared_state& l) {
   l.merger.reset();
+  l.system.huge_pages().stop_khugepaged();
   {
     const CpuSession cpu(l.system, 0, *l.space);
     mm_struct& mm = l.space->mm();
@@ -515,6 +521,7 @@ outcome run_thp(const stress_options& options) {
            {"pins written and read through", t.pins},
            {"mmap, munmap, mprotect, madvise", t.maps},
            {"collapses", t.collapses},
+           {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
            {"splits of folios", t.splits},
            {"moves", t.moves},
            {"agings", t.agings},
