@@ -264,7 +264,7 @@ class explorer final : public engine {
   void learn(packet* from);
   [[noreturn]] void work(worker_link& link);
   void give_away();
-  bool accept(packet subtree);
+  bool accept(packet p);
   void put_graph(packet* p, const graph& of) const;
   std::unique_ptr<graph> get_graph(packet* p);
   packet report() const;

@@ -10,8 +10,8 @@ namespace racewalk::explore {
 /// A stack above memory that nobody may touch: who runs over its end is stopped there.
 class fibre_stack {
  public:
-  static constexpr std::size_t BYTES = 256 * 1024; // costs what of it is used
-  static constexpr std::size_t GUARD = 64 * 1024;  // frames are smaller
+  static constexpr std::size_t BYTES = std::size_t{256} * 1024; // costs what of it is used
+  static constexpr std::size_t GUARD = std::size_t{64} * 1024;  // frames are smaller
 
   fibre_stack() = default;
   ~fibre_stack();

@@ -120,6 +120,6 @@ inline bool mm_tlb_flush_nested(const mm_struct& mm, site s = RW_HERE) {
 /// Waits until no lockless walk of the mm that began before the caller's change is under way, as
 /// policy().serialize_mode says: by default not at all, since tables are freed by the rules above (M7, mail
 /// 1).
-void serialize_against_pte_lookup(mm_struct& mm, serialize_mode_t how = policy().serialize_mode);
+void serialize_against_pte_lookup(mm_struct& changed, serialize_mode_t how = policy().serialize_mode);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -52,7 +52,7 @@ class tlb_t {
   static constexpr unsigned HUGE_BITS = 9;   ///< 2 MiB entries: 1 GiB
   /// Ranges of more entries than this are flushed by dropping everything.
   static constexpr u64 SINGLE_ENTRY_CEILING = 512;
-  static constexpr std::size_t TABLE_BYTES = 16 * ((1U << SMALL_BITS) + (1U << HUGE_BITS));
+  static constexpr std::size_t TABLE_BYTES = std::size_t{16} * ((1U << SMALL_BITS) + (1U << HUGE_BITS));
 
   /// `frames`: the byte at physical address 0; `tables`: TABLE_BYTES of zeroes to keep the entries in.
   tlb_t(std::byte* frames, std::byte* tables);
