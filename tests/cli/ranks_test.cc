@@ -34,15 +34,18 @@ class ranks : public ::testing::Test {
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 1);
     unsetenv("OMPI_MCA_orte_enable_recovery");
+    unsetenv("OMPI_MCA_odls_base_sigkill_timeout");
     setenv("OMPI_MCA_orte_tmpdir_base", directory_.c_str(), 1); // others may run mpirun, and clean up
   }
   ~ranks() override { fs::remove_all(directory_); }
 
   /// The others go on without a rank that dies.
   static void let_survivors_go_on() { setenv("OMPI_MCA_orte_enable_recovery", "1", 1); }
+  /// mpirun waits so long before it ends a rank with SIGKILL: a busy machine is slow to say what is known.
+  static void give_time_for_last_words() { setenv("OMPI_MCA_odls_base_sigkill_timeout", "10", 1); }
 
-  process start(const std::string& n, std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"-n", n, RACEWALK_COMMAND, "check", "--format", "json"});
+  process start(const std::string& n, std::vector<std::string> arguments, const char* format = "json") {
+    arguments.insert(arguments.begin(), {"-n", n, RACEWALK_COMMAND, "check", "--format", format});
     return {RACEWALK_MPIRUN, arguments, directory_};
   }
   /// One object a result, without the time that it took.
@@ -184,8 +187,7 @@ TEST_F(ranks, the_runs_of_a_killed_rank_are_inconclusive) {
 
 /// mpirun then ends rank 0, which still says what is known.
 TEST_F(ranks, a_killed_rank_takes_the_others_with_it_in_order) {
-  setenv("OMPI_MCA_odls_base_sigkill_timeout", "10",
-         1); // seconds: a busy machine is slow to say what is known
+  give_time_for_last_words();
   process p = start("2", {std::string(RING) + ":long", "--arch", "arm64,riscv64"});
   EXPECT_NE(kill_at_work("1", p), 0);
   const outcome o = p.wait();
@@ -196,6 +198,17 @@ TEST_F(ranks, a_killed_rank_takes_the_others_with_it_in_order) {
     EXPECT_EQ(r["verdict"], "inconclusive");
     EXPECT_TRUE(r["reason"].get<std::string>().starts_with("rank 1 ended early")) << r["reason"];
   }
+}
+
+/// What there is to say is longer than what mpirun takes while it ends the ranks.
+TEST_F(ranks, a_killed_rank_cuts_no_table_short) {
+  give_time_for_last_words();
+  const std::string long_run = std::string(RING) + ":long";
+  process p = start("2", {"gup_fast_vs_munmap", long_run, "--arch", "arm64,riscv64"}, "text");
+  EXPECT_NE(kill_at_work("1", p), 0);
+  const outcome o = p.wait();
+  EXPECT_GT(o.out.size(), std::size_t{1} << 15);
+  EXPECT_NE(o.out.find(" verdicts: "), std::string::npos) << o.out; // its last line
 }
 
 /// The fake command has no module beside it.

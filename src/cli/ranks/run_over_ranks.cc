@@ -12,6 +12,7 @@
 #include "cli/progress_line.h"
 #include "cli/ranks/errand.h"
 #include "cli/ranks/office.h"
+#include "cli/ranks/outlet.h"
 #include "cli/wire.h"
 
 namespace racewalk::cli {
@@ -194,6 +195,7 @@ void coordinator::watch_ranks() {
     m.lost = true;
     const std::string reason = fmt::format("rank {} ended early (process {} on {})", r, m.pid, m.host);
     if (lost_.empty()) lost_ = reason;
+    print_past_mpirun(); // it may be about to end all, and then listens no more
     lose(r);
     packet p = packet_of(mail::lost);
     p.put(r);
@@ -218,7 +220,8 @@ void coordinator::watch_limits() {
   const auto now = steady_clock::now();
   if (stop_reason_.empty()) {
     if (interrupted()) {
-      watch_ranks(); // mpirun may have done it because of one
+      print_past_mpirun(); // on Ctrl-C no rank is lost
+      watch_ranks();       // mpirun may have done it because of one
       stop(lost_.empty() ? "interrupted" : lost_ + ", and mpirun ended the others");
     } else if (limits_.timeout && now - start_ >= std::chrono::duration<double>(*limits_.timeout))
       stop(fmt::format("--timeout {}", *limits_.timeout));

@@ -2,7 +2,7 @@
 //
 // Results are the same as without, and rank 0 alone prints. A rank that ends early makes what it had
 // inconclusive. (mpirun then ends the others, too, unless it is told --enable-recovery; what was known by
-// then is printed either way.)
+// then is printed either way: outlet.h.)
 #pragma once
 
 #include <memory>
