@@ -31,6 +31,7 @@
 #include "mm/task_mmu.h"
 #include "racewalk/expected.h"
 #include "racewalk/huge_pages.h"
+#include "racewalk/reclaim.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -46,7 +47,7 @@ enum class PageTableCheck : std::uint8_t { off, on };
 /// A machine and the allocator of its memory.
 class System {
  public:
-  /// `cpus`: how many threads can be CPUs at a time, 1 to 60. Throws std::bad_alloc or std::invalid_argument.
+  /// `cpus`: how many threads can be CPUs at a time, 1 to 59. Throws std::bad_alloc or std::invalid_argument.
   System(std::uint64_t bytes, unsigned cpus, PageTableCheck check = PageTableCheck::off);
   /// Nothing is left that belongs to it: no AddressSpace, File, PinnedPages.
   ~System();
@@ -69,6 +70,15 @@ class System {
   [[nodiscard]] io_fault_attr& fail_io();
   /// How huge pages are used without being asked for.
   [[nodiscard]] TransparentHugePages& huge_pages() { return huge_pages_; }
+  /// How memory is taken back when it is short.
+  [[nodiscard]] Reclaim& reclaim() { return reclaim_; }
+  /// Anonymous memory that is not in use goes to a file when memory is short: one file at a time, which is
+  /// made if it is not there; what it held is lost. The errors of open(), ftruncate() and swapon():
+  /// device_or_resource_busy if there is one, invalid_argument if it is no regular file, or for fewer bytes
+  /// than two pages.
+  expected<void> swapon(const std::string& path, std::uint64_t bytes) { return reclaim_.swapon(path, bytes); }
+  /// Brings back what is there, and ends that. not_enough_memory, io_error: then it goes on.
+  expected<void> swapoff() { return reclaim_.swapoff(); }
 
  private:
   friend class HouseCpu;
@@ -77,11 +87,12 @@ class System {
   Machine machine_;
   std::unique_ptr<page_table_check> page_table_check_; ///< null: nothing is checked
   page_allocator allocator_;
-  /// CPUs for threads that are none: one for userfaultfd handlers, one for khugepaged, one for writeback, one
+  /// CPUs for threads that are none: one each for userfaultfd handlers, khugepaged, writeback and kswapd, one
   /// for all other calls.
-  static constexpr unsigned HOUSE_CPUS = 4;
+  static constexpr unsigned HOUSE_CPUS = 5;
   std::mutex house_cpu_[HOUSE_CPUS]; ///< held by the thread that is that CPU
   TransparentHugePages huge_pages_{*this};
+  Reclaim reclaim_{*this};
   std::unique_ptr<hostfs> hostfs_; ///< the host's files that are open or mapped
 };
 

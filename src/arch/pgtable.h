@@ -139,6 +139,7 @@ inline pte_t pte_mksoft_dirty(pte_t pte) { return pte.with(pte.val | arch().soft
 inline pte_t pte_clear_soft_dirty(pte_t pte) { return pte.with(pte.val & ~arch().soft_dirty); }
 inline bool pte_swp_soft_dirty(pte_t pte) { return (pte.val & arch().swp_soft_dirty) != 0; }
 inline pte_t pte_swp_mksoft_dirty(pte_t pte) { return pte.with(pte.val | arch().swp_soft_dirty); }
+inline pte_t pte_swp_clear_soft_dirty(pte_t pte) { return pte.with(pte.val & ~arch().swp_soft_dirty); }
 
 // ---- PMD values ------------------------------------------------------------------------------------------
 

@@ -30,6 +30,11 @@ constexpr u64 swp_mig_dirty(const arch_desc& a) { return swp_mig_young(a) << 1; 
 inline constexpr unsigned SWP_PTE_MARKER = 27;
 inline constexpr u64 PTE_MARKER_UFFD_WP = 1; ///< userfaultfd write-protected it
 
+/// The swap file's entries: the offset is the slot, and above it whether the page is the mm's alone (Linux's
+/// pte_swp_exclusive, which has a bit beside the offset).
+inline constexpr unsigned SWP_FILE = 0;
+constexpr u64 swp_exclusive(const arch_desc& a) { return u64{1} << (a.swp_offset_bits - 1); }
+
 inline bool is_swap_pte(pte_t pte) { return !pte_none(pte) && !pte_present(pte); }
 inline bool is_swap_pmd(pmd_t pmd) { return !pmd_none(pmd) && !pmd_present(pmd); }
 
@@ -67,6 +72,16 @@ inline swp_entry_t make_migration_entry_young(swp_entry_t e) {
 inline swp_entry_t make_migration_entry_dirty(swp_entry_t e) {
   return {e.type, e.offset | swp_mig_dirty(arch())};
 }
+
+/// A page that is in a slot of the swap file. Slot 0 is none: its entry may read as none.
+inline swp_entry_t make_swap_entry(u64 slot, bool exclusive) {
+  return {SWP_FILE, slot | (exclusive ? swp_exclusive(arch()) : 0)};
+}
+inline bool is_swap_entry(swp_entry_t e) { return e.type == SWP_FILE; }
+inline u64 swp_slot(swp_entry_t e) { return e.offset & ~swp_exclusive(arch()); }
+inline bool is_exclusive_swap_entry(swp_entry_t e) { return (e.offset & swp_exclusive(arch())) != 0; }
+/// The same of a page that other mms have, too.
+inline swp_entry_t make_swap_entry_shared(swp_entry_t e) { return make_swap_entry(swp_slot(e), false); }
 
 /// The same of a page that is nobody's alone any more.
 inline swp_entry_t make_migration_entry_shared(swp_entry_t e) { return {SWP_MIGRATION_READ, e.offset}; }

@@ -15,6 +15,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu;
 struct page_ext;
+struct pglist_data;
 struct transparent_hugepage;
 struct zone;
 
@@ -44,6 +45,8 @@ class Machine : public smp_domain {
   transparent_hugepage* thp = nullptr;
   /// What is counted of each page while mm/page_table_check.h checks entries; null: nothing is.
   struct page_ext* page_ext = nullptr;
+  /// How it takes memory back (mm/mmzone.h); null: it does not.
+  pglist_data* pgdat = nullptr;
 
  private:
   u64 nr_pages_;

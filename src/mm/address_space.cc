@@ -7,6 +7,7 @@
 #include "mm/mmap.h"
 #include "mm/msync.h"
 #include "mm/page_table_check.h"
+#include "mm/swapfile.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -18,6 +19,7 @@ System::System(std::uint64_t bytes, unsigned cpus, PageTableCheck check)
       allocator_(machine_), hostfs_(std::make_unique<hostfs>()) {}
 
 System::~System() {
+  reclaim_.stop_kswapd();
   HouseCpu cpu(*this);
   hostfs_.reset();
 }
@@ -26,6 +28,10 @@ io_fault_attr& System::fail_io() { return hostfs_->io.fail_io; }
 
 void System::settle() {
   rcu_barrier();
+  {
+    machine_scope machine(machine_);
+    free_unused_swap_cache();
+  }
   allocator_.frames().drain_all_pages();
 }
 

@@ -7,6 +7,8 @@
 #include "mm/highmem.h"
 #include "mm/page_alloc.h"
 #include "mm/rmap.h"
+#include "mm/vmscan.h"
+#include "mm/workingset.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -108,10 +110,14 @@ filemap_result filemap_create_folio(address_space& mapping, u64 index) {
   if (page == nullptr) return {nullptr, -ENOMEM};
   folio* folio = page_folio(page);
   atomic_or(folio->page.flags, cache_flags(mapping) | (zeroed ? BIT(PG_uptodate) : 0));
-  if (const int error = filemap_add_folio(mapping, folio, index)) {
+  int error = filemap_add_folio(mapping, folio, index);
+  // the tree's nodes are allocated under its lock, where nothing is taken back
+  if (error == -ENOMEM && try_to_free_pages()) error = filemap_add_folio(mapping, folio, index);
+  if (error != 0) {
     folio_put(folio);
     return {nullptr, error};
   }
+  workingset_refault(folio, &mapping, index);
   return {folio, 0};
 }
 

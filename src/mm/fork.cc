@@ -10,6 +10,7 @@
 #include "mm/page_lock.h"
 #include "mm/pgalloc.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 #include "mm/vma.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -90,7 +91,8 @@ struct area_copy {
   vm_area_struct& src;
   page* spare = nullptr; ///< for a page that has to be copied at once: it is got without the locks
   bool needs_spare = false;
-  s64 copied = 0; ///< entries, of the table at hand
+  s64 copied = 0;  ///< entries, of the table at hand
+  s64 swapped = 0; ///< and of these, in the swap file
 };
 
 /// The entry of the child's own copy of a page that may be pinned. False if there is no page for it.
@@ -134,19 +136,23 @@ bool copy_present_pte(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, const 
   return true;
 }
 
-/// An entry for a page that is being moved: it is nobody's alone when it arrives. (A marker is left out: the
-/// child is not userfaultfd's.)
+/// An entry for a page that is being moved, or in the swap file: it is nobody's alone when it arrives. (A
+/// marker is left out: the child is not userfaultfd's.)
 void copy_nonpresent_pte(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, const ptep_t& src_ptep,
                          pte_t pte) {
   if (is_pte_marker(pte)) return;
   const swp_entry_t entry = pte_to_swp_entry(pte);
-  VM_BUG_ON(!is_migration_entry(entry), "INV-TYPE", "fork does not know what an entry stands for");
-  if (!folio_test_anon(page_folio(pfn_to_page(swp_offset_pfn(entry))))) return;
-  pte_t shared = swp_entry_to_pte(make_migration_entry_shared(entry));
+  const bool swapped = is_swap_entry(entry);
+  VM_BUG_ON(!swapped && !is_migration_entry(entry), "INV-TYPE",
+            "fork does not know what an entry stands for");
+  if (!swapped && !folio_test_anon(page_folio(pfn_to_page(swp_offset_pfn(entry))))) return;
+  if (swapped) swap_duplicate(entry);
+  pte_t shared =
+      swp_entry_to_pte(swapped ? make_swap_entry_shared(entry) : make_migration_entry_shared(entry));
   if (pte_swp_soft_dirty(pte)) shared = pte_swp_mksoft_dirty(shared);
   set_pte_at(addr, src_ptep, pte_swp_uffd_wp(pte) ? pte_swp_mkuffd_wp(shared) : shared);
   set_pte_at(addr, dst_ptep, shared);
-  ++c.copied;
+  ++(swapped ? c.swapped : c.copied);
 }
 
 /// Copies entries from `addr` on. Returns where it stopped: before `end` if it needs a spare page, or the
@@ -168,7 +174,7 @@ vaddr_t copy_ptes(area_copy& c, const pmdp_t& dst_pmdp, const pmdp_t& src_pmdp, 
 }
 
 int copy_pte_range(area_copy& c, const pmdp_t& dst, const pmdp_t& src, vaddr_t addr, vaddr_t end) {
-  c.copied = 0;
+  c.copied = c.swapped = 0;
   int error = 0;
   while (error == 0 && addr != end) {
     if (c.needs_spare) c.spare = alloc_page(GFP_KERNEL);
@@ -180,6 +186,7 @@ int copy_pte_range(area_copy& c, const pmdp_t& dst, const pmdp_t& src, vaddr_t a
     }
   }
   add_mm_counter(*c.dst.vm_mm, MM_ANONPAGES, c.copied);
+  if (c.swapped != 0) add_mm_counter(*c.dst.vm_mm, MM_SWAPENTS, c.swapped);
   return error;
 }
 

@@ -10,9 +10,9 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 /// What the thread is about to do. Faults wait for userfaultfd handlers, so a handler must not wait for the
-/// CPU of a thread that faults; and address spaces that go away wait for khugepaged. Writeback waits for the
-/// disk.
-enum class house_call : u8 { ordinary, userfaultfd, khugepaged, writeback };
+/// CPU of a thread that faults; and address spaces that go away wait for khugepaged. Writeback and
+/// kswapd wait for the disk.
+enum class house_call : u8 { ordinary, userfaultfd, khugepaged, writeback, kswapd };
 
 /// Makes a thread that is no CPU one of the machine's last CPUs for the time of a call, one thread at a time.
 class HouseCpu {

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "arch/swapops.h"
 #include "mm/collapse_file.h"
 #include "mm/filemap.h"
 #include "mm/khugepaged.h"
@@ -11,6 +12,7 @@
 #include "mm/pagewalk.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 #include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -95,6 +97,12 @@ bool forget_dirtiness(folio* folio) {
 
 void madvise_free_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep) {
   const pte_t seen = ptep_get(ptep);
+  if (is_swap_pte(seen) && is_swap_entry(pte_to_swp_entry(seen))) {
+    pte_clear(addr, ptep);
+    free_swap_and_cache(pte_to_swp_entry(seen));
+    add_mm_counter(tlb.mm, MM_SWAPENTS, -1);
+    return;
+  }
   if (!pte_present(seen)) return;
   folio* folio = page_folio(pfn_to_page(pte_pfn(seen)));
   if (folio_test_large(folio)) return; // a part of a folio, which goes as a whole

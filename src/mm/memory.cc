@@ -13,6 +13,7 @@
 #include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 #include "mm/tlbbatch.h"
 #include "mm/userfaultfd.h"
 
@@ -184,6 +185,67 @@ fault_result do_numa_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   return fault_result::handled;
 }
 
+/// Maps `page` in place of a swap entry: the locked folio of the entry's slot, or a copy of it; the entry
+/// takes over a reference. Caller holds the ptl; the entry is still `seen`.
+void map_swapped_page(vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, pte_t seen, folio* folio,
+                      page* page, fault_flags flags) {
+  const swp_entry_t entry = pte_to_swp_entry(seen);
+  // Out of the cache with the last entry: who stores to the page from now on changes nothing that is to be
+  // read from the slot again.
+  if (swap_free(entry) == 0) delete_from_swap_cache(folio);
+  if (page != &folio->page) {
+    folio_add_new_anon_rmap(page_folio(page), *vma.vm_mm, addr);
+  } else {
+    if (is_exclusive_swap_entry(entry)) {
+      folio->page.index.set(addr); // mremap may have moved the entry
+      folio_move_anon_rmap(folio, vma);
+      SetPageAnonExclusive(page);
+    }
+    folio_add_rmap_pte(page);
+  }
+  pte_t pte = mk_pte(page_to_pfn(page), rights_to_page(vm_page_prot(vma), page));
+  if (!pte_swp_soft_dirty(seen)) pte = pte_clear_soft_dirty(pte);
+  if (pte_swp_uffd_wp(seen)) pte = pte_mkuffd_wp(pte_wrprotect(pte));
+  if ((flags & FAULT_FLAG_WRITE) != 0 && pte_write(pte)) pte = pte_mkdirty(pte);
+  smp_wmb();                   // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+  set_pte_at(addr, ptep, pte); // it was not present: no TLB has it
+}
+
+/// Whether the folio can be mapped at `addr`, or a copy has to be. Who looks for a folio's entries finds them
+/// at one address; an entry that mremap has moved, of a page that others have too, is elsewhere. Caller holds
+/// the folio lock.
+bool can_map_swapped(const folio* folio, swp_entry_t entry, vaddr_t addr) {
+  return is_exclusive_swap_entry(entry) || folio->page.index.get() == addr;
+}
+
+/// A page that is in the swap file: brings it back. A store to what others have too faults once more, and
+/// copies it then.
+fault_result do_swap_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
+                          fault_flags flags) {
+  const swp_entry_t entry = pte_to_swp_entry(seen);
+  const auto [result, folio] = swapin_folio(entry);
+  if (folio == nullptr) return result;
+  page* page = &folio->page;
+  if (!can_map_swapped(folio, entry, addr)) {
+    page = alloc_page(GFP_KERNEL);
+    if (page != nullptr) copy_highpage(page, &folio->page); // nobody stores to what is shared
+  }
+  bool mapped = false;
+  if (page != nullptr) {
+    pte_map_lock table(pmdp);
+    mapped = table && pte_same(ptep_get(table.at(addr)), seen);
+    if (mapped) map_swapped_page(vma, addr, table.at(addr), seen, folio, page, flags);
+  }
+  if (mapped) {
+    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
+    add_mm_counter(*vma.vm_mm, MM_SWAPENTS, -1);
+  }
+  folio_unlock(folio);
+  if (page != nullptr && page != &folio->page && !mapped) put_page(page);
+  if (page != &folio->page || !mapped) folio_put(folio);
+  return page == nullptr ? fault_result::oom : fault_result::handled;
+}
+
 bool vma_is_accessible(const vm_area_struct& vma) { return (vma.vm_flags & VM_ACCESS_FLAGS) != 0; }
 
 fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
@@ -193,6 +255,7 @@ fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& p
                                  : do_fault(vma, addr, pmdp, flags);
   if (is_pte_marker(pte)) return handle_pte_marker(vma, addr, pmdp, pte, flags);
   if (!pte_present(pte)) {
+    if (is_swap_entry(pte_to_swp_entry(pte))) return do_swap_page(vma, addr, pmdp, pte, flags);
     migration_entry_wait(pmdp, addr);
     return fault_result::handled;
   }
@@ -326,16 +389,20 @@ bool keeps_markers(const vm_area_struct* vma) {
   return vma != nullptr && !vma_is_anonymous(*vma) && userfaultfd_wp(*vma);
 }
 
-/// A marker, or a migration entry: the page's move has taken its reference already.
+/// A marker, a page in the swap file, or a migration entry: the page's move has taken its reference already.
 void zap_nonpresent_pte(const mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, const ptep_t& ptep,
                         pte_t seen, zap_progress& done) {
   if (is_pte_marker(seen)) {
     if (!keeps_markers(vma)) pte_clear(addr, ptep);
     return;
   }
-  const mm_counter counter = mm_counter_of(page_folio(pfn_to_page(swp_offset_pfn(pte_to_swp_entry(seen)))));
-  if (tlb.keeps_anon && counter == MM_ANONPAGES) return;
+  const swp_entry_t entry = pte_to_swp_entry(seen);
+  const bool swapped = is_swap_entry(entry);
+  const mm_counter counter =
+      swapped ? MM_SWAPENTS : mm_counter_of(page_folio(pfn_to_page(swp_offset_pfn(entry))));
+  if (tlb.keeps_anon && (swapped || counter == MM_ANONPAGES)) return;
   pte_clear(addr, ptep);
+  if (swapped) free_swap_and_cache(entry);
   --done.rss[counter];
 }
 

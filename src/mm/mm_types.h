@@ -168,6 +168,7 @@ enum mm_counter : unsigned {
   MM_ANONPAGES,
   MM_FILEPAGES,  ///< of files that have a disk
   MM_SHMEMPAGES, ///< of files that are made of memory
+  MM_SWAPENTS,   ///< pages of anonymous memory that are in the swap file
   MM_PGTABLES,
   MM_NUMA_HINT_FAULTS, ///< accesses that change_prot_numa() has made fault
   NR_MM_COUNTERS

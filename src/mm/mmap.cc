@@ -266,7 +266,7 @@ void exit_mmap(mm_struct& mm) {
   add_mm_counter(mm, MM_PGTABLES, -1);
   pagetable_free(pfn_to_page(mm.context.pgd));
   if (arch().hash_mmu()) put_page(pfn_to_page(mm.context.hash_table));
-  for (const mm_counter pages : {MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES})
+  for (const mm_counter pages : {MM_ANONPAGES, MM_FILEPAGES, MM_SHMEMPAGES, MM_SWAPENTS})
     VM_BUG_ON(get_mm_counter(mm, pages) != 0, "INV-RSS", "an mm is gone, some of its pages are not");
   VM_BUG_ON(get_mm_counter(mm, MM_PGTABLES) != 0, "INV-RSS", "an mm is gone, some of its tables are not");
 }

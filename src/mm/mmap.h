@@ -47,7 +47,7 @@ long vm_mremap(mm_struct& mm, vaddr_t old_addr, u64 old_len, u64 new_len, int fl
 int vm_mprotect(mm_struct& mm, vaddr_t start, u64 len, int prot);
 /// MADV_HUGEPAGE and MADV_NOHUGEPAGE: whether faults and khugepaged use huge pages from now on. Errors as
 /// vm_mprotect. MADV_DONTNEED: gives the memory back, not the mapping. MADV_FREE: the same, later and
-/// perhaps. MADV_COLD and MADV_PAGEOUT: it is not needed just now, and may go if that costs nothing.
+/// perhaps. MADV_COLD: it is not needed just now. MADV_PAGEOUT: it goes to its file, or the swap file, now.
 /// MADV_MERGEABLE and MADV_UNMERGEABLE: whether equal pages may become one (ksm.h). MADV_COLLAPSE: makes what
 /// lies in the range huge pages now (madvise.h has the errors).
 int vm_madvise(mm_struct& mm, vaddr_t start, u64 len, int advice);

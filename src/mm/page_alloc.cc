@@ -5,6 +5,7 @@
 #include "mm/compaction.h"
 #include "mm/deferred_split.h"
 #include "mm/page_table_check.h"
+#include "mm/vmscan.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -67,6 +68,8 @@ void free_pages_prepare(folio* folio, bool large, site s) {
 
 namespace {
 
+constexpr unsigned MAX_RECLAIM_RETRIES = 16;
+
 zone::block_found take_block(zone& zone, unsigned order, gfp_t gfp) {
   zone::block_found block = zone.rmqueue(order);
   if (block.pfn != zone::NO_FRAME || (gfp & GFP_NOWAIT) != 0) return block;
@@ -76,6 +79,11 @@ zone::block_found take_block(zone& zone, unsigned order, gfp_t gfp) {
   }
   if (block.pfn == zone::NO_FRAME && order == hpage_pmd_order() && compact_memory())
     block = zone.rmqueue(order);
+  // others may be faster to take what this frees
+  for (unsigned n = 0; block.pfn == zone::NO_FRAME && order == 0 && n < MAX_RECLAIM_RETRIES; ++n) {
+    if (!try_to_free_pages()) break;
+    block = zone.rmqueue(order);
+  }
   return block;
 }
 
@@ -89,6 +97,7 @@ page* alloc_pages(unsigned order, gfp_t gfp, site s) {
   else if (!zone.fail_page_alloc.should_fail())
     block = take_block(zone, order, gfp);
   if (block.pfn == zone::NO_FRAME) return nullptr;
+  if (zone.is_low() && machine().pgdat != nullptr) wakeup_kswapd(*machine().pgdat);
   page* page = pfn_to_page(block.pfn);
   VM_BUG_ON(atomic_read(page->_refcount, s) != 0, "INV-REF", "somebody holds a reference to a free page", s);
   if ((gfp & GFP_ZERO) != 0 && !block.zeroed) clear_pages(page, order, s);

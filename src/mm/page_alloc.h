@@ -15,7 +15,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 enum gfp_t : u32 {
   GFP_KERNEL = 0,
   GFP_ZERO = 1u << 0,   ///< the content is zeros
-  GFP_NOWAIT = 1u << 1, ///< rather nothing than to wait for tables that are on their way back
+  GFP_NOWAIT = 1u << 1, ///< rather nothing than to wait for tables that are on their way back, or for reclaim
 };
 constexpr gfp_t operator|(gfp_t a, gfp_t b) { return gfp_t(u32(a) | u32(b)); }
 
@@ -37,7 +37,9 @@ class page_allocator {
   zone zone_;
 };
 
-/// 2^order pages, as one folio if there are several. Null when there are none. May sleep, unless GFP_NOWAIT.
+/// 2^order pages, as one folio if there are several. Null when there are none. Unless GFP_NOWAIT it may sleep
+/// and, for a single page, take memory back (vmscan.h): the caller holds no spinlock, no anon_vma_lock and no
+/// i_mmap_rwsem. Folio locks and what a fault holds it may hold.
 page* alloc_pages(unsigned order, gfp_t gfp, site s = RW_HERE);
 inline page* alloc_page(gfp_t gfp, site s = RW_HERE) { return alloc_pages(0, gfp, s); }
 

@@ -8,6 +8,7 @@
 #include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable_generic.h"
+#include "mm/swapfile.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -17,10 +18,11 @@ constexpr u64 ANON_FLAGS = BIT(PG_anon) | BIT(PG_anon_exclusive) | BIT(PG_swapba
 
 void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr) {
   const bool large = folio_test_large(folio);
+  // plain stores: the entry that will publish the folio comes after a write barrier. The flags first: who
+  // comes upon the frame (vmscan.cc) never takes what it is mapped by for a file.
+  WRITE_ONCE(folio->page.flags, ANON_FLAGS | (large ? BIT(PG_head) : 0));
   folio->page.mapping.set(reinterpret_cast<uintptr_t>(mm.existing_region(addr)->anon));
   folio->page.index.set(addr);
-  // plain stores: the entry that will publish the folio comes after a write barrier
-  WRITE_ONCE(folio->page.flags, ANON_FLAGS | (large ? BIT(PG_head) : 0));
   atomic_set(large ? folio->page._entire_mapcount : folio->page._mapcount, 0);
 }
 
@@ -188,6 +190,39 @@ bool folio_mkclean(folio* folio) {
   return cleaned;
 }
 
+// ---- who uses a folio ------------------------------------------------------------------------------------
+
+bool folio_referenced(folio* folio, tlbflush_unmap_batch& batch) {
+  VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "folio_referenced() without the folio lock");
+  bool referenced = folio_test_referenced(folio) && folio_test_clear_referenced(folio);
+  rmap_walk(folio, [&](vm_area_struct& vma, const rmap_place& at) {
+    mm_struct& mm = *vma.vm_mm;
+    const auto count = [&](bool young) {
+      if (!young) return;
+      referenced = true;
+      flush_young_later(batch, mm);
+    };
+    for_each_entry(
+        mm, at,
+        [&](const pmdp_t& pmdp) {
+          if (!pmd_trans_huge(pmdp_get_lockless(pmdp))) return false;
+          spin_guard pml(pmd_lockptr(pmdp));
+          const pmd_t pmd = pmdp_get(pmdp);
+          if (!pmd_trans_huge(pmd) || pmd_pfn(pmd) != folio_pfn(folio)) return false;
+          count(pmdp_test_and_clear_young(at.address, pmdp));
+          return true;
+        },
+        [&](const pmdp_t& pmdp, vaddr_t addr, u64 n) {
+          pte_map_lock table(pmdp);
+          if (!table) return;
+          const pte_t pte = ptep_get(table.at(addr));
+          if (pte_present(pte) && pte_pfn(pte) == page_to_pfn(folio_page(folio, n)))
+            count(ptep_test_and_clear_young(addr, table.at(addr)));
+        });
+  });
+  return referenced;
+}
+
 // ---- taking the entries of a folio out -------------------------------------------------------------------
 
 namespace {
@@ -215,6 +250,32 @@ void leave_to_file(folio* folio, vaddr_t addr, const ptep_t& ptep, pte_t old) {
   if (pte_dirty(old)) folio_mark_dirty(folio);
 }
 
+/// The entry says in which slot the page's content will be. False: the page is pinned.
+bool leave_to_swap(mm_struct& mm, folio* folio, vaddr_t addr, const ptep_t& ptep, pte_t old) {
+  page* page = &folio->page;
+  const bool exclusive = PageAnonExclusive(page);
+  if (!folio_try_share_anon_rmap(folio, page)) return false;
+  if (pte_dirty(old)) folio_set_dirty(folio);
+  const swp_entry_t entry = swap_entry_of(folio, exclusive);
+  swap_duplicate(entry);
+  pte_t pte = swp_entry_to_pte(entry);
+  if (pte_uffd_wp(old)) pte = pte_swp_mkuffd_wp(pte);
+  if (pte_soft_dirty(old)) pte = pte_swp_mksoft_dirty(pte);
+  set_pte_at(addr, ptep, pte);
+  add_mm_counter(mm, MM_SWAPENTS, 1);
+  return true;
+}
+
+/// What remains of an entry that is gone. False: it must not go.
+bool leave_entry(mm_struct& mm, folio* folio, vaddr_t addr, const ptep_t& ptep, pte_t old) {
+  if (!folio_test_anon(folio)) {
+    leave_to_file(folio, addr, ptep, old);
+    return true;
+  }
+  if (swap_possible() && folio_test_swapcache(folio)) return leave_to_swap(mm, folio, addr, ptep, old);
+  return may_discard(folio, pte_dirty(old));
+}
+
 /// One entry of a table, if it maps the page. False: it stays.
 bool try_to_unmap_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page,
                       tlbflush_unmap_batch& batch) {
@@ -225,9 +286,7 @@ bool try_to_unmap_pte(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* pag
     return true;
   const pte_t old = ptep_clear_batched(batch, mm, addr, ptep);
   folio* folio = page_folio(page);
-  if (!folio_test_anon(folio)) {
-    leave_to_file(folio, addr, ptep, old);
-  } else if (!may_discard(folio, pte_dirty(old))) {
+  if (!leave_entry(mm, folio, addr, ptep, old)) {
     set_pte_at(addr, ptep, old);
     return false;
   }

@@ -160,11 +160,16 @@ void for_each_entry(const mm_struct& mm, const rmap_place& at, Huge&& huge, Smal
 /// Full barrier between the change of an entry and the return: the caller looks for pins next.
 bool folio_mkclean(folio* folio);
 
-/// Takes out every entry that maps a page of the folio, which is a file's or was freed lazily (vmscan.h).
-/// Their flush is put off: until the caller has flushed `batch`, CPUs may go on using the folio. A file's
-/// folio is dirty if one of the entries was. False if an entry stays, of what was freed lazily: it was stored
-/// to, or somebody else holds it. Caller holds the folio lock and the only reference that is not an entry's
-/// or the page cache's.
+/// Whether a program has used the folio since this was asked last: no entry is young afterwards. Until the
+/// caller has flushed `batch`, who has it in a TLB may use it without making it young again. Caller holds the
+/// folio lock.
+bool folio_referenced(folio* folio, tlbflush_unmap_batch& batch);
+
+/// Takes out every entry that maps a page of the folio, which is a file's, in the swap cache, or was freed
+/// lazily (vmscan.h). Their flush is put off: until the caller has flushed `batch`, CPUs may go on using the
+/// folio. The folio is dirty if one of the entries was. False if an entry stays: what was freed lazily was
+/// stored to, or somebody else holds it; what is to be swapped is pinned. Caller holds the folio lock and the
+/// only reference that is not an entry's or a cache's.
 bool try_to_unmap(folio* folio, tlbflush_unmap_batch& batch);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

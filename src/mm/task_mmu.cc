@@ -82,6 +82,10 @@ class clear_refs_flush {
 
 void clear_soft_dirty(vaddr_t addr, const ptep_t& ptep, clear_refs_flush& flush) {
   const pte_t seen = ptep_get(ptep);
+  if (is_swap_pte(seen)) {
+    if (pte_swp_soft_dirty(seen)) set_pte_at(addr, ptep, pte_swp_clear_soft_dirty(seen));
+    return;
+  }
   if (!pte_present(seen) || (!pte_soft_dirty(seen) && !pte_write(seen)) || pte_is_pinned(seen)) return;
   ptep_modify(addr, ptep, [](pte_t pte) { return pte_clear_soft_dirty(pte_wrprotect(pte)); });
   flush.changed(addr);
@@ -209,7 +213,10 @@ u64 word_of_page(page* page, pfn_t pfn) {
          (folio_test_anon(folio) ? 0 : PM_FILE);
 }
 
-u64 word_of_swap(swp_entry_t entry) { return PM_SWAP | entry.type | (entry.offset << 5 & PM_PFRAME); }
+u64 word_of_swap(swp_entry_t entry) {
+  const u64 offset = is_swap_entry(entry) ? swp_slot(entry) : entry.offset;
+  return PM_SWAP | entry.type | (offset << 5 & PM_PFRAME);
+}
 
 u64 pte_to_pagemap_entry(pte_t pte) {
   if (pte_none(pte)) return 0;

@@ -30,6 +30,13 @@ struct tlbflush_unmap_batch {
 [[nodiscard]] pte_t ptep_clear_batched(tlbflush_unmap_batch& batch, mm_struct& mm, vaddr_t addr,
                                        const ptep_t& ptep);
 
+/// An entry of the mm is not young any more: with the batch's flush, TLBs forget that it was. (No promise is
+/// made to others: who finds it old does not flush for that.)
+inline void flush_young_later(tlbflush_unmap_batch& batch, mm_struct& mm) {
+  arch_tlbbatch_add_pending(batch.arch, mm.context);
+  batch.flush_required = true;
+}
+
 /// Flushes what was put off. Interrupts are on.
 void try_to_unmap_flush(tlbflush_unmap_batch& batch);
 /// The same only if stores may still come: before what is written is taken for what there is.

@@ -1,11 +1,21 @@
 #include "mm/vmscan.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "mm/deferred_split.h"
 #include "mm/filemap.h"
+#include "mm/huge_memory.h"
 #include "mm/madvise.h"
+#include "mm/page_alloc.h"
 #include "mm/page_lock.h"
+#include "mm/page_pin.h"
+#include "mm/page_writeback.h"
 #include "mm/pagewalk.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 #include "mm/tlbbatch.h"
+#include "mm/workingset.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -37,22 +47,90 @@ reclaim_result remove_mapping(address_space& mapping, folio* folio) {
   if (result != reclaim_result::dropped) return result;
   for (u64 i = 0; i < nr; ++i)
     mapping.i_pages.store(folio_index(folio) + i, {});
+  workingset_eviction(&mapping, folio_index(folio));
   folio->page.mapping.set(0);
   atomic_sub(mapping.nrpages, static_cast<s64>(nr));
   folio_ref_unfreeze(folio, 1);
   return result;
 }
 
+// ---- a folio: out of sight, written, given up ------------------------------------------------------------
+
+namespace {
+
+u64 pages_of(const folio* folio) { return folio_test_large(folio) ? folio_nr_pages(folio) : 1; }
+
+/// Whether nobody needs the folio's content, if nobody stores to it.
+bool folio_test_lazyfree(const folio* folio) {
+  return !folio_test_swapbacked(folio) && !folio_test_swapcache(folio);
+}
+
+/// Single pages, all as old as the folio was. False: it is in use.
+bool split_folio(folio* folio) {
+  const u64 nr = pages_of(folio);
+  if (split_huge_page(folio) != 0) return false;
+  std::atomic<u8>* age = &machine().pgdat->age[folio_pfn(folio)];
+  for (u64 i = 1; i < nr; ++i)
+    age[i].store(age->load(std::memory_order_relaxed), std::memory_order_relaxed);
+  return true;
+}
+
+/// Gives a folio of anonymous memory a place to go to. Caller holds the folio lock.
+bool make_room_in_swap(folio* folio) {
+  if (folio_test_lazyfree(folio)) return true;
+  if (!swap_possible() || folio_test_ksm(folio) || folio_test_writeback(folio)) return false;
+  if (folio_test_swapcache(folio)) return true;
+  if (!folio_mapped(folio) || folio_maybe_dma_pinned(folio) || !swap_has_room()) return false;
+  return split_folio(folio) && add_to_swap(folio);
+}
+
+/// Takes a locked folio's entries out, their flush put off to `batch`. False: it stays as it is.
+bool unmap_folio(folio* folio, const scan_control& sc, tlbflush_unmap_batch& batch) {
+  if (folio_test_anon(folio)) {
+    if (!sc.may_swap && !folio_test_lazyfree(folio)) return false;
+    if (!make_room_in_swap(folio)) return false;
+    if (try_to_unmap(folio, batch)) return true;
+    if (swap_possible()) folio_free_swap(folio);
+    return false;
+  }
+  const address_space* mapping = folio_mapping(folio);
+  // what memory alone holds has nowhere to go
+  if (mapping == nullptr || !mapping->tracks_dirty || folio_test_writeback(folio)) return false;
+  return try_to_unmap(folio, batch);
+}
+
+/// Writes a locked folio of a file that is dirty, which unlocks it for the time. False: it is not what it was
+/// afterwards, or somebody else has it.
+bool pageout_file(folio* folio) {
+  const address_space* mapping = folio_mapping(folio);
+  const int error = writeback_folio(folio); // the next fsync() of the file says what went wrong
+  if (error == 0) count_vm_events(PGPGOUT);
+  if (!folio_trylock(folio)) return false;
+  if (error == 0 && folio_mapping(folio) == mapping) return true;
+  folio_unlock(folio);
+  return false;
+}
+
+/// The last step for a folio of anonymous memory, whose entries are gone and flushed: true, and its count is
+/// frozen.
+bool give_up_anon(folio* folio) {
+  if (swap_possible()) folio_free_swap(folio); // all its entries may have been given back meanwhile
+  if (!swap_possible() || !folio_test_swapcache(folio))
+    // Frozen by its last reference, the caller's: nobody has found it since its entries went (M3).
+    return folio_ref_freeze(folio, 1);
+  if (folio_mapped(folio) || (folio_test_dirty(folio) && swap_writepage(folio) != 0)) return false;
+  return remove_from_swap_cache(folio);
+}
+
+} // namespace
+
 reclaim_result reclaim_folio(folio* folio) {
   if (!folio_trylock(folio)) return reclaim_result::busy;
   reclaim_result result = reclaim_result::busy;
-  address_space* mapping = folio_mapping(folio);
-  // what memory alone holds has nowhere to go
-  if (mapping != nullptr && mapping->tracks_dirty && !folio_test_writeback(folio)) {
-    tlbflush_unmap_batch batch;
-    try_to_unmap(folio, batch);
+  tlbflush_unmap_batch batch;
+  if (!folio_test_anon(folio) && unmap_folio(folio, {}, batch)) {
     try_to_unmap_flush(batch); // no CPU reads or writes the page any more
-    result = remove_mapping(*mapping, folio);
+    result = remove_mapping(*folio_mapping(folio), folio);
   }
   folio_unlock(folio);
   return result;
@@ -62,47 +140,46 @@ reclaim_result reclaim_folio(folio* folio) {
 
 namespace {
 
-/// Whether nobody needs the folio's content, if nobody stores to it.
-bool folio_test_lazyfree(const folio* folio) {
-  return !folio_test_swapbacked(folio) && !folio_test_swapcache(folio);
-}
-
-/// Takes back one folio that was freed lazily. True: its count is frozen, and it is to be freed once `batch`
-/// is flushed. Else the reference is gone.
-bool shrink_anon_folio(folio* folio, tlbflush_unmap_batch& batch) {
-  bool gone = false;
-  if (folio_trylock(folio)) {
-    // Frozen by its last reference, the caller's: nobody has found it since its entries went (M3).
-    gone = folio_test_lazyfree(folio) && try_to_unmap(folio, batch) && folio_ref_freeze(folio, 1);
+/// A folio whose entries are gone and flushed: frees it or leaves it, unlocks it, and drops the caller's
+/// reference. How many pages are free.
+u64 give_up(folio* folio, const scan_control& sc) {
+  const u64 pages = pages_of(folio);
+  if (folio_test_anon(folio)) {
+    const bool frozen = give_up_anon(folio);
     folio_unlock(folio);
+    frozen ? free_unref_folio(folio) : folio_put(folio);
+    return frozen ? pages : 0;
   }
-  if (!gone) folio_put(folio);
-  return gone;
+  bool locked = true;
+  if (sc.may_writepage && folio_test_dirty(folio)) locked = pageout_file(folio);
+  const bool dropped = locked && remove_mapping(*folio_mapping(folio), folio) == reclaim_result::dropped;
+  if (locked) folio_unlock(folio);
+  folio_put(folio);
+  return dropped ? pages : 0;
 }
 
 } // namespace
 
-u64 reclaim_folios(folio* const* folios, unsigned nr) {
-  const auto pages_of = [](const folio* folio) -> u64 {
-    return folio_test_large(folio) ? folio_nr_pages(folio) : 1;
-  };
+u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc) {
   tlbflush_unmap_batch batch;
-  folio* gone[SWAP_CLUSTER_MAX];
-  unsigned nr_gone = 0;
-  u64 pages = 0;
+  folio* unmapped[SWAP_CLUSTER_MAX];
+  unsigned nr_unmapped = 0;
   for (unsigned i = 0; i < nr; ++i) {
-    if (folio_test_anon(folios[i])) {
-      if (shrink_anon_folio(folios[i], batch)) gone[nr_gone++] = folios[i];
-    } else {
-      if (reclaim_folio(folios[i]) == reclaim_result::dropped) pages += pages_of(folios[i]);
-      folio_put(folios[i]);
+    folio* folio = folios[i];
+    const bool locked = folio_trylock(folio);
+    if (locked && unmap_folio(folio, sc, batch)) {
+      unmapped[nr_unmapped++] = folio;
+      continue;
     }
+    if (locked) folio_unlock(folio);
+    folio_put(folio);
   }
-  try_to_unmap_flush(batch); // before anybody else gets the memory
-  for (unsigned i = 0; i < nr_gone; ++i) {
-    pages += pages_of(gone[i]);
-    free_unref_folio(gone[i]);
-  }
+  // No CPU stores to what is written, or uses what somebody else gets.
+  try_to_unmap_flush(batch);
+  u64 pages = 0;
+  for (unsigned i = 0; i < nr_unmapped; ++i)
+    pages += give_up(unmapped[i], sc);
+  count_vm_events(PGSTEAL, pages);
   return pages;
 }
 
@@ -152,14 +229,187 @@ int madvise_pageout(mm_struct& mm, vaddr_t start, vaddr_t end) {
     walk_pmd_entries(mm, from, to, [](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
       while (addr < next) {
         folio_batch batch;
-        if (pmd_trans_huge(pmdp_get_lockless(pmdp)) && isolate_pmd(pmdp, batch))
-          addr = next;
-        else
-          addr = isolate_ptes(pmdp, addr, next, batch);
-        reclaim_folios(batch.folios, batch.nr);
+        const bool huge = pmd_trans_huge(pmdp_get_lockless(pmdp)) && isolate_pmd(pmdp, batch);
+        if (!huge) addr = isolate_ptes(pmdp, addr, next, batch);
+        shrink_folio_list(batch.folios, batch.nr);
+        // to be swapped it was split, and its pages go one by one
+        if (huge && pmd_trans_huge(pmdp_get_lockless(pmdp))) addr = next;
       }
     });
   });
+}
+
+// ---- the hand --------------------------------------------------------------------------------------------
+
+namespace {
+
+/// One look of the hand for what is old enough.
+struct lru_scan {
+  pglist_data& pgdat;
+  scan_control sc;
+  u8 min_age;              ///< what is taken back
+  bool candidates = false; ///< something was met that can be taken back, now or later
+  tlbflush_unmap_batch young{};
+};
+
+/// Whether a folio with these flags can be taken back. A page that is about to be mapped first has none of
+/// them, and one of a file has its mapping before it has anything else.
+bool evictable(const page& page, u64 flags, const scan_control& sc, bool swap) {
+  if ((flags & (BIT(PG_writeback) | BIT(PG_locked) | BIT(PG_ksm) | BIT(PG_table))) != 0) return false;
+  if ((flags & BIT(PG_anon)) != 0)
+    return (sc.may_swap && (swap || (flags & BIT(PG_swapcache)) != 0)) || (flags & BIT(PG_swapbacked)) == 0;
+  return page.mapping.get() != 0 && (flags & BIT(PG_swapbacked)) == 0;
+}
+
+/// Whether a locked folio is what it looked like, and no device uses it.
+bool folio_on_lru(folio* folio) {
+  if (folio_maybe_dma_pinned(folio)) return false;
+  if (folio_test_anon(folio)) return folio_mapped(folio) || folio_test_swapcache(folio);
+  const address_space* mapping = folio_mapping(folio);
+  return mapping != nullptr && mapping->tracks_dirty;
+}
+
+/// Looks at a frame: the folio that begins there, with a reference, if it is old enough.
+folio* isolate_folio(lru_scan& scan, pfn_t pfn, bool swap) {
+  page* page = pfn_to_page(pfn);
+  if (atomic_read(page->_refcount) <= 0) return nullptr;
+  if (!evictable(*page, READ_ONCE(page->flags), scan.sc, swap)) return nullptr;
+  folio* folio = page_folio(page);
+  if (&folio->page != page || !folio_try_get(folio)) return nullptr;
+  bool old = false;
+  // Again with the reference: before a folio is set up its flags are written as a whole, and a lock would be
+  // overwritten. Pairs with the release of the count in prep_new_page().
+  if (evictable(*page, READ_ONCE(page->flags), scan.sc, swap) && folio_trylock(folio)) {
+    if (folio_on_lru(folio)) {
+      scan.candidates = true;
+      std::atomic<u8>& age = scan.pgdat.age[pfn];
+      const u8 was = age.load(std::memory_order_relaxed);
+      const u8 now = folio_referenced(folio, scan.young) ? 0 : std::min<u8>(was + 1, MAX_AGE);
+      if (now != was) age.store(now, std::memory_order_relaxed);
+      old = now >= scan.min_age;
+    }
+    folio_unlock(folio);
+  }
+  if (old) return folio;
+  folio_put(folio);
+  return nullptr;
+}
+
+/// How many frames the hand passes before what it made old is flushed.
+constexpr u64 FRAMES_PER_FLUSH = 512;
+
+/// Moves the hand on, at most `*frames`, until the batch is full.
+unsigned isolate_folios(lru_scan& scan, u64* frames, folio** batch) {
+  const bool swap = swap_has_room();
+  unsigned nr = 0;
+  u64 looked = 0;
+  while (nr < SWAP_CLUSTER_MAX && looked < *frames && looked < FRAMES_PER_FLUSH) {
+    ++looked;
+    const u64 at = scan.pgdat.hand.fetch_add(1, std::memory_order_relaxed);
+    if (folio* folio = isolate_folio(scan, 1 + at % (scan.pgdat.nr_frames - 1), swap)) batch[nr++] = folio;
+  }
+  *frames -= looked;
+  count_vm_events(PGSCAN, looked);
+  try_to_unmap_flush(scan.young);
+  return nr;
+}
+
+/// Up to a round of the hand.
+u64 shrink_round(lru_scan& scan, u64 nr_to_reclaim) {
+  u64 reclaimed = 0;
+  for (u64 frames = scan.pgdat.nr_frames; frames > 0 && reclaimed < nr_to_reclaim;) {
+    folio* batch[SWAP_CLUSTER_MAX];
+    const unsigned nr = isolate_folios(scan, &frames, batch);
+    reclaimed += shrink_folio_list(batch, nr, scan.sc);
+  }
+  return reclaimed;
+}
+
+} // namespace
+
+u64 shrink_node(pglist_data& pgdat, u64 nr) {
+  u64 reclaimed = 0;
+  for (unsigned age = MAX_AGE + 1; age > 0 && reclaimed < nr; --age) {
+    lru_scan scan{.pgdat = pgdat, .sc = {}, .min_age = static_cast<u8>(age - 1)};
+    reclaimed += shrink_round(scan, nr - reclaimed);
+    if (!scan.candidates) break;
+  }
+  return reclaimed;
+}
+
+namespace {
+
+/// Marks the thread as one that takes memory back: what it allocates for that must not begin it again
+/// (PF_MEMALLOC).
+class memalloc_scope {
+ public:
+  memalloc_scope() : outermost_(!std::exchange(reclaiming_, true)) {}
+  ~memalloc_scope() {
+    if (outermost_) reclaiming_ = false;
+  }
+  memalloc_scope(const memalloc_scope&) = delete;
+  memalloc_scope& operator=(const memalloc_scope&) = delete;
+  [[nodiscard]] bool outermost() const { return outermost_; }
+
+ private:
+  static inline thread_local bool reclaiming_ = false;
+  const bool outermost_;
+};
+
+} // namespace
+
+bool try_to_free_pages() {
+  pglist_data* pgdat = machine().pgdat;
+  if (pgdat == nullptr || raw_smp_processor_id() == NO_CPU) return false;
+  const memalloc_scope scope;
+  if (!scope.outermost()) return false;
+  count_vm_events(ALLOCSTALL);
+  free_unused_swap_cache();
+  return shrink_node(*pgdat, SWAP_CLUSTER_MAX) > 0 || deferred_split_scan() > 0;
+}
+
+// ---- kswapd ----------------------------------------------------------------------------------------------
+
+kswapd_settings kswapd_wait::tuning() const {
+  std::lock_guard guard(lock_);
+  return tuning_;
+}
+
+bool kswapd_wait::tune(const kswapd_settings& how) {
+  if (how.low > how.high || how.high >= 1000) return false;
+  std::lock_guard guard(lock_);
+  tuning_ = how;
+  return true;
+}
+
+void kswapd_wait::wake() {
+  if (wakeup_.exchange(true)) return;
+  { std::lock_guard guard(lock_); } // nobody is between looking and waiting
+  changed_.notify_all();
+}
+
+void kswapd_wait::wait(const std::stop_token& stop, bool vain) {
+  std::unique_lock guard(lock_);
+  if (vain) changed_.wait_for(guard, stop, std::chrono::milliseconds(100), [] { return false; });
+  changed_.wait(guard, stop, [this] { return wakeup_.load(); });
+  wakeup_ = false;
+}
+
+void wakeup_kswapd(pglist_data& pgdat) {
+  if (pgdat.kswapd_runs.load(std::memory_order_relaxed)) pgdat.kswapd.wake();
+}
+
+bool balance_pgdat(pglist_data& pgdat, const std::stop_token& stop) {
+  const memalloc_scope scope;
+  const zone& zone = *machine().zone;
+  const u64 enough = zone.nr_frames() * pgdat.kswapd.tuning().high / 1000;
+  count_vm_events(PAGEOUTRUN);
+  while (!stop.stop_requested()) {
+    const u64 free = zone.nr_free();
+    if (free >= enough) return true;
+    if (shrink_node(pgdat, std::min<u64>(enough - free, 8 * SWAP_CLUSTER_MAX)) == 0) return false;
+  }
+  return true;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -74,6 +74,7 @@ void zone::refill(per_thread_pages& pcp) {
       if (frame == NIL) break;
       pcp.frame[pcp.count++] = frame;
     }
+    low_.store(free_ < watermark_.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
   // nobody has used them for a while, and almost everybody wants zeros
   for (unsigned i = 0; i < pcp.count; ++i)

@@ -57,6 +57,11 @@ struct zone {
   u64 nr_free() const;
   u64 nr_frames() const { return count_; }
 
+  /// So few frames were free when a thread last came to the buddy lists that kswapd is to be woken. Its free
+  /// frames are those of the buddy lists: what threads' lists hold comes on top.
+  bool is_low() const { return low_.load(std::memory_order_relaxed); }
+  void set_watermark(u64 frames) { watermark_.store(frames, std::memory_order_relaxed); }
+
   /// Batches of page tables that wait for a grace period to be freed.
   std::atomic<u64> deferred_batches{0};
   /// Which allocations of frames and tables fail, for tests (Linux's fail_page_alloc).
@@ -110,6 +115,8 @@ struct zone {
   void refill_zeroed(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);
   void spill_zeroed(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);
 
+  std::atomic<u64> watermark_{0};
+  std::atomic<bool> low_{false};
   std::byte* const frames_;
   const pfn_t first_;
   const u64 count_;

@@ -1,0 +1,106 @@
+// What a machine knows of the use of its memory, for taking it back: Linux's pglist_data.
+//
+// Machine::pgdat leads here; it is null where nothing is ever taken back by itself, such as under the
+// explorer. Who takes back what is in vmscan.h, where it goes in swapfile.h.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+
+#include "machine/machine.h"
+#include "mm/fault_inject.h"
+#include "mm/workingset.h"
+#include "sync/sync.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// As in Linux's /proc/vmstat.
+enum vm_event : unsigned {
+  PGSCAN,              ///< folios looked at
+  PGSTEAL,             ///< pages taken back
+  PSWPOUT,             ///< pages written to the swap file
+  PSWPIN,              ///< and read from it
+  PGPGOUT,             ///< dirty pages of files that reclaim has written
+  ALLOCSTALL,          ///< allocations that have taken memory back themselves
+  PAGEOUTRUN,          ///< times that kswapd has
+  WORKINGSET_REFAULT,  ///< pages that came back soon after they were taken
+  WORKINGSET_ACTIVATE, ///< and are kept longer for it
+  NR_VM_EVENTS
+};
+
+/// The swap file, if there is one (swapfile.h).
+struct swap_info {
+  struct slot {
+    u32 count = 0;   ///< entries that name it
+    u32 folio = 0;   ///< the frame of its folio in the cache; 0: none
+    u64 mapping = 0; ///< of the folio that was here last: where it was mapped
+    u64 index = 0;
+  };
+
+  std::atomic<bool> on{false};
+  fault_attr fail_read;
+  fault_attr fail_write;
+
+  mutable spinlock_t lock;
+  bool writeok GUARDED_BY(lock) = false; ///< new slots are given
+  std::unique_ptr<slot[]> slots GUARDED_BY(lock);
+  u64 max GUARDED_BY(lock) = 0; ///< slots, 0 included
+  u64 inuse GUARDED_BY(lock) = 0;
+  u64 next GUARDED_BY(lock) = 1;   ///< where to look for a free one
+  u64 unused GUARDED_BY(lock) = 0; ///< folios that stay in the cache without an entry, at most
+
+  std::mutex swapon_mutex;
+  int fd = -1; ///< changes under swapon_mutex while nothing is in use
+
+  ~swap_info();
+};
+
+/// When kswapd begins and ends: free frames, in thousandths of all.
+struct kswapd_settings {
+  unsigned low = 20;
+  unsigned high = 40;
+};
+
+/// kswapd's sleep, and who ends it.
+class kswapd_wait {
+ public:
+  [[nodiscard]] kswapd_settings tuning() const;
+  /// False, and nothing has changed, for numbers that cannot be: low is above high, or high not below 1000.
+  [[nodiscard]] bool tune(const kswapd_settings& how);
+  /// Ends the sleep, or the next one. Any lock may be held but those of this file.
+  void wake();
+  /// Sleeps until it is woken; after a go in `vain`, a while at least.
+  void wait(const std::stop_token& stop, bool vain);
+
+ private:
+  std::atomic<bool> wakeup_{false};
+  mutable std::mutex lock_;
+  std::condition_variable_any changed_;
+  kswapd_settings tuning_; ///< under lock_
+};
+
+struct pglist_data {
+  explicit pglist_data(u64 frames)
+      : nr_frames(frames), age(new std::atomic<u8>[frames]()), evictions(frames) {}
+
+  const u64 nr_frames;
+  /// How many rounds ago each frame's folio was used, when it was looked at last (vmscan.h).
+  std::unique_ptr<std::atomic<u8>[]> age;
+  std::atomic<u64> hand{0};
+  nonresident_pages evictions;
+  std::array<std::atomic<u64>, NR_VM_EVENTS> events{};
+  kswapd_wait kswapd;
+  std::atomic<bool> kswapd_runs{false};
+  swap_info swap;
+};
+
+inline void count_vm_events(vm_event event, u64 n = 1) {
+  if (pglist_data* pgdat = machine().pgdat) pgdat->events[event].fetch_add(n, std::memory_order_relaxed);
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

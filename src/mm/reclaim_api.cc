@@ -1,0 +1,93 @@
+// The public face (racewalk/reclaim.h), and kswapd's thread.
+#include "mm/house_cpu.h"
+#include "mm/swapfile.h"
+#include "mm/vmscan.h"
+#include "racewalk/address_space.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+Reclaim::Reclaim(System& system) : system_(system), pgdat_(system.machine().nr_pages()) {
+  system_.machine().pgdat = &pgdat_;
+  set_watermark();
+}
+
+Reclaim::~Reclaim() {
+  stop_kswapd();
+  system_.machine().pgdat = nullptr;
+}
+
+void Reclaim::set_watermark() {
+  zone& zone = *system_.machine().zone;
+  zone.set_watermark(zone.nr_frames() * pgdat_.kswapd.tuning().low / 1000);
+}
+
+void Reclaim::start_kswapd() {
+  std::lock_guard guard(lock_);
+  if (kswapd_.joinable()) return;
+  kswapd_ = std::jthread([this](const std::stop_token& stop) {
+    bool vain = false;
+    for (;;) {
+      pgdat_.kswapd.wait(stop, vain);
+      if (stop.stop_requested()) return;
+      HouseCpu cpu(system_, house_call::kswapd); // only while it works
+      vain = !balance_pgdat(pgdat_, stop);
+    }
+  });
+  pgdat_.kswapd_runs = true;
+}
+
+void Reclaim::stop_kswapd() {
+  std::lock_guard guard(lock_);
+  if (!kswapd_.joinable()) return;
+  pgdat_.kswapd_runs = false;
+  kswapd_.request_stop();
+  kswapd_.join();
+  kswapd_ = {};
+}
+
+bool Reclaim::kswapd_runs() const {
+  std::lock_guard guard(lock_);
+  return kswapd_.joinable();
+}
+
+expected<void> Reclaim::tune_kswapd(const Tuning& how) {
+  if (!pgdat_.kswapd.tune(how)) return std::errc::invalid_argument;
+  set_watermark();
+  return {};
+}
+
+std::uint64_t Reclaim::shrink(std::uint64_t pages) {
+  HouseCpu cpu(system_);
+  return shrink_node(pgdat_, pages);
+}
+
+expected<void> Reclaim::swapon(const std::string& path, std::uint64_t bytes) {
+  machine_scope machine(system_.machine());
+  if (const int error = racewalk::swapon(pgdat_.swap, path, bytes)) return static_cast<std::errc>(-error);
+  return {};
+}
+
+expected<void> Reclaim::swapoff() {
+  HouseCpu cpu(system_);
+  if (const int error = racewalk::swapoff(pgdat_.swap, machine().thp->mms))
+    return static_cast<std::errc>(-error);
+  return {};
+}
+
+Reclaim::Statistics Reclaim::statistics() const {
+  const auto count = [this](vm_event event) { return pgdat_.events[event].load(std::memory_order_relaxed); };
+  const swap_info& swap = pgdat_.swap;
+  spin_guard guard(swap.lock);
+  return {.scanned = count(PGSCAN),
+          .stolen = count(PGSTEAL),
+          .written = count(PGPGOUT),
+          .swapped_out = count(PSWPOUT),
+          .swapped_in = count(PSWPIN),
+          .refaults = count(WORKINGSET_REFAULT),
+          .alloc_stalls = count(ALLOCSTALL),
+          .kswapd_runs = count(PAGEOUTRUN),
+          .swap_total = swap.max == 0 ? 0 : swap.max - 1,
+          .swap_used = swap.inuse};
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,434 @@
+#include "mm/swapfile.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+#include <thread>
+
+#include "mm/memory.h"
+#include "mm/page_alloc.h"
+#include "mm/page_lock.h"
+#include "mm/pagewalk.h"
+#include "mm/rmap.h"
+#include "mm/slab.h"
+#include "mm/vma.h"
+#include "mm/workingset.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+namespace {
+
+swap_info& the_swap() { return machine().pgdat->swap; }
+
+} // namespace
+
+swap_info::~swap_info() {
+  if (fd >= 0) ::close(fd);
+}
+
+// ---- slots -----------------------------------------------------------------------------------------------
+
+namespace {
+
+using slot = swap_info::slot;
+
+/// Nobody names the slot any more, and it has no folio.
+void free_slot_if_unused(swap_info& swap, const slot& s) REQUIRES(swap.lock) {
+  if (s.count == 0 && s.folio == 0) --swap.inuse;
+}
+
+/// The next free slot; 0: none.
+u64 find_free_slot(swap_info& swap) REQUIRES(swap.lock) {
+  if (!swap.writeok || swap.inuse + 1 >= swap.max) return 0;
+  for (;;) {
+    const u64 n = swap.next;
+    swap.next = n + 1 < swap.max ? n + 1 : 1;
+    if (swap.slots[n].count == 0 && swap.slots[n].folio == 0) return n;
+  }
+}
+
+u64 slot_of(const folio* folio) { return folio->page.private_.get(); }
+
+folio* folio_in(const slot& s) { return s.folio == 0 ? nullptr : page_folio(pfn_to_page(s.folio)); }
+
+/// Makes a locked folio the content of a slot that has none.
+void put_in_cache(slot& s, u64 n, folio* folio) {
+  s.folio = static_cast<u32>(folio_pfn(folio));
+  folio->page.private_.set(n);
+  folio_get(folio);
+  folio_set_swapcache(folio);
+}
+
+/// The slot's folio is its content no more. The cache's reference is the caller's.
+void take_out_of_cache(swap_info& swap, folio* folio) REQUIRES(swap.lock) {
+  slot& s = swap.slots[slot_of(folio)];
+  s.folio = 0;
+  folio_clear_swapcache(folio);
+  free_slot_if_unused(swap, s);
+}
+
+} // namespace
+
+bool swap_has_room() {
+  if (!swap_possible()) return false;
+  const swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  return swap.writeok && swap.inuse + 1 < swap.max;
+}
+
+void swap_duplicate(swp_entry_t entry) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  slot& s = swap.slots[swp_slot(entry)];
+  VM_BUG_ON(s.count == 0 && s.folio == 0, "INV-REF", "an entry names a free slot of the swap file");
+  ++s.count;
+}
+
+u32 swap_free(swp_entry_t entry) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  slot& s = swap.slots[swp_slot(entry)];
+  VM_BUG_ON(s.count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
+  --s.count;
+  free_slot_if_unused(swap, s);
+  return s.count;
+}
+
+namespace {
+
+/// The folio of a slot that nobody names any more, with a reference; null if there is none to be had.
+folio* get_unused_folio(swap_info& swap, u64 n) REQUIRES(swap.lock) {
+  const slot& s = swap.slots[n];
+  if (s.count != 0 || s.folio == 0) return nullptr;
+  folio* folio = folio_in(s);
+  return folio_try_get(folio) ? folio : nullptr; // frozen: reclaim is taking it out
+}
+
+} // namespace
+
+void free_swap_and_cache(swp_entry_t entry) {
+  swap_info& swap = the_swap();
+  folio* unused = nullptr;
+  {
+    spin_guard guard(swap.lock);
+    slot& s = swap.slots[swp_slot(entry)];
+    VM_BUG_ON(s.count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
+    --s.count;
+    free_slot_if_unused(swap, s);
+    unused = get_unused_folio(swap, swp_slot(entry));
+    if (unused != nullptr) ++swap.unused;
+  }
+  if (unused == nullptr) return;
+  if (folio_trylock(unused)) {
+    folio_free_swap(unused);
+    folio_unlock(unused);
+    spin_guard guard(swap.lock);
+    if (swap.unused > 0) --swap.unused;
+  }
+  folio_put(unused);
+}
+
+void free_unused_swap_cache() {
+  if (!swap_possible()) return;
+  swap_info& swap = the_swap();
+  u64 end = 0;
+  {
+    spin_guard guard(swap.lock);
+    if (swap.unused == 0) return;
+    swap.unused = 0;
+    end = swap.max;
+  }
+  for (u64 n = 1; n < end; ++n) {
+    folio* unused = nullptr;
+    {
+      spin_guard guard(swap.lock);
+      if (n < swap.max) unused = get_unused_folio(swap, n);
+    }
+    if (unused == nullptr) continue;
+    folio_lock(unused);
+    folio_free_swap(unused);
+    folio_unlock(unused);
+    folio_put(unused);
+  }
+}
+
+// ---- the swap cache --------------------------------------------------------------------------------------
+
+bool add_to_swap(folio* folio) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  const u64 n = find_free_slot(swap);
+  if (n == 0) return false;
+  slot& s = swap.slots[n];
+  ++swap.inuse;
+  s.mapping = folio->page.mapping.get();
+  s.index = folio->page.index.get();
+  folio_set_dirty(folio); // the file does not have it yet
+  put_in_cache(s, n, folio);
+  return true;
+}
+
+swp_entry_t swap_entry_of(const folio* folio, bool exclusive) {
+  return make_swap_entry(slot_of(folio), exclusive);
+}
+
+void delete_from_swap_cache(folio* folio) {
+  {
+    swap_info& swap = the_swap();
+    spin_guard guard(swap.lock);
+    take_out_of_cache(swap, folio);
+  }
+  folio_set_dirty(folio);
+  folio_put(folio);
+}
+
+void folio_free_swap(folio* folio) {
+  if (!folio_test_swapcache(folio)) return;
+  {
+    swap_info& swap = the_swap();
+    spin_guard guard(swap.lock);
+    if (swap.slots[slot_of(folio)].count != 0) return;
+  }
+  delete_from_swap_cache(folio); // with the folio lock nobody makes an entry for it
+}
+
+bool remove_from_swap_cache(folio* folio) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  // References, then dirtiness, as in freeze_if_clean(): pairs with folio_put() of who has dirtied it.
+  if (!folio_ref_freeze(folio, 2)) return false;
+  const u64 n = slot_of(folio);
+  if (folio_test_dirty(folio) && swap.slots[n].count != 0) {
+    folio_ref_unfreeze(folio, 2);
+    return false;
+  }
+  take_out_of_cache(swap, folio);
+  workingset_eviction(&swap, n);
+  return true;
+}
+
+namespace {
+
+/// The slot's folio, with a reference; null if it has none.
+folio* swap_cache_get_folio(swp_entry_t entry) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  if (swp_slot(entry) >= swap.max) return nullptr;
+  folio* folio = folio_in(swap.slots[swp_slot(entry)]);
+  return folio != nullptr && folio_try_get(folio) ? folio : nullptr;
+}
+
+/// Makes a new, locked folio the content of the entry's slot. False if nobody names it, or it has one.
+bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  if (swp_slot(entry) >= swap.max) return false;
+  slot& s = swap.slots[swp_slot(entry)];
+  if (s.count == 0 || s.folio != 0) return false;
+  folio->page.mapping.set(s.mapping);
+  folio->page.index.set(s.index);
+  atomic_or(folio->page.flags, BIT(PG_anon) | BIT(PG_swapbacked));
+  put_in_cache(s, swp_slot(entry), folio);
+  return true;
+}
+
+/// A page of the swap file, whole, by the system call `how`; again as long as a signal interrupts it. The
+/// system call itself, as programs may store to a page that is written if they have it pinned. 0 or a
+/// negative errno.
+int transfer_page(long how, const folio* folio) {
+  auto* memory = static_cast<std::byte*>(page_address(&folio->page));
+  for (u64 done = 0; done < PAGE_SIZE;) {
+    const u64 at = (slot_of(folio) << PAGE_SHIFT) + done;
+    const long n = ::syscall(how, the_swap().fd, memory + done, PAGE_SIZE - done, at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 ? -errno : -EIO;
+    done += static_cast<u64>(n);
+  }
+  return 0;
+}
+
+int swap_readpage(folio* folio) {
+  if (the_swap().fail_read.should_fail()) return -EIO;
+  if (const int error = transfer_page(SYS_pread64, folio)) return error;
+  count_vm_events(PSWPIN);
+  folio_set_uptodate(folio);
+  return 0;
+}
+
+/// A folio from the cache. Handled without one: it has left it while this waited.
+swapin_result lock_cached(folio* folio, swp_entry_t entry) {
+  folio_lock(folio);
+  if (folio_test_swapcache(folio) && slot_of(folio) == swp_slot(entry)) return {fault_result::handled, folio};
+  folio_unlock(folio);
+  folio_put(folio);
+  return {fault_result::handled, nullptr};
+}
+
+} // namespace
+
+swapin_result swapin_folio(swp_entry_t entry) {
+  if (folio* cached = swap_cache_get_folio(entry)) return lock_cached(cached, entry);
+  page* page = alloc_page(GFP_KERNEL);
+  if (page == nullptr) return {fault_result::oom, nullptr};
+  folio* folio = page_folio(page);
+  const bool locked = folio_trylock(folio);
+  VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
+  swapin_result result{fault_result::handled, folio};
+  if (!add_to_swap_cache(entry, folio)) {
+    result = {fault_result::handled, nullptr}; // another CPU was faster, or the entry is gone
+  } else if (swap_readpage(folio) != 0) {
+    delete_from_swap_cache(folio);
+    result = {fault_result::sigbus, nullptr};
+  } else {
+    workingset_refault(folio, &the_swap(), swp_slot(entry));
+    return result;
+  }
+  folio_unlock(folio);
+  folio_put(folio);
+  return result;
+}
+
+int swap_writepage(folio* folio) {
+  folio_clear_dirty(folio);
+  folio_set_writeback(folio);
+  const int error = the_swap().fail_write.should_fail() ? -EIO : transfer_page(SYS_pwrite64, folio);
+  if (error != 0)
+    folio_set_dirty(folio); // before it ends: at no time does it look clean without being there
+  else
+    count_vm_events(PSWPOUT);
+  folio_clear_writeback(folio);
+  wake_up_all(folio->page.flags);
+  return error;
+}
+
+// ---- swapon, swapoff -------------------------------------------------------------------------------------
+
+namespace {
+
+/// Opens and sizes the file. A descriptor or a negative errno.
+int open_swap_file(const std::string& path, u64 bytes) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+  if (fd < 0) return -errno;
+  struct stat st;
+  int error = ::fstat(fd, &st) == 0 ? 0 : -errno;
+  if (error == 0 && !S_ISREG(st.st_mode)) error = -EINVAL;
+  if (error == 0 && ::ftruncate(fd, static_cast<off_t>(bytes)) != 0) error = -errno;
+  if (error == 0) return fd;
+  ::close(fd);
+  return error;
+}
+
+} // namespace
+
+int swapon(swap_info& swap, const std::string& path, u64 bytes) {
+  const std::lock_guard one_at_a_time(swap.swapon_mutex);
+  if (swap.on) return -EBUSY;
+  const u64 max = bytes >> PAGE_SHIFT;
+  if (max < 2 || max >= swp_exclusive(arch())) return -EINVAL;
+  std::unique_ptr<slot[]> slots(kmalloc_objs<slot>(max));
+  if (slots == nullptr) return -ENOMEM;
+  const int fd = open_swap_file(path, max << PAGE_SHIFT);
+  if (fd < 0) return fd;
+  swap.fd = fd;
+  spin_guard guard(swap.lock);
+  swap.slots = std::move(slots);
+  swap.max = max;
+  swap.next = 1;
+  swap.writeok = true;
+  swap.on = true;
+  return 0;
+}
+
+namespace {
+
+int errno_of(fault_result result) {
+  if (result == fault_result::oom) return -ENOMEM;
+  return result == fault_result::sigbus ? -EIO : 0;
+}
+
+/// The entry for `addr`, as it is now.
+bool is_swapped(const pmdp_t& pmdp, vaddr_t addr) {
+  const pte_map table(pmdp);
+  if (!table) return false;
+  const pte_t pte = ptep_get_lockless(table.at(addr));
+  return is_swap_pte(pte) && is_swap_entry(pte_to_swp_entry(pte));
+}
+
+/// Brings back what the area has in the swap file. Caller holds the mmap_lock.
+int unuse_vma(vm_area_struct& vma) {
+  int error = 0;
+  walk_pmd_entries(*vma.vm_mm, vma.vm_start, vma.vm_end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+    for (; addr < next && error == 0; addr += PAGE_SIZE)
+      while (error == 0 && is_swapped(pmdp, addr))
+        error = errno_of(handle_mm_fault(vma, addr, FAULT_FLAG_NONE));
+  });
+  return error;
+}
+
+int unuse_mm(mm_struct& mm) {
+  int error = 0;
+  mm.for_each_region([&](mmap_region& region) {
+    read_guard mmap_lock(region.mmap_lock);
+    for_each_vma(region, region.start, region.end, [&](vm_area_struct& vma) {
+      if (error == 0) error = unuse_vma(vma);
+    });
+  });
+  return error;
+}
+
+int unuse_all(mm_list& mms) {
+  bool wrapped = false;
+  int error = 0;
+  mm_struct* mm = mms.next(nullptr, &wrapped);
+  while (mm != nullptr && !wrapped && error == 0) {
+    if (const mm_user user(mms, mm); user) error = unuse_mm(*mm);
+    mm = mms.next(mm, &wrapped);
+  }
+  free_unused_swap_cache();
+  return error;
+}
+
+/// No new slots, or some again.
+void allow_slots(swap_info& swap, bool allowed) {
+  spin_guard guard(swap.lock);
+  swap.writeok = allowed;
+}
+
+/// With the last page the file is let go.
+bool let_go_if_unused(swap_info& swap) {
+  spin_guard guard(swap.lock);
+  if (swap.inuse != 0) return false;
+  swap.max = 0;
+  swap.slots.reset();
+  swap.on = false;
+  return true;
+}
+
+} // namespace
+
+int swapoff(swap_info& swap, mm_list& mms) {
+  static constexpr unsigned ATTEMPTS = 1000; // mms that come and go are missed by a pass
+  const std::lock_guard one_at_a_time(swap.swapon_mutex);
+  if (!swap.on) return -EINVAL;
+  allow_slots(swap, false);
+  int error = 0;
+  for (unsigned n = 0; n < ATTEMPTS && error == 0; ++n) {
+    error = unuse_all(mms);
+    if (error != 0 || !let_go_if_unused(swap)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(error == 0 ? 1 : 0));
+      continue;
+    }
+    ::close(swap.fd);
+    swap.fd = -1;
+    return 0;
+  }
+  allow_slots(swap, true);
+  return error != 0 ? error : -EBUSY;
+}
+
+} // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,0 +1,80 @@
+// Swap: anonymous memory in a file of the host (Linux's mm/swapfile.c and mm/swap_state.c).
+//
+// The file is cut into slots of a page. A slot is in use while an entry of a page table names it, which it
+// counts, or a folio is its content in memory (the swap cache): on its way out until it is written and
+// nobody uses it, on its way in until nobody else may come to ask for it. Slot 0 is never used.
+//
+// Invariants: at most one folio is a slot's. It has PG_swapcache, its slot in private_, and a reference for
+// that; these change under the folio lock and the swap lock. A clean one is what the slot has in the file. A
+// page that may be stored to is in the cache only while it is being unmapped. A slot remembers where its
+// folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h).
+//
+// The swap lock is inside page-table locks. What was swapped is brought back by do_swap_page() (memory.cc).
+#pragma once
+
+#include <string>
+
+#include "arch/swapops.h"
+#include "mm/mm_list.h"
+#include "mm/mmzone.h"
+
+namespace racewalk::inline RACEWALK_BACKEND {
+
+/// Whether there may be pages in a swap file: where there is none, nothing is asked about it.
+inline bool swap_possible() {
+  return machine().pgdat != nullptr && machine().pgdat->swap.on.load(std::memory_order_relaxed);
+}
+/// Whether one more page may find room there.
+[[nodiscard]] bool swap_has_room();
+
+/// Swaps to a file from now on, which is made if it is not there and whose content is lost; `bytes` is how
+/// much of it is used. 0 or a negative errno: those of open() and ftruncate(), -EBUSY if there is a swap file
+/// already, -EINVAL if it is no regular file, for fewer than two pages or more than an entry can name,
+/// -ENOMEM.
+[[nodiscard]] int swapon(swap_info& swap, const std::string& path, u64 bytes);
+/// Brings everything back, and uses the file no more. 0; -EINVAL if there is none; -ENOMEM if not all of it
+/// has room, -EIO if a part cannot be read, -EBUSY if an entry stays that belongs to nobody in `mms`: then
+/// the swap file stays. Caller is a CPU that holds no lock.
+[[nodiscard]] int swapoff(swap_info& swap, mm_list& mms);
+
+// ---- slots and their entries -----------------------------------------------------------------------------
+
+/// One more entry names the slot. Caller holds the lock of one that does, or that of the slot's folio.
+void swap_duplicate(swp_entry_t entry);
+/// One entry less. How many there are still; the last one's caller sees to the folio in the cache.
+u32 swap_free(swp_entry_t entry);
+/// One entry less; with the last one the folio in the cache goes too, if nobody has it locked. (It stays for
+/// reclaim to find, otherwise.) Any spinlock may be held.
+void free_swap_and_cache(swp_entry_t entry);
+/// Drops the folios that have stayed so. May sleep.
+void free_unused_swap_cache();
+
+// ---- the swap cache --------------------------------------------------------------------------------------
+
+/// Makes a folio of anonymous memory the content of a new slot; it is dirty then. False: there is no room.
+/// Caller holds the folio lock.
+[[nodiscard]] bool add_to_swap(folio* folio);
+/// The entry of the folio's slot. Caller holds the folio lock.
+swp_entry_t swap_entry_of(const folio* folio, bool exclusive);
+/// The folio is nobody's content any more, and dirty: it is all there is of it. Caller holds the folio lock
+/// and a reference.
+void delete_from_swap_cache(folio* folio);
+/// The same if the folio has no entry in a page table.
+void folio_free_swap(folio* folio);
+/// Freezes the folio at 0 and takes it out, if nobody but the caller uses it and the file has its content.
+/// Caller holds the folio lock and one reference, which is to be freed with it.
+[[nodiscard]] bool remove_from_swap_cache(folio* folio);
+
+/// The folio of an entry's slot with its content: in the cache, locked and with a reference. Without one:
+/// oom, sigbus if the file cannot be read, or handled if the entry may have changed. May sleep.
+struct swapin_result {
+  fault_result result;
+  struct folio* folio;
+};
+swapin_result swapin_folio(swp_entry_t entry);
+
+/// Writes the folio to its slot: it is clean then. 0, or a negative errno, and it is dirty still. Caller
+/// holds the folio lock; no CPU stores to it.
+[[nodiscard]] int swap_writepage(folio* folio);
+
+} // namespace racewalk::inline RACEWALK_BACKEND
