@@ -38,12 +38,20 @@ std::string any_number(const std::string& text) {
   return number<std::uint64_t>(text) ? "" : fmt::format("'{}' is not a whole number; nearest valid: 0", text);
 }
 
-/// One CPU of a machine remains for threads that are none.
+/// Five CPUs of a machine remain for threads that are none.
 std::string thread_count(const std::string& text) {
   const auto n = number<unsigned>(text);
-  if (n && *n >= 1 && *n <= 63) return "";
-  return fmt::format("'{}' is not a number of threads from 1 to 63; nearest valid: {}", text,
-                     n && *n > 63 ? 63 : 1);
+  if (n && *n >= 1 && *n <= 59) return "";
+  return fmt::format("'{}' is not a number of threads from 1 to 59; nearest valid: {}", text,
+                     n && *n > 59 ? 59 : 1);
+}
+
+/// Enough for the tables and what is pinned at a time; and no more than makes sense.
+std::string mebibytes(const std::string& text) {
+  const auto n = number<std::uint64_t>(text);
+  if (n && *n >= 4 && *n <= 65536) return "";
+  return fmt::format("'{}' is not a number of MiB from 4 to 65536; nearest valid: {}", text,
+                     n && *n > 65536 ? 65536 : 4);
 }
 
 std::string probability(const std::string& text) {
@@ -197,6 +205,14 @@ void parser::add_stress() {
       ->add_option("--fail-probability", stress_options_.fail_probability, "so many allocations fail, 0 to 1")
       ->check(probability, "P")
       ->type_name("P");
+  stress_
+      ->add_option("--memory", stress_options_.memory,
+                   "MiB of the machine, with kswapd at work (default: what the mix needs)")
+      ->check(mebibytes, "MIB")
+      ->type_name("MIB");
+  stress_->add_option("--swap", stress_options_.swap, "MiB of a swap file (default: none)")
+      ->check(mebibytes, "MIB")
+      ->type_name("MIB");
 }
 
 std::vector<std::string> parser::commands() const {

@@ -57,6 +57,11 @@ struct stress_options {
   unsigned threads = 0;        ///< each is a CPU; 0: as many as the machine has, 2 at least
   std::uint64_t fail_nth = 0;  ///< every nth allocation fails; 0: none
   double fail_probability = 0; ///< so many of them fail
+  std::uint64_t memory = 0;    ///< MiB of the machine; 0: as much as the mix likes
+  std::uint64_t swap = 0;      ///< MiB of the swap file; 0: none
+
+  /// Calls may find no memory, and not only now and then.
+  [[nodiscard]] bool memory_is_short() const { return fail_nth != 0 || fail_probability != 0 || memory != 0; }
 };
 
 struct bench_options {};

@@ -97,9 +97,11 @@ TEST_F(Command, RefusesBoundsThatBoundNothing) {
   expect_refused({"stress", "--seed", "x"}, "--seed: 'x'");
   expect_refused({"stress", "--mix", "thb"}, "thb");
   expect_refused({"stress", "--threads", "0"}, "--threads: '0'");
-  expect_refused({"stress", "--threads", "64"}, "nearest valid: 63");
+  expect_refused({"stress", "--threads", "64"}, "nearest valid: 59");
   expect_refused({"stress", "--fail-nth", "0"}, "--fail-nth: '0'");
   expect_refused({"stress", "--fail-probability", "1.5"}, "--fail-probability: '1.5'");
+  expect_refused({"stress", "--memory", "3"}, "nearest valid: 4");
+  expect_refused({"stress", "--swap", "1T"}, "--swap: '1T'");
 }
 
 TEST_F(Command, AcceptsNoOptionThatItWouldIgnore) {
@@ -317,11 +319,12 @@ TEST_F(Command, ListsScenarios) {
 
 TEST_F(Command, PassesOptionsOn) {
   EXPECT_EQ(run({"stress", "--seconds", "2", "--seed", "9"}).out,
-            "stress seconds=2 seed=9 mix=maps threads=0 fail_nth=0 fail_probability=0\n");
-  EXPECT_EQ(run({"stress", "--seconds", "2", "--mix", "thp", "--threads", "8", "--fail-nth", "100",
-                 "--fail-probability", "0.25"})
-                .out,
-            "stress seconds=2 seed=1 mix=thp threads=8 fail_nth=100 fail_probability=0.25\n");
+            "stress seconds=2 seed=9 mix=maps threads=0 fail_nth=0 fail_probability=0 memory=0 swap=0\n");
+  EXPECT_EQ(
+      run({"stress", "--seconds", "2", "--mix", "thp", "--threads", "8", "--fail-nth", "100",
+           "--fail-probability", "0.25", "--memory", "8", "--swap", "64"})
+          .out,
+      "stress seconds=2 seed=1 mix=thp threads=8 fail_nth=100 fail_probability=0.25 memory=8 swap=64\n");
   EXPECT_EQ(run({"bench"}).out, "bench\n");
   EXPECT_EQ(run({"--version"}).out, "racewalk " RACEWALK_VERSION "\n");
   EXPECT_EQ(run({"check", "--help"}).status, 0);

@@ -67,25 +67,6 @@ struct totals {
   }
 };
 
-/// A directory that goes with everything in it.
-class temporary_directory {
- public:
-  temporary_directory() {
-    path_ = (std::filesystem::temp_directory_path() / "racewalk-stress-XXXXXX").string();
-    if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
-  }
-  ~temporary_directory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  temporary_directory(const temporary_directory&) = delete;
-  temporary_directory& operator=(const temporary_directory&) = delete;
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 /// A file that one thread owns, and what must be in it.
 struct owned_file {
   owned_file(System& system, AddressSpace& space, std::string name)
@@ -105,8 +86,9 @@ struct owned_file {
 /// What all threads share.
 struct shared_state {
   explicit shared_state(const stress_options& o)
-      : options(o), system(memory_of(o.threads), o.threads, PageTableCheck::on),
-        free_at_start(system.free_frames()), space(std::in_place, system), flusher(std::in_place, system) {
+      : options(o), system(machine_bytes(o, memory_of(o.threads)), o.threads, PageTableCheck::on),
+        free_at_start(system.free_frames()), pressure(std::in_place, system, o), space(std::in_place, system),
+        flusher(std::in_place, system) {
     flusher
         ->tune({.dirty_writeback = std::chrono::milliseconds(2),
                 .dirty_expire = std::chrono::milliseconds(5),
@@ -123,6 +105,7 @@ struct shared_state {
   const temporary_directory directory;
   System system;
   const std::uint64_t free_at_start;
+  std::optional<memory_pressure> pressure;
   std::optional<AddressSpace> space;
   std::optional<Writeback> flusher;
   std::vector<std::unique_ptr<owned_file>> files;
@@ -310,7 +293,7 @@ void worker::access_by_pin() {
   auto pinned = state_.space->pin(any_mapping(mine_) + r.from / PAGE_SIZE * PAGE_SIZE, 1);
   if (!pinned) {
     done_.no_memory++; // which a fault that pins on its way does not tell from others
-    return expect(state_.options.fail_nth != 0 || state_.options.fail_probability != 0, "a pin is refused");
+    return expect(state_.options.memory_is_short(), "a pin is refused");
   }
   std::byte* memory = (*pinned)[0].data() + r.from % PAGE_SIZE;
   copy_relaxed(buffer_.data(), memory, bytes);
@@ -394,6 +377,10 @@ void worker::disturb() {
   case 4:
     hold_pin();
     break;
+  case 5:
+    done_.taken_back++;
+    (void)state_.system.reclaim().shrink(part_pages);
+    break;
   default:
     done_.taken_back++;
     (void)vm_madvise(mm(), at, part_pages * PAGE_SIZE, MADV_PAGEOUT);
@@ -454,6 +441,7 @@ void check_the_end(shared_state& l) {
   l.space.reset();
   l.files.clear();
   l.flusher.reset(); // which may have been the last to have a file
+  l.pressure.reset();
   check_frames(l);
 }
 
@@ -464,22 +452,24 @@ outcome run_files(const stress_options& options) {
   const totals t = run_workers<worker, totals>(l);
   const std::uint64_t written = l.flusher->statistics().written;
   check_the_end(l);
-  return {{{"loads", t.loads},
-           {"pages written in all", written},
-           {"stores", t.stores},
-           {"read() and write()", t.calls},
-           {"pins written through", t.pins},
-           {"changes of size", t.sizes},
-           {"holes punched", t.holes},
-           {"fsync() and msync()", t.syncs},
-           {"times pages were taken back", t.taken_back},
-           {"files opened once more", t.openings},
-           {"children", t.children},
-           {"accesses rightly refused", t.refused},
-           {"calls that found no memory", t.no_memory},
-           {"allocations made to fail", failed_allocations(l.system)}},
-          l.free_at_start,
-          l.outcome.failure()};
+  outcome o{{{"loads", t.loads},
+             {"pages written in all", written},
+             {"stores", t.stores},
+             {"read() and write()", t.calls},
+             {"pins written through", t.pins},
+             {"changes of size", t.sizes},
+             {"holes punched", t.holes},
+             {"fsync() and msync()", t.syncs},
+             {"times pages were taken back", t.taken_back},
+             {"files opened once more", t.openings},
+             {"children", t.children},
+             {"accesses rightly refused", t.refused},
+             {"calls that found no memory", t.no_memory},
+             {"allocations made to fail", failed_allocations(l.system)}},
+            l.free_at_start,
+            l.outcome.failure()};
+  count_reclaim(o.counts, l.system);
+  return o;
 }
 
 } // namespace racewalk::cli::stress

@@ -122,7 +122,8 @@ struct totals {
 /// What all threads share.
 struct shared_state {
   explicit shared_state(const stress_options& o)
-      : options(o), system(memory_bytes, o.threads), free_at_start(system.free_frames()), updates(o.threads) {
+      : options(o), system(machine_bytes(o, memory_bytes), o.threads), free_at_start(system.free_frames()),
+        pressure(std::in_place, system, o), updates(o.threads) {
     for (auto& s : spaces)
       s = std::make_unique<space_state>(system);
   }
@@ -131,6 +132,7 @@ struct shared_state {
   const stress_options options;
   System system;
   const std::uint64_t free_at_start;
+  std::optional<memory_pressure> pressure;
   std::array<std::unique_ptr<space_state>, nr_spaces> spaces;
   /// How many updates of its counter each CPU has made, in each space.
   std::vector<std::array<std::uint64_t, nr_spaces>> updates;
@@ -353,9 +355,15 @@ void worker::reshape() {
   const vaddr_t va = below(4) == 0 ? traveller::place(here().moving.at) + below(traveller::bytes) : t->va;
   mm_struct& mm = here().space.mm();
   const vaddr_t huge = va & ~(huge_bytes - 1);
-  switch (below(8)) {
+  switch (below(10)) {
   case 0:
     done_.given_back += vm_madvise(mm, va & PAGE_MASK, page_bytes, MADV_DONTNEED) == 0;
+    break;
+  case 8: // which it is only if there is a swap file
+    static_cast<void>(vm_madvise(mm, huge, huge_bytes, MADV_PAGEOUT));
+    break;
+  case 9:
+    static_cast<void>(stress_.system.reclaim().shrink(1 + below(256)));
     break;
   case 1:
   case 2:
@@ -499,23 +507,26 @@ outcome run_maps(const stress_options& options) {
   check_updates(s);
   for (auto& space : s.spaces)
     space.reset();
+  s.pressure.reset();
   check_frames(s);
-  return {{{"loads", t.loads},
-           {"stores", t.stores},
-           {"fetch_adds", t.updates},
-           {"pins", t.pins},
-           {"mmaps", t.maps},
-           {"munmaps", t.unmaps},
-           {"mremaps", t.remaps},
-           {"mprotects", t.protects},
-           {"collapses, splits and moves", t.reshapes},
-           {"pages given back", t.given_back},
-           {"forks", t.forks},
-           {"accesses and pins rightly refused", t.refused},
-           {"calls that found no memory", t.no_memory},
-           {"allocations made to fail", failed_allocations(s.system)}},
-          s.free_at_start,
-          s.outcome.failure()};
+  outcome o{{{"loads", t.loads},
+             {"stores", t.stores},
+             {"fetch_adds", t.updates},
+             {"pins", t.pins},
+             {"mmaps", t.maps},
+             {"munmaps", t.unmaps},
+             {"mremaps", t.remaps},
+             {"mprotects", t.protects},
+             {"collapses, splits and moves", t.reshapes},
+             {"pages given back", t.given_back},
+             {"forks", t.forks},
+             {"accesses and pins rightly refused", t.refused},
+             {"calls that found no memory", t.no_memory},
+             {"allocations made to fail", failed_allocations(s.system)}},
+            s.free_at_start,
+            s.outcome.failure()};
+  count_reclaim(o.counts, s.system);
+  return o;
 }
 
 } // namespace racewalk::cli::stress

@@ -6,8 +6,12 @@
 #include <chrono>
 #include <cstdint>
 #include <initializer_list>
+#include <cstdlib>
+#include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -66,6 +70,56 @@ class failing_allocations {
   System& system_;
 };
 
+/// The machine's memory, in bytes: what the options say, or what the mix likes.
+inline std::uint64_t machine_bytes(const stress_options& options, std::uint64_t liked) {
+  return options.memory == 0 ? liked : options.memory << 20;
+}
+
+/// A directory that goes with everything in it.
+class temporary_directory {
+ public:
+  temporary_directory() {
+    path_ = (std::filesystem::temp_directory_path() / "racewalk-stress-XXXXXX").string();
+    if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
+  }
+  ~temporary_directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  temporary_directory(const temporary_directory&) = delete;
+  temporary_directory& operator=(const temporary_directory&) = delete;
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// What takes memory back, as the options say: kswapd and a swap file. The machine outlives
+/// it.
+class memory_pressure {
+ public:
+  memory_pressure(System& system, const stress_options& options) : system_(system) {
+    if (options.swap != 0) system.swapon(directory_.emplace().path() + "/swap", options.swap << 20).value();
+    if (options.memory != 0) system.reclaim().start_kswapd();
+  }
+  ~memory_pressure() { system_.reclaim().stop_kswapd(); }
+  memory_pressure(const memory_pressure&) = delete;
+  memory_pressure& operator=(const memory_pressure&) = delete;
+
+ private:
+  System& system_;
+  std::optional<temporary_directory> directory_;
+};
+
+/// Adds what that has done to what is printed.
+template <class Counts> void count_reclaim(Counts& counts, System& system) {
+  const Reclaim::Statistics s = system.reclaim().statistics();
+  counts.insert(counts.end(), {{"pages taken back", s.stolen},
+                               {"pages swapped out", s.swapped_out},
+                               {"pages swapped in", s.swapped_in},
+                               {"allocations that had to take back", s.alloc_stalls}});
+}
+
 /// How many allocations have been made to fail.
 inline std::uint64_t failed_allocations(System& system) {
   return system.fail_page_alloc().failed() + system.failslab().failed() + system.fail_io().failed();
@@ -105,6 +159,8 @@ template <class State> void check_frames(State& s) {
   if (const std::uint64_t free = s.system.free_frames(); free != s.free_at_start)
     s.outcome.fail(
         fmt::format("{} frames were free at the start and {} are at the end", s.free_at_start, free));
+  if (const std::uint64_t used = s.system.reclaim().statistics().swap_used; used != 0)
+    s.outcome.fail(fmt::format("{} slots of the swap file are nobody's", used));
 }
 
 /// What was done, in the words that are printed, and what was wrong with it; empty if nothing was.

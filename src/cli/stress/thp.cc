@@ -103,8 +103,9 @@ void compare(verdict& v, const arena& a, u64 offset, const std::byte* found, u64
 /// What all threads share.
 struct shared_state {
   explicit shared_state(const stress_options& o)
-      : options(o), system(memory_of(o.threads), o.threads, PageTableCheck::on),
-        free_at_start(system.free_frames()), space(std::in_place, system) {
+      : options(o), system(machine_bytes(o, memory_of(o.threads)), o.threads, PageTableCheck::on),
+        free_at_start(system.free_frames()), pressure(std::in_place, system, o),
+        space(std::in_place, system) {
     for (unsigned i = 0; i < o.threads * arenas_per_thread; i++)
       arenas.emplace_back(*space);
     merger.emplace(system);
@@ -119,6 +120,7 @@ struct shared_state {
   const stress_options options;
   System system;
   const std::uint64_t free_at_start;
+  std::optional<memory_pressure> pressure;
   std::optional<AddressSpace> space;
   std::optional<PageMerger> merger;
   std::vector<arena> arenas;
@@ -331,7 +333,7 @@ void worker::access_by_pin(arena& a) {
   if (!pinned) {
     const bool oom = pinned.error() == std::errc::not_enough_memory;
     // fewer pages than asked for is bad_address, for want of memory too
-    const bool perhaps_oom = oom || state_.options.fail_nth != 0 || state_.options.fail_probability != 0;
+    const bool perhaps_oom = oom || state_.options.memory_is_short();
     return check_refusal(a, first, perhaps_oom ? fault_result::oom : fault_result::sigsegv, allowed, "a pin");
   }
   done_.pins++;
@@ -433,7 +435,7 @@ void worker::age(vaddr_t huge) {
   case 2:
     (void)vm_madvise(mm(), huge, huge_bytes, MADV_COLD);
     break;
-  default: // nothing has been freed lazily, so nothing goes
+  default: // nothing has been freed lazily, so nothing goes without a swap file
     (void)vm_madvise(mm(), huge, huge_bytes, MADV_PAGEOUT);
   }
 }
@@ -483,9 +485,10 @@ void check_contents(shared_state& l) {
   for (const arena& a : l.arenas)
     for (u64 page = 0; page < arena_pages; page++) {
       if (!a.readable(page)) continue;
-      if (l.system.machine().cpu(0).copy_in(found.data(), a.address(page), PAGE_SIZE))
+      const auto done = l.system.machine().cpu(0).copy_in(found.data(), a.address(page), PAGE_SIZE);
+      if (done)
         compare(l.outcome, a, page * PAGE_SIZE, found.data(), PAGE_SIZE, "the last look");
-      else
+      else if (done.error() != fault_result::oom || l.options.memory == 0)
         l.outcome.fail(fmt::format("the last look is refused at {:#x}", a.address(page)));
     }
 }
@@ -504,6 +507,7 @@ void check_accounts(shared_state& l) {
       l.outcome.fail(fmt::format("nothing is mapped, and there are {} page tables", tables));
   }
   l.space.reset();
+  l.pressure.reset();
   check_frames(l);
 }
 
@@ -514,22 +518,24 @@ outcome run_thp(const stress_options& options) {
   const totals t = run_workers<worker, totals>(l);
   check_contents(l);
   check_accounts(l);
-  return {{{"reads", t.reads},
-           {"writes", t.writes},
-           {"accesses by devices", t.device_accesses},
-           {"accesses by virtual machines", t.shadow_accesses},
-           {"pins written and read through", t.pins},
-           {"mmap, munmap, mprotect, madvise", t.maps},
-           {"collapses", t.collapses},
-           {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
-           {"splits of folios", t.splits},
-           {"moves", t.moves},
-           {"agings", t.agings},
-           {"accesses rightly refused", t.refused},
-           {"calls that found no memory", t.no_memory},
-           {"allocations made to fail", failed_allocations(l.system)}},
-          l.free_at_start,
-          l.outcome.failure()};
+  outcome o{{{"reads", t.reads},
+             {"writes", t.writes},
+             {"accesses by devices", t.device_accesses},
+             {"accesses by virtual machines", t.shadow_accesses},
+             {"pins written and read through", t.pins},
+             {"mmap, munmap, mprotect, madvise", t.maps},
+             {"collapses", t.collapses},
+             {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
+             {"splits of folios", t.splits},
+             {"moves", t.moves},
+             {"agings", t.agings},
+             {"accesses rightly refused", t.refused},
+             {"calls that found no memory", t.no_memory},
+             {"allocations made to fail", failed_allocations(l.system)}},
+            l.free_at_start,
+            l.outcome.failure()};
+  count_reclaim(o.counts, l.system);
+  return o;
 }
 
 } // namespace racewalk::cli::stress
