@@ -89,6 +89,8 @@ int main() {
   handler.join();
   std::printf("the sum is %llu; %zu of %zu pages were restored, %zu have changed since\n",
               static_cast<unsigned long long>(sum), restored.pages, PAGES, restored.changed.size());
-  return sum == std::uint64_t{4} * (63 * 64 / 2) && restored.pages == PAGES / 4 && restored.changed.size() == PAGES / 32 ? 0
-                                                                                                          : 1;
+  return sum == std::uint64_t{4} * (63 * 64 / 2) && restored.pages == PAGES / 4 &&
+                 restored.changed.size() == PAGES / 32
+             ? 0
+             : 1;
 }

@@ -74,6 +74,7 @@ int filemap_add_folio(address_space& mapping, folio* folio, u64 index) {
     // A full barrier, too: the folio in the cache, then the size of the file, which the caller reads next.
     // Pairs with the one between setting the size and looking for folios in truncate_setsize().
     atomic_inc_return(mapping.nrpages);
+    workingset_refault(folio, &mapping, index);
     return 0;
   }
   folio->page.mapping.set(0);
@@ -117,7 +118,6 @@ filemap_result filemap_create_folio(address_space& mapping, u64 index) {
     folio_put(folio);
     return {nullptr, error};
   }
-  workingset_refault(folio, &mapping, index);
   return {folio, 0};
 }
 

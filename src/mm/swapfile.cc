@@ -109,6 +109,19 @@ folio* get_unused_folio(swap_info& swap, u64 n) REQUIRES(swap.lock) {
   return folio_try_get(folio) ? folio : nullptr; // frozen: reclaim is taking it out
 }
 
+/// Takes it out of the cache, and drops the reference. Not if it is locked, which may be by the caller: then
+/// it is left for the next to be short of memory.
+void try_to_free_swap(swap_info& swap, folio* unused) {
+  if (folio_trylock(unused)) {
+    folio_free_swap(unused);
+    folio_unlock(unused);
+  } else {
+    spin_guard guard(swap.lock);
+    ++swap.unused;
+  }
+  folio_put(unused);
+}
+
 } // namespace
 
 void free_swap_and_cache(swp_entry_t entry) {
@@ -121,16 +134,8 @@ void free_swap_and_cache(swp_entry_t entry) {
     --s.count;
     free_slot_if_unused(swap, s);
     unused = get_unused_folio(swap, swp_slot(entry));
-    if (unused != nullptr) ++swap.unused;
   }
-  if (unused == nullptr) return;
-  if (folio_trylock(unused)) {
-    folio_free_swap(unused);
-    folio_unlock(unused);
-    spin_guard guard(swap.lock);
-    if (swap.unused > 0) --swap.unused;
-  }
-  folio_put(unused);
+  if (unused != nullptr) try_to_free_swap(swap, unused);
 }
 
 void free_unused_swap_cache() {
@@ -149,11 +154,7 @@ void free_unused_swap_cache() {
       spin_guard guard(swap.lock);
       if (n < swap.max) unused = get_unused_folio(swap, n);
     }
-    if (unused == nullptr) continue;
-    folio_lock(unused);
-    folio_free_swap(unused);
-    folio_unlock(unused);
-    folio_put(unused);
+    if (unused != nullptr) try_to_free_swap(swap, unused);
   }
 }
 

@@ -452,24 +452,19 @@ outcome run_files(const stress_options& options) {
   const totals t = run_workers<worker, totals>(l);
   const std::uint64_t written = l.flusher->statistics().written;
   check_the_end(l);
-  outcome o{{{"loads", t.loads},
-             {"pages written in all", written},
-             {"stores", t.stores},
-             {"read() and write()", t.calls},
-             {"pins written through", t.pins},
-             {"changes of size", t.sizes},
-             {"holes punched", t.holes},
-             {"fsync() and msync()", t.syncs},
-             {"times pages were taken back", t.taken_back},
-             {"files opened once more", t.openings},
-             {"children", t.children},
-             {"accesses rightly refused", t.refused},
-             {"calls that found no memory", t.no_memory},
-             {"allocations made to fail", failed_allocations(l.system)}},
-            l.free_at_start,
-            l.outcome.failure()};
-  count_reclaim(o.counts, l.system);
-  return o;
+  return outcome_of(l, {{"loads", t.loads},
+                        {"pages written in all", written},
+                        {"stores", t.stores},
+                        {"read() and write()", t.calls},
+                        {"pins written through", t.pins},
+                        {"changes of size", t.sizes},
+                        {"holes punched", t.holes},
+                        {"fsync() and msync()", t.syncs},
+                        {"times pages were taken back", t.taken_back},
+                        {"files opened once more", t.openings},
+                        {"children", t.children},
+                        {"accesses rightly refused", t.refused},
+                        {"calls that found no memory", t.no_memory}});
 }
 
 } // namespace racewalk::cli::stress

@@ -509,24 +509,19 @@ outcome run_maps(const stress_options& options) {
     space.reset();
   s.pressure.reset();
   check_frames(s);
-  outcome o{{{"loads", t.loads},
-             {"stores", t.stores},
-             {"fetch_adds", t.updates},
-             {"pins", t.pins},
-             {"mmaps", t.maps},
-             {"munmaps", t.unmaps},
-             {"mremaps", t.remaps},
-             {"mprotects", t.protects},
-             {"collapses, splits and moves", t.reshapes},
-             {"pages given back", t.given_back},
-             {"forks", t.forks},
-             {"accesses and pins rightly refused", t.refused},
-             {"calls that found no memory", t.no_memory},
-             {"allocations made to fail", failed_allocations(s.system)}},
-            s.free_at_start,
-            s.outcome.failure()};
-  count_reclaim(o.counts, s.system);
-  return o;
+  return outcome_of(s, {{"loads", t.loads},
+                        {"stores", t.stores},
+                        {"fetch_adds", t.updates},
+                        {"pins", t.pins},
+                        {"mmaps", t.maps},
+                        {"munmaps", t.unmaps},
+                        {"mremaps", t.remaps},
+                        {"mprotects", t.protects},
+                        {"collapses, splits and moves", t.reshapes},
+                        {"pages given back", t.given_back},
+                        {"forks", t.forks},
+                        {"accesses and pins rightly refused", t.refused},
+                        {"calls that found no memory", t.no_memory}});
 }
 
 } // namespace racewalk::cli::stress

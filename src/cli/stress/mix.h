@@ -5,9 +5,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <initializer_list>
 #include <cstdlib>
 #include <filesystem>
+#include <initializer_list>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -111,18 +111,25 @@ class memory_pressure {
   std::optional<temporary_directory> directory_;
 };
 
-/// Adds what that has done to what is printed.
-template <class Counts> void count_reclaim(Counts& counts, System& system) {
-  const Reclaim::Statistics s = system.reclaim().statistics();
-  counts.insert(counts.end(), {{"pages taken back", s.stolen},
-                               {"pages swapped out", s.swapped_out},
-                               {"pages swapped in", s.swapped_in},
-                               {"allocations that had to take back", s.alloc_stalls}});
-}
+/// What was done, in the words that are printed, and what was wrong with it; empty if nothing was.
+struct outcome {
+  std::vector<std::pair<std::string, std::uint64_t>> counts;
+  std::uint64_t frames; ///< of the machine; all of them are free again if nothing was wrong
+  std::string failure;
+};
 
-/// How many allocations have been made to fail.
-inline std::uint64_t failed_allocations(System& system) {
-  return system.fail_page_alloc().failed() + system.failslab().failed() + system.fail_io().failed();
+/// What a mix has counted, and what every mix counts.
+template <class State> outcome outcome_of(State& s, decltype(outcome::counts) counts) {
+  System& system = s.system;
+  const Reclaim::Statistics memory = system.reclaim().statistics();
+  const std::uint64_t failed =
+      system.fail_page_alloc().failed() + system.failslab().failed() + system.fail_io().failed();
+  counts.insert(counts.end(), {{"allocations made to fail", failed},
+                               {"pages taken back", memory.stolen},
+                               {"pages swapped out", memory.swapped_out},
+                               {"pages swapped in", memory.swapped_in},
+                               {"allocations that had to take back", memory.alloc_stalls}});
+  return {std::move(counts), s.free_at_start, s.outcome.failure()};
 }
 
 /// Calls work(i, over) in so many threads, with over() true once their time is up or something is wrong.
@@ -162,13 +169,6 @@ template <class State> void check_frames(State& s) {
   if (const std::uint64_t used = s.system.reclaim().statistics().swap_used; used != 0)
     s.outcome.fail(fmt::format("{} slots of the swap file are nobody's", used));
 }
-
-/// What was done, in the words that are printed, and what was wrong with it; empty if nothing was.
-struct outcome {
-  std::vector<std::pair<std::string, std::uint64_t>> counts;
-  std::uint64_t frames; ///< of the machine; all of them are free again if nothing was wrong
-  std::string failure;
-};
 
 outcome run_maps(const stress_options& options);  ///< mappings that come and go
 outcome run_thp(const stress_options& options);   ///< tables that change their shape

@@ -518,24 +518,19 @@ outcome run_thp(const stress_options& options) {
   const totals t = run_workers<worker, totals>(l);
   check_contents(l);
   check_accounts(l);
-  outcome o{{{"reads", t.reads},
-             {"writes", t.writes},
-             {"accesses by devices", t.device_accesses},
-             {"accesses by virtual machines", t.shadow_accesses},
-             {"pins written and read through", t.pins},
-             {"mmap, munmap, mprotect, madvise", t.maps},
-             {"collapses", t.collapses},
-             {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
-             {"splits of folios", t.splits},
-             {"moves", t.moves},
-             {"agings", t.agings},
-             {"accesses rightly refused", t.refused},
-             {"calls that found no memory", t.no_memory},
-             {"allocations made to fail", failed_allocations(l.system)}},
-            l.free_at_start,
-            l.outcome.failure()};
-  count_reclaim(o.counts, l.system);
-  return o;
+  return outcome_of(l, {{"reads", t.reads},
+                        {"writes", t.writes},
+                        {"accesses by devices", t.device_accesses},
+                        {"accesses by virtual machines", t.shadow_accesses},
+                        {"pins written and read through", t.pins},
+                        {"mmap, munmap, mprotect, madvise", t.maps},
+                        {"collapses", t.collapses},
+                        {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
+                        {"splits of folios", t.splits},
+                        {"moves", t.moves},
+                        {"agings", t.agings},
+                        {"accesses rightly refused", t.refused},
+                        {"calls that found no memory", t.no_memory}});
 }
 
 } // namespace racewalk::cli::stress
