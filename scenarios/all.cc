@@ -31,6 +31,7 @@ const std::vector<scenario>& all_scenarios() {
       collapse_vs_missing(),
       pte_mapped_thp_vs_copy(),
       split_word_pmd(),
+      retract_vs_munmap(),
       invalidate_migration_pmd(),
       split_migration_pmd(),
       store_vs_invalidate_pmd(),
@@ -56,6 +57,7 @@ const std::vector<scenario>& all_scenarios() {
       dontneed_vs_change_pmd(),
       userfault_wake(),
       userfault_marker(),
+      wp_fault_vs_unprotect(),
       mremap_vs_unmap(),
       lazy_walk_vs_table_free(),
   };

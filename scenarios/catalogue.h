@@ -32,6 +32,7 @@ scenario retract_vs_fault();         // S3.2, S3.6
 scenario retract_vs_writeprotect();  // S3.3
 scenario collapse_vs_missing();      // S3.4
 scenario pte_mapped_thp_vs_copy();   // S3.7
+scenario retract_vs_munmap();        // S3.9
 scenario split_word_pmd();           // S3.8
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
@@ -63,6 +64,7 @@ scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11
 scenario mremap_vs_retract();       // H3
 scenario forced_write();            // H4
+scenario wp_fault_vs_unprotect();   // H10
 
 // What the expected verdict of a variant can depend on.
 inline expect always_safe(const settings&) { return expect::safe; }

@@ -4,6 +4,9 @@
 // UFFDIO_COPY does not, as it needs no lock of the file for a private area: it may put a page into an entry
 // that has just been taken out. There the locks of the entry above and of the table are held together until
 // the table is gone.
+//
+// A store to a page that is mapped already needs no lock of the folio either: its fault copies the page. So
+// once the table's lock is held, all entries have to be looked at again.
 #include <array>
 
 #include "catalogue.h"
@@ -15,9 +18,14 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
+enum shape : unsigned {
+  FILL,  ///< the other is UFFDIO_COPY
+  STORE, ///< or a store
+};
+
 class world : public testbed {
  public:
-  world() : testbed(2) {
+  explicit world(unsigned shape) : testbed(2) {
     file& f = new_huge_file();
     map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE);
     // only small entries serve it from now on
@@ -29,6 +37,11 @@ class world : public testbed {
       read_guard mmap_lock(mm_.existing_region(0)->mmap_lock);
       (void)collapse_pte_mapped_thp(mm_, 0, false);
     });
+    shape == FILL ? fill() : store();
+  }
+
+ private:
+  void fill() {
     cpu([this] {
       filled_ = false;
       filled_ = mfill_atomic_copy(uffd_, 0, reinterpret_cast<const std::byte*>(content_.data()), PAGE_SIZE,
@@ -40,8 +53,21 @@ class world : public testbed {
       VM_BUG_ON(filled_ && !kept, "INV-RSS", "a private page is lost");
     });
   }
-
- private:
+  void store() {
+    // what is missing then is the file's
+    if (userfaultfd_unregister(uffd_, 0, pmd_size()) != 0)
+      throw setup_violation("SCENARIO", "the area cannot be unregistered");
+    vm_area_struct& area = *mm_.region(0)->areas.lookup(0);
+    cpu([this, &area] {
+      read_guard vm_lock(area.vm_lock);
+      (void)handle_mm_fault(area, 0, FAULT_FLAG_WRITE);
+    });
+    finally([this] {
+      page* there = mapped();
+      const bool own = there != nullptr && folio_test_anon(page_folio(there));
+      VM_BUG_ON(get_mm_counter(mm_, MM_ANONPAGES) != (own ? 1 : 0), "INV-RSS", "a private page is lost");
+    });
+  }
   /// What is mapped at 0; null if nothing is by a small entry.
   page* mapped() {
     const pmd_t pmd = pmdp_get(find_pmd(mm_, 0).pmdp);
@@ -62,15 +88,23 @@ scenario pte_mapped_thp_vs_copy() {
   return {
       .id = "S3.7",
       .name = "pte_mapped_thp_vs_copy",
-      .summary = "khugepaged replaces a private table while a page is put into it",
+      .summary = "khugepaged replaces a private table while a page of its own is put into it",
       .source = "Linux, mm/khugepaged.c: collapse_pte_mapped_thp(); mail 3",
       .threads = {"khugepaged", "fill"},
-      .set_up = [](const settings&) { return std::make_unique<world>(); },
+      .set_up = [](const settings& s) { return std::make_unique<world>(s.shape); },
       .variants =
           {
               {"a", "shipped", "the entry above is locked first", nullptr, always_safe},
               {"b", "late_pml", "the table's lock is dropped between its entries and the entry above",
                [](settings& s) { s.policy.collapse_pte_mapped_early_pml = false; }, always_violation},
+              {"a-W", "store", "as a, a store copies one of the pages", [](settings& s) { s.shape = STORE; },
+               always_safe},
+              {"c", "not_again", "the entries are looked at before they are locked; a store copies a page",
+               [](settings& s) {
+                 s.shape = STORE;
+                 s.policy.collapse_pte_mapped_reverify = false;
+               },
+               always_violation},
           },
   };
 }

@@ -71,9 +71,9 @@ void interval_tree::insert(vm_area_struct& vma) {
   ++inserted_;
   // Knuth's multiplicative hash
   vma.i_mmap_node = {.inserted = inserted_, .priority = static_cast<u32>(inserted_) * 2654435769U};
-  root_ = insert_below(root_, vma);
+  root_.set(insert_below(root_.get(), vma));
 }
 
-void interval_tree::remove(vm_area_struct& vma) { root_ = remove_below(root_, vma); }
+void interval_tree::remove(vm_area_struct& vma) { root_.set(remove_below(root_.get(), vma)); }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

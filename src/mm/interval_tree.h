@@ -5,7 +5,8 @@
 // subtree that ends before it. Priorities are a hash of a running number, so the tree is balanced whatever
 // the order of insertions.
 //
-// Changes need i_mmap_rwsem for writing, look-ups for reading. In explored code it is only read.
+// Changes need i_mmap_rwsem for writing, look-ups for reading. In explored code it is only read, or
+// loses the only area that it has.
 #pragma once
 
 #include "sync/sync.h"
@@ -27,18 +28,18 @@ class interval_tree {
  public:
   void insert(vm_area_struct& vma);
   void remove(vm_area_struct& vma);
-  [[nodiscard]] bool empty() const { return root_ == nullptr; }
+  [[nodiscard]] bool empty() const { return root_.get() == nullptr; }
 
   /// Calls visit(vma) for each area that maps a page of [first, last], in order of their first pages.
   template <class Visit> void for_each(u64 first, u64 last, Visit&& visit) const {
-    walk(root_, first, last, visit);
+    walk(root_.get(), first, last, visit);
   }
 
  private:
   template <class Visit>
   static void walk(vm_area_struct* node, u64 first, u64 last, Visit& visit); // mm_types.h
 
-  vm_area_struct* root_ = nullptr;
+  plain<vm_area_struct*> root_;
   u64 inserted_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "arch/swapops.h"
+#include "machine/tlbflush.h"
 #include "mm/deferred_split.h"
 #include "mm/file_fault.h"
 #include "mm/filemap.h"
@@ -117,6 +118,14 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   return fault_result::handled;
 }
 
+/// Nobody may store to a page while it is copied. Who has a userfaultfd protect pages flushes after the ptl,
+/// and the protection may be taken back before: then the entry looks like any other that forbids stores, and
+/// a TLB may still let them through (H10). Caller holds the ptl.
+void flush_before_copy(const vm_area_struct& vma, vaddr_t addr) {
+  if (policy().wp_flushes_pending && userfaultfd_wp(vma) && mm_tlb_flush_pending(*vma.vm_mm))
+    flush_tlb_page(vma.vm_mm->context, addr);
+}
+
 /// A private page that others may have too is to be stored to, or to be the mm's alone (FAULT_FLAG_UNSHARE):
 /// keeps it if nobody else has it any more, and copies it otherwise.
 fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
@@ -133,6 +142,7 @@ fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, p
       wp_page_reuse(vma, addr, ptep, old, flags);
       return fault_result::handled;
     }
+    flush_before_copy(vma, addr);
     folio_get(page_folio(page)); // it stays until it is copied
   }
   return wp_page_copy(vma, addr, pmdp, seen, page, flags);
@@ -566,6 +576,16 @@ void free_pgtables(mmu_gather& tlb, const unmap_range& range) {
   }
 }
 
+namespace {
+
+/// `detached`: areas that are linked by next_free.
+void unlink_file_vmas(vm_area_struct* detached) {
+  for (vm_area_struct* vma = detached; vma != nullptr; vma = vma->next_free)
+    unlink_file_vma(*vma);
+}
+
+} // namespace
+
 void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm, vm_area_struct* detached) {
   mmu_gather tlb(mm);
   fullmm ? tlb_gather_mmu_fullmm(tlb) : tlb_gather_mmu(tlb);
@@ -574,11 +594,11 @@ void unmap_region(mm_struct& mm, const unmap_range& range, bool fullmm, vm_area_
     unmap_page_range(tlb, range.start, range.end);
   }
   // Only now, when it has no entries left for who comes from a folio; and before its tables go, which whoever
-  // comes still walks.
-  for (vm_area_struct* vma = detached; vma != nullptr; vma = vma->next_free)
-    unlink_file_vma(*vma);
+  // comes still walks (S3.9).
+  if (policy().unlink_before_tables) unlink_file_vmas(detached);
   free_pgtables(tlb, range);
   tlb_finish_mmu(tlb);
+  if (!policy().unlink_before_tables) unlink_file_vmas(detached);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

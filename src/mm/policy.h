@@ -247,14 +247,16 @@ struct policy_t {
   bool zap_trusts_none = true; ///< an entry that reads as none without the pml is passed by (H14)
 
   // ---- tables that may be taken away: M6 ----
-  bool pte_map_rcu = true;      ///< tables are read in an RCU section (S3.2)
-  bool ptl_rechecks_pmd = true; ///< the PMD entry is read again once the ptl is held (S3.1, S3.2)
-  bool lockless_sync = true;    ///< no walk has half read an entry whose place is used again (S3.8)
+  bool pte_map_rcu = true;          ///< tables are read in an RCU section (S3.2)
+  bool ptl_rechecks_pmd = true;     ///< the PMD entry is read again once the ptl is held (S3.1, S3.2)
+  bool unlink_before_tables = true; ///< an area leaves its file's tree before its tables go (S3.9)
+  bool lockless_sync = true;        ///< no walk has half read an entry whose place is used again (S3.8)
 
   // ---- userfaultfd: M26 ----
   bool uffd_rechecks_when_queued = true; ///< a fault looks again once it is in the queue (M26)
   bool uffd_wp_marks_none = true;        ///< what is not mapped of a file is protected by a marker (M26)
   bool zap_leaves_markers = true; ///< what was protected stays so when its page goes (M26, 999dad824c39)
+  bool wp_flushes_pending = true; ///< where a page is about to be copied (H10, 6ce64428d620)
 
   // ---- mremap: M37 ----
   bool mremap_flush_under_ptl = true; ///< before the tables' locks are dropped (H11a, eb66ae030829)
