@@ -105,9 +105,14 @@ gup_request request(mm_struct& mm, foll how, gup_flags flags, page** pages) {
   return {mm, how, (flags & FOLL_WRITE) != 0, (flags & FOLL_FORCE) != 0, (flags & FOLL_LONGTERM) != 0, pages};
 }
 
+bool is_zero_page(const page* page) { return is_zero_pfn(page_to_pfn(page)); }
+
 /// Must the page, which an entry that forbids stores led to, become the mm's alone before it is pinned? Else
 /// the mm's next store would go to a copy, and the pin's holder would not see it (H5).
+/// The page of zeros is nobody's, and stays what it is: that matters to who keeps it long enough to see the
+/// stores that come.
 bool gup_must_unshare(const gup_request& gup, page* page) {
+  if (is_zero_page(page)) return gup.longterm;
   return gup.how == foll::pin && policy().gup_unshares && folio_test_anon(page_folio(page)) &&
          !PageAnonExclusive(page);
 }
@@ -300,6 +305,7 @@ enum class follow : u8 {
 follow grab_under_lock(gup_request& gup, page* page) {
   folio* folio = page_folio(page);
   if (gup.how == foll::get) return folio_try_get(folio, 1) ? follow::done : follow::refused;
+  if (is_zero_page(page)) return follow::done; // it goes nowhere: its pins are not counted
   switch (try_get_page_pin(folio, 1)) {
   case pin_result::pinned:
     return follow::done;
@@ -535,7 +541,7 @@ void unpin_user_pages(page* const* pages, u64 nr_pages) {
     u64 n = i + 1;
     while (n < nr_pages && page_folio(pages[n]) == folio)
       ++n;
-    folio_put_pins(folio, static_cast<s32>(n - i));
+    if (!is_zero_page(pages[i])) folio_put_pins(folio, static_cast<s32>(n - i));
     i = n;
   }
 }

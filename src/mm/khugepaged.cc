@@ -29,11 +29,11 @@ page* page_nth(const collapse_target& c, unsigned i) { return pfn_to_page(pte_pf
 
 /// Is the ith entry's folio the one that the entry before it maps? It is locked and counted once.
 bool same_folio_as_before(const collapse_target& c, unsigned i) {
-  return i > 0 && !pte_none(pte_nth(c, i - 1)) &&
+  return i > 0 && !pte_none_or_zero(pte_nth(c, i - 1)) &&
          page_folio(page_nth(c, i - 1)) == page_folio(page_nth(c, i));
 }
 bool last_of_its_folio(const collapse_target& c, unsigned i) {
-  return i + 1 == hpage_pmd_nr() || pte_none(pte_nth(c, i + 1)) || !same_folio_as_before(c, i + 1);
+  return i + 1 == hpage_pmd_nr() || pte_none_or_zero(pte_nth(c, i + 1)) || !same_folio_as_before(c, i + 1);
 }
 
 /// Does nobody but page-table entries hold the folio?
@@ -42,12 +42,14 @@ bool is_refcount_suitable(folio* folio) { return folio_ref_count(folio) == folio
 /// Unlocks the folios of the first `count` entries.
 void release_pte_pages(const collapse_target& c, unsigned count) {
   for (unsigned i = 0; i < count; ++i)
-    if (!pte_none(pte_nth(c, i)) && !same_folio_as_before(c, i)) folio_unlock(page_folio(page_nth(c, i)));
+    if (!pte_none_or_zero(pte_nth(c, i)) && !same_folio_as_before(c, i))
+      folio_unlock(page_folio(page_nth(c, i)));
 }
 
 scan_result isolate_one(const collapse_target& c, unsigned i, unsigned* none, const collapse_control& how) {
   const pte_t pte = pte_nth(c, i);
-  if (pte_none(pte)) return ++*none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
+  if (pte_none_or_zero(pte))
+    return ++*none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
   if (!pte_present(pte)) return scan_result::pte_non_present;
   if (pte_uffd_wp(pte)) return scan_result::pte_uffd_wp;
   if (same_folio_as_before(c, i)) return scan_result::succeed;
@@ -76,7 +78,7 @@ scan_result collapse_huge_page_isolate(const collapse_target& c, unsigned* none,
 void collapse_huge_page_copy(const collapse_target& c, folio* huge) {
   for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
     page* to = folio_page(huge, i);
-    if (pte_none(pte_nth(c, i)))
+    if (pte_none_or_zero(pte_nth(c, i)))
       clear_highpage(to);
     else
       copy_highpage(to, page_nth(c, i));
@@ -89,10 +91,12 @@ void collapse_huge_page_copy_succeeded(const collapse_target& c) {
   for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
     const pte_t pte = pte_nth(c, i);
     if (pte_none(pte)) continue;
+    const bool zero = pte_special(pte);
     page* page = pfn_to_page(pte_pfn(pte));
     folio* folio = page_folio(page);
-    const bool last = last_of_its_folio(c, i);
+    const bool last = !zero && last_of_its_folio(c, i);
     pte_clear(c.start + i * PAGE_SIZE, pte_offset(c.table, c.start + i * PAGE_SIZE));
+    if (zero) continue;
     folio_remove_rmap_pte(page);
     if (last) folio_unlock(folio);
     folio_put(folio);
@@ -203,7 +207,7 @@ bool is_shared(const folio* folio, const page* page) {
 
 /// One entry of a table in use, as far as it can be judged from outside.
 scan_result scan_one(pte_t pte, seen_entries& seen, const collapse_control& how) {
-  if (pte_none(pte))
+  if (pte_none_or_zero(pte))
     return ++seen.none > how.max_ptes_none ? scan_result::exceed_none_pte : scan_result::succeed;
   if (!pte_present(pte)) return scan_result::pte_non_present;
   if (pte_uffd_wp(pte)) return scan_result::pte_uffd_wp;

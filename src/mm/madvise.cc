@@ -103,7 +103,7 @@ void madvise_free_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep) {
     add_mm_counter(tlb.mm, MM_SWAPENTS, -1);
     return;
   }
-  if (!pte_present(seen)) return;
+  if (!pte_present(seen) || pte_special(seen)) return;
   folio* folio = page_folio(pfn_to_page(pte_pfn(seen)));
   if (folio_test_large(folio)) return; // a part of a folio, which goes as a whole
   if (folio_test_ksm(folio) || !forget_dirtiness(folio)) return;
@@ -155,7 +155,7 @@ void madvise_cold_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
     if (!table) return;
     for (; addr < next; addr += PAGE_SIZE) {
       const pte_t pte = ptep_get(table.at(addr));
-      if (!pte_present(pte)) continue;
+      if (!pte_present(pte) || pte_special(pte)) continue;
       // flushed, so that the page is young again when it is used again
       if (ptep_test_and_clear_young(addr, table.at(addr))) tlb_remove_tlb_entry(tlb, addr);
       folio_clear_referenced(page_folio(pfn_to_page(pte_pfn(pte))));

@@ -32,14 +32,24 @@ pgprot_t vm_page_prot(const vm_area_struct& vma) {
 
 namespace {
 
+/// What is only read needs no memory before it is stored to (wp_zero_page()).
+fault_result map_zero_page(const vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  pgprot_t prot = vm_page_prot(vma);
+  prot.write = false;
+  pte_map_lock table(pmdp);
+  if (table && pte_none(ptep_get(table.at(addr))))
+    set_pte_at(addr, table.at(addr), pte_mkspecial(mk_pte(ZERO_PFN, prot)));
+  return fault_result::handled;
+}
+
 /// A zeroed page behind an entry that is none.
 fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   if (userfaultfd_missing(vma)) return handle_userfault(vma, addr, flags, VM_UFFD_MISSING);
+  if ((flags & FAULT_FLAG_WRITE) == 0) return map_zero_page(vma, addr, pmdp);
   page* page = alloc_page(GFP_ZERO);
   if (page == nullptr) return fault_result::oom;
   folio* folio = page_folio(page);
-  pte_t entry = mk_pte(page_to_pfn(page), vm_page_prot(vma));
-  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pte_mkdirty(pte_mkwrite(entry));
+  const pte_t entry = pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(page), vm_page_prot(vma))));
   {
     pte_map_lock table(pmdp);
     if (table && pte_none(ptep_get(table.at(addr)))) {
@@ -69,6 +79,36 @@ void wp_page_reuse(const vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, 
   ptep_set_access_flags(addr, ptep, entry);
 }
 
+/// The entry of a page of the mm's own that takes the place of what `seen` maps.
+pte_t entry_of_copy(const vm_area_struct& vma, page* copy, pte_t seen, fault_flags flags) {
+  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
+  const bool uffd_wp = !write && pte_uffd_wp(seen); // only copied, and still to be heard of
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  if (!write && (uffd_wp || vma_soft_dirty_enabled(vma))) prot.write = false; // as is the first store
+  const pte_t entry = mk_pte(page_to_pfn(copy), prot);
+  if (uffd_wp) return pte_mkuffd_wp(entry);
+  return write ? pte_mkdirty(entry) : entry;
+}
+
+/// Puts a page that nobody else can reach in the place of what `seen` maps: `old`, or the page of zeros if
+/// that is null. False if the entry is another one by now, and nothing has changed.
+bool replace_by_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* old, page* copy,
+                     pte_t entry) {
+  mm_struct& mm = *vma.vm_mm;
+  mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, addr, addr + PAGE_SIZE);
+  pte_map_lock table(pmdp);
+  if (!table || !pte_same(ptep_get(table.at(addr)), seen)) return false;
+  const ptep_t ptep = table.at(addr);
+  // The old page is out of sight everywhere before the new one can be stored to: no thread reads what was
+  // there after it has seen what another has stored since (M41).
+  (void)ptep_clear_flush(mm, addr, ptep);
+  folio_add_new_anon_rmap(page_folio(copy), mm, addr);
+  smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
+  set_pte_at(addr, ptep, entry);
+  if (old != nullptr) folio_remove_rmap_pte(old);
+  return true;
+}
+
 /// Gives the area's mm a page of its own in place of `old`, of which the caller has a reference that this
 /// drops.
 fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen, page* old,
@@ -86,35 +126,30 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     copy_highpage(copy, old);
   else
     copy_user_highpage(copy, old);
-  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
-  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
-  if (!write && vma_soft_dirty_enabled(vma)) prot.write = false; // the first store is to be noticed
-  pte_t entry = mk_pte(page_to_pfn(copy), prot);
-  if (write) entry = pte_mkdirty(entry);
-  bool replaced = false;
   if (!vma_is_anonymous(vma)) vma_set_bar(vma, VMA_HAS_ANON);
-  {
-    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, addr, addr + PAGE_SIZE);
-    pte_map_lock table(pmdp);
-    replaced = table && pte_same(ptep_get(table.at(addr)), seen);
-    if (replaced) {
-      const ptep_t ptep = table.at(addr);
-      // The old page is out of sight everywhere before the new one can be stored to: no thread reads what was
-      // there after it has seen what another has stored since (M41).
-      (void)ptep_clear_flush(mm, addr, ptep);
-      folio_add_new_anon_rmap(page_folio(copy), mm, addr);
-      smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
-      set_pte_at(addr, ptep, entry);
-      folio_remove_rmap_pte(old);
-      if (counted_as == MM_ANONPAGES) deferred_split_folio(old);
-    }
-  }
-  if (replaced && counted_as != MM_ANONPAGES) {
+  const pte_t entry = entry_of_copy(vma, copy, seen, flags);
+  const bool replaced = replace_by_copy(vma, addr, pmdp, seen, old, copy, entry);
+  if (replaced && counted_as == MM_ANONPAGES) {
+    deferred_split_folio(old);
+  } else if (replaced) {
     add_mm_counter(mm, counted_as, -1);
     add_mm_counter(mm, MM_ANONPAGES, 1);
   }
   put_page(replaced ? old : copy); // the entry's, or another CPU was faster
   put_page(old);
+  return fault_result::handled;
+}
+
+/// The same in place of the page of zeros.
+fault_result wp_zero_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
+                          fault_flags flags) {
+  page* page = alloc_page(GFP_ZERO);
+  if (page == nullptr) return fault_result::oom;
+  const pte_t entry = entry_of_copy(vma, page, seen, flags);
+  if (replace_by_copy(vma, addr, pmdp, seen, nullptr, page, entry))
+    add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
+  else
+    put_page(page);
   return fault_result::handled;
 }
 
@@ -131,6 +166,7 @@ void flush_before_copy(const vm_area_struct& vma, vaddr_t addr) {
 fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
                         fault_flags flags) {
   if ((vma.vm_flags & VM_SHARED) != 0) return wp_page_shared(vma, addr, pmdp, seen);
+  if (pte_special(seen)) return wp_zero_page(vma, addr, pmdp, seen, flags);
   page* page = pfn_to_page(pte_pfn(seen));
   {
     pte_map_lock table(pmdp);
@@ -418,6 +454,11 @@ void zap_nonpresent_pte(const mmu_gather& tlb, const vm_area_struct* vma, vaddr_
 
 void zap_present_pte(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, const ptep_t& ptep, pte_t seen,
                      zap_progress& done) {
+  if (pte_special(seen)) { // nobody counts who maps the page of zeros
+    (void)ptep_get_and_clear(addr, ptep);
+    tlb_remove_tlb_entry(tlb, addr);
+    return;
+  }
   page* page = pfn_to_page(pte_pfn(seen));
   folio* folio = page_folio(page);
   const mm_counter counter = mm_counter_of(folio);

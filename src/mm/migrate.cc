@@ -237,7 +237,7 @@ folio* get_mapped_folio(mm_struct& mm, vaddr_t addr) {
     if (found != nullptr) folio_get(found);
   } else if (const pte_map_lock table(at.pmdp); table) {
     const pte_t pte = ptep_get(table.at(addr));
-    if (pte_present(pte)) found = page_folio(pfn_to_page(pte_pfn(pte)));
+    if (pte_present(pte) && !pte_special(pte)) found = page_folio(pfn_to_page(pte_pfn(pte)));
     if (found != nullptr) folio_get(found);
   }
   return found;

@@ -1,10 +1,10 @@
 #include "mm/page_alloc.h"
 
-#include "arch/pgtable.h"
 #include "mm/clear_page.h"
 #include "mm/compaction.h"
 #include "mm/deferred_split.h"
 #include "mm/page_table_check.h"
+#include "mm/pgtable.h"
 #include "mm/vmscan.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -12,6 +12,9 @@ namespace racewalk::inline RACEWALK_BACKEND {
 page_allocator::page_allocator(Machine& machine, unsigned explored_slots)
     : machine_(machine), zone_(machine.frames(), 1, machine.nr_pages() - 1, explored_slots) {
   machine.zone = &zone_;
+  struct page& zeros = machine.pages()[ZERO_PFN];
+  WRITE_ONCE(zeros.flags, BIT(PG_reserved));
+  atomic_set(zeros._refcount, 1); // nobody's to drop
 }
 
 page_allocator::~page_allocator() {

@@ -19,8 +19,8 @@ enum gfp_t : u32 {
 };
 constexpr gfp_t operator|(gfp_t a, gfp_t b) { return gfp_t(u32(a) | u32(b)); }
 
-/// Puts a machine's frames into the hands of the allocator while it lives. Frame 0 stays out: no entry maps
-/// it.
+/// Puts a machine's frames into the hands of the allocator while it lives. Frame 0 stays out: it is the
+/// page of zeros (ZERO_PFN).
 class page_allocator {
  public:
   /// `explored_slots`: blocks set aside for allocations by explored threads.

@@ -10,6 +10,14 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+/// The page of zeros, which whoever has only read a page of anonymous memory maps (do_anonymous_page()). The
+/// allocator does not have it. An entry for it is special: it holds no reference and is counted nowhere, and
+/// lets nobody store.
+inline constexpr pfn_t ZERO_PFN = 0;
+inline bool is_zero_pfn(pfn_t pfn) { return pfn == ZERO_PFN; }
+/// Does the entry stand for zeros that take no memory of the mm's own?
+inline bool pte_none_or_zero(pte_t pte) { return pte_none(pte) || (pte_present(pte) && pte_special(pte)); }
+
 /// A plain store. Needs the ptl, and that no hardware can be updating the entry: it is none or not valid, or
 /// the new value loses nothing that a concurrent A or D could add.
 inline void set_pte_at(vaddr_t, const ptep_t& ptep, pte_t pte, site s = RW_HERE) {

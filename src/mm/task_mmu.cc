@@ -173,7 +173,7 @@ void clear_refs_referenced(mm_struct& mm, mmap_region& region) {
       if (!table) return;
       for (; addr < next; addr += PAGE_SIZE) {
         const pte_t pte = ptep_get(table.at(addr));
-        if (!pte_present(pte)) continue;
+        if (!pte_present(pte) || pte_special(pte)) continue;
         ptep_test_and_clear_young(addr, table.at(addr));
         clear_referenced_page(pfn_to_page(pte_pfn(pte)));
       }
@@ -208,6 +208,7 @@ s32 page_mapcount(page* page, folio* folio) {
 }
 
 u64 word_of_page(page* page, pfn_t pfn) {
+  if (is_zero_pfn(pfn)) return PM_PRESENT | pfn; // nobody's, and no file's
   folio* folio = page_folio(page);
   return PM_PRESENT | pfn | (page_mapcount(page, folio) == 1 ? PM_MMAP_EXCLUSIVE : 0) |
          (folio_test_anon(folio) ? 0 : PM_FILE);

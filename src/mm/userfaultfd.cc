@@ -416,9 +416,22 @@ int mfill_atomic_install_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pm
   return 0;
 }
 
+/// The page of zeros, where nothing is.
+int mfill_atomic_pte_zeropage(const vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  pgprot_t prot = vm_page_prot(vma);
+  prot.write = false;
+  const pte_map_lock table(pmdp);
+  if (!table) return -EAGAIN; // as mfill_atomic_install_pte()
+  if (!pte_none(ptep_get(table.at(addr)))) return -EEXIST;
+  set_pte_at(addr, table.at(addr), pte_mkspecial(mk_pte(ZERO_PFN, prot)));
+  return 0;
+}
+
 /// Anonymous memory, also in a private mapping of a file: nobody asks the page cache.
 int mfill_atomic_pte_private(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
                              const mfill_source& source) {
+  if (source.what == mfill::zeropage && vma_is_anonymous(vma))
+    return mfill_atomic_pte_zeropage(vma, addr, pmdp);
   page* page = mfill_alloc(source);
   if (page == nullptr) return -ENOMEM;
   const int error = mfill_atomic_install_pte(vma, addr, pmdp, page, source.write_protect, page_in_cache::no);

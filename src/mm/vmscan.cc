@@ -215,7 +215,7 @@ vaddr_t isolate_ptes(const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, folio_batch&
   if (!table) return end;
   for (; addr < end && !batch.full(); addr += PAGE_SIZE) {
     const pte_t pte = ptep_get(table.at(addr));
-    if (!pte_present(pte)) continue;
+    if (!pte_present(pte) || pte_special(pte)) continue;
     folio* folio = page_folio(pfn_to_page(pte_pfn(pte)));
     if (!folio_test_large(folio) && folio_mapcount(folio) == 1) batch.add(folio);
   }

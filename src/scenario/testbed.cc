@@ -40,6 +40,7 @@ std::string hex(u64 v) {
 testbed::testbed(unsigned cpus, unsigned devices)
     : machine(memory_of(cpus + devices), cpus), devices_(devices),
       allocator_(machine, 2 * (cpus + devices) * EXPLORED_ALLOCATIONS_PER_THREAD) {
+  pages_[ZERO_PFN] = "zeros";
   names.name = [this](const void* a) { return name_of(a); };
   names.object = [this](const void* frame) {
     return page_label(static_cast<u64>(static_cast<const std::byte*>(frame) - machine.frames()) >>
