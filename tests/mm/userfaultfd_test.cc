@@ -249,6 +249,15 @@ TEST_F(UserfaultfdWpTest, AWritingPinIsReported) {
   EXPECT_EQ(faults(thread).size(), 1U);
 }
 
+TEST_F(UserfaultfdWpTest, ACopyThatAPinForReadingMakesStaysProtected) {
+  const vaddr_t at = protected_pages();
+  const auto child = space.fork().value(); // from now on the pages are both's
+  page* pinned = nullptr;
+  ASSERT_EQ(pin_user_pages(mm, at, 1, FOLL_NONE, &pinned), 1);
+  unpin_user_page(pinned);
+  EXPECT_TRUE(store_is_reported(at));
+}
+
 TEST_F(UserfaultfdWpTest, UnregisteringGivesTheRightBack) {
   const vaddr_t at = protected_pages();
   uffd->unregister_range(at, BYTES).value();
