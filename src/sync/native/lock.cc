@@ -1,7 +1,12 @@
 // The contended paths of the locks.
 #include "sync/native/lock.h"
 
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
 
 namespace racewalk::inline native {
 
@@ -67,6 +72,16 @@ void down_write_contended(rwsem_t& r) {
 void rwsem_wake(rwsem_t& r) {
   r.state.fetch_and(~rwsem_t::WAITING, std::memory_order_relaxed);
   r.state.notify_all();
+}
+
+// Not by std::atomic's wait(), which yields the processor a few times first: with others waiting for it that
+// costs more than the sleep.
+void sleep_on(wait_queue& q, u32 changes) {
+  static_assert(sizeof q.changes == sizeof(u32));
+  (void)syscall(SYS_futex, &q.changes, FUTEX_WAIT_PRIVATE, changes, nullptr, nullptr, 0);
+}
+void wake_sleepers(wait_queue& q) {
+  (void)syscall(SYS_futex, &q.changes, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
 wait_queue& wait_queue_of(const void* word) {

@@ -7,6 +7,8 @@
 // Lock order is documented with the mm (M42); clang's thread-safety analysis checks who holds what.
 #pragma once
 
+#include <algorithm>
+
 #include "sync/annotations.h"
 #include "sync/native/atomic.h"
 
@@ -187,12 +189,46 @@ struct alignas(64) wait_queue {
   std::atomic<u32> changes{0};
 };
 wait_queue& wait_queue_of(const void* word);
+/// Sleeps unless `changes` is another number by now; may wake for no reason.
+void sleep_on(wait_queue& q, u32 changes);
+void wake_sleepers(wait_queue& q);
+
+/// How often a thread looks at a word before it sleeps. Whoever is to change it may be running: to be told by
+/// the word then saves both sides a call of the host's kernel. So the more often that has been so, the longer
+/// the next look; one in vain is shorter the next time.
+class spin_before_sleep {
+ public:
+  /// Lets some time pass, unless it has been enough.
+  bool once() {
+    if (left_ == 0) {
+      budget_ = std::max(LEAST, budget_ / 2);
+      return false;
+    }
+    --left_;
+    cpu_relax();
+    return true;
+  }
+  /// The word has changed.
+  void paid() { budget_ = std::min(MOST, budget_ * 2); }
+
+ private:
+  static constexpr u32 LEAST = 16;
+  static constexpr u32 MOST = 512; // some ten microseconds
+  inline static constinit thread_local u32 budget_ = MOST;
+  u32 left_ = budget_;
+};
 } // namespace detail
 
 /// Sleeps while (READ_ONCE(r) & mask) == v; returns the value seen (acquire).
 template <class R> auto wait_while(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site = {}) {
   auto seen = smp_load_acquire(r);
   if ((seen & mask) != v) return seen;
+  for (detail::spin_before_sleep spin; spin.once();) {
+    seen = smp_load_acquire(r);
+    if ((seen & mask) == v) continue;
+    spin.paid();
+    return seen;
+  }
   detail::wait_queue& q = detail::wait_queue_of(&r.raw());
   q.sleepers.fetch_add(1, std::memory_order_relaxed);
   smp_mb(); // pairs with wake_up_all(): it sees a sleeper, or the sleeper sees the change
@@ -200,7 +236,7 @@ template <class R> auto wait_while(const R& r, detail::value_of<R> mask, detail:
     u32 changes = q.changes.load(std::memory_order_acquire);
     seen = smp_load_acquire(r);
     if ((seen & mask) != v) break;
-    q.changes.wait(changes, std::memory_order_acquire);
+    detail::sleep_on(q, changes);
   }
   q.sleepers.fetch_sub(1, std::memory_order_relaxed);
   return seen;
@@ -220,7 +256,7 @@ template <class R> void wake_up_all(R&& r, site = {}) {
   detail::wait_queue& q = detail::wait_queue_of(&r.raw());
   if (q.sleepers.load(std::memory_order_relaxed) == 0) return;
   q.changes.fetch_add(1, std::memory_order_release);
-  q.changes.notify_all();
+  detail::wake_sleepers(q);
 }
 
 } // namespace racewalk::inline native
