@@ -74,7 +74,10 @@ bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, 
     return false;
   }
   pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_page_prot(vma));
-  if ((flags & FAULT_FLAG_WRITE) != 0) entry = pmd_mkdirty(pmd_mkwrite(entry));
+  if ((flags & FAULT_FLAG_WRITE) != 0) {
+    entry = pmd_mkdirty(entry);
+    if ((vma.vm_flags & VM_WRITE) != 0) entry = pmd_mkwrite(entry); // else it is forced (FOLL_FORCE)
+  }
   if (install_huge_pmd(mm, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
     add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
     add_mm_counter(mm, MM_PGTABLES, 1);

@@ -49,7 +49,8 @@ fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& 
   page* page = alloc_page(GFP_ZERO);
   if (page == nullptr) return fault_result::oom;
   folio* folio = page_folio(page);
-  const pte_t entry = pte_mkdirty(pte_mkwrite(mk_pte(page_to_pfn(page), vm_page_prot(vma))));
+  pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(page), vm_page_prot(vma)));
+  if ((vma.vm_flags & VM_WRITE) != 0) entry = pte_mkwrite(entry); // else it is forced (FOLL_FORCE)
   {
     pte_map_lock table(pmdp);
     if (table && pte_none(ptep_get(table.at(addr)))) {

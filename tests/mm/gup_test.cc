@@ -149,5 +149,20 @@ TEST_F(Gup, SlowPathPinsTheSamePages) {
   unpin_user_pages(fast, 4);
 }
 
+// ptrace() writes where the program may not: that gives the program no right to.
+TEST_F(Gup, AForcedWriteLetsNobodyElseStore) {
+  for (const auto huge : {AddressSpace::HugePages::no, AddressSpace::HugePages::yes}) {
+    const vaddr_t at = (map(4 * MIB) + 2 * MIB - 1) & pmd_mask();
+    ASSERT_TRUE(space.madvise(at, 2 * MIB, huge));
+    ASSERT_TRUE(space.mprotect(at, 2 * MIB, Access::read));
+    page* pinned = nullptr;
+    ASSERT_EQ(pin_user_pages(mm, at, 1, FOLL_WRITE | FOLL_FORCE, &pinned), 1);
+    WRITE_ONCE(page_words(pinned)[0], 7);
+    unpin_user_page(pinned);
+    EXPECT_FALSE(can_write(at));
+    EXPECT_EQ(*cpu->load<u64>(at), 7U);
+  }
+}
+
 } // namespace
 } // namespace racewalk::test
