@@ -364,7 +364,6 @@ bool try_to_free_pages() {
   const memalloc_scope scope;
   if (!scope.outermost()) return false;
   count_vm_events(ALLOCSTALL);
-  free_unused_swap_cache();
   return shrink_node(*pgdat, SWAP_CLUSTER_MAX) > 0 || deferred_split_scan() > 0;
 }
 
@@ -407,7 +406,7 @@ bool balance_pgdat(pglist_data& pgdat, const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     const u64 free = zone.nr_free();
     if (free >= enough) return true;
-    if (shrink_node(pgdat, std::min<u64>(enough - free, 8 * SWAP_CLUSTER_MAX)) == 0) return false;
+    if (shrink_node(pgdat, std::min<u64>(enough - free, u64{8} * SWAP_CLUSTER_MAX)) == 0) return false;
   }
   return true;
 }

@@ -360,10 +360,10 @@ void worker::reshape() {
     done_.given_back += vm_madvise(mm, va & PAGE_MASK, page_bytes, MADV_DONTNEED) == 0;
     break;
   case 8: // which it is only if there is a swap file
-    static_cast<void>(vm_madvise(mm, huge, huge_bytes, MADV_PAGEOUT));
+    static_cast<void>(vm_madvise(mm, va & PAGE_MASK, 16 * page_bytes, MADV_PAGEOUT));
     break;
   case 9:
-    static_cast<void>(stress_.system.reclaim().shrink(1 + below(256)));
+    static_cast<void>(stress_.system.reclaim().shrink(1 + below(32)));
     break;
   case 1:
   case 2:

@@ -100,7 +100,10 @@ class memory_pressure {
  public:
   memory_pressure(System& system, const stress_options& options) : system_(system) {
     if (options.swap != 0) system.swapon(directory_.emplace().path() + "/swap", options.swap << 20).value();
-    if (options.memory != 0) system.reclaim().start_kswapd();
+    if (options.memory == 0) return;
+    // so late that allocations come to take memory back themselves, too
+    system.reclaim().tune_kswapd({.low = 5, .high = 10}).value();
+    system.reclaim().start_kswapd();
   }
   ~memory_pressure() { system_.reclaim().stop_kswapd(); }
   memory_pressure(const memory_pressure&) = delete;
