@@ -10,10 +10,17 @@ namespace racewalk::litmus {
 /// opened it.
 class bad_test : public std::runtime_error {
  public:
-  bad_test(unsigned line, const std::string& what) : std::runtime_error(what), line_(line) {}
+  bad_test(unsigned line, const std::string& what) : std::runtime_error(abridged(what)), line_(line) {}
   [[nodiscard]] unsigned line() const { return line_; }
 
  private:
+  /// A name or a number that is quoted may be as long as the file.
+  static std::string abridged(const std::string& what) {
+    constexpr std::size_t HEAD = 60, TAIL = 80; // characters
+    if (what.size() <= HEAD + TAIL) return what;
+    return what.substr(0, HEAD) + "..." + what.substr(what.size() - TAIL);
+  }
+
   unsigned line_;
 };
 

@@ -66,6 +66,9 @@ TEST(reader, bounds_what_a_file_can_make_it_do) {
             "6: nesting deeper than 200 levels is not supported");
   EXPECT_EQ(complaint("C t\n{}\nP0(int *x) {}\nexists " + std::string(100000, '~')),
             "4: nesting deeper than 200 levels is not supported");
+  EXPECT_EQ(complaint(in_code("r0 = " + std::string(1000000, '9') + ";")),
+            "6: '" + std::string(59, '9') + "..." + std::string(36, '9') +
+                "' is not a number that a litmus test can use");
   std::string sum = "r0 = 1", doubled = "r0 = READ_ONCE(*x);", branches = doubled, writes;
   for (unsigned i = 0; i < 100000; i++)
     sum += "+1";
