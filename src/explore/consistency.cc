@@ -94,13 +94,16 @@ template <unsigned W> struct relation {
 
 /// The events, each after what comes before it in program order and reads-from.
 std::vector<eid> causal_order(const graph& g) {
-  std::vector<eid> order(g.size());
   std::array<u16, MAX_EVENTS> before;
+  std::array<u16, MAX_EVENTS + 1> place{}; // of the first event that has so many before it
   for (eid e = 0; e < g.size(); e++) {
-    order[e] = e;
     before[e] = std::accumulate(g[e].past.upto.begin(), g[e].past.upto.end(), u16{0});
+    place[before[e] + 1u]++;
   }
-  std::sort(order.begin(), order.end(), [&](eid a, eid b) { return before[a] < before[b]; });
+  std::partial_sum(place.begin(), place.end(), place.begin());
+  std::vector<eid> order(g.size());
+  for (eid e = 0; e < g.size(); e++)
+    order[place[before[e]]++] = e;
   return order;
 }
 
@@ -309,12 +312,11 @@ template <unsigned W> struct lkmm {
   using rel = relation<W>;
   const graph& g;
   const bool sections_may_end;
-  rel strong_fence, weak_fence, rfe, overwrite_ext, ppo, cumul_fence, prop, hb, pb;
+  rel strong_fence, weak_fence, rfe, overwrite_ext, ppo, cumul_fence, prop, hb;
 
   lkmm(const graph& graph_, bool may_end)
       : g(graph_), sections_may_end(may_end), strong_fence(g.size()), weak_fence(g.size()), rfe(g.size()),
-        overwrite_ext(g.size()), ppo(g.size()), cumul_fence(g.size()), prop(g.size()), hb(g.size()),
-        pb(g.size()) {
+        overwrite_ext(g.size()), ppo(g.size()), cumul_fence(g.size()), prop(g.size()), hb(g.size()) {
     for (unsigned t = 0; t < MAX_THREADS; t++)
       thread_relations(t);
     communication();
@@ -448,7 +450,7 @@ template <unsigned W> struct lkmm {
     }
   }
 
-  /// prop, hb, and of pb what is not made of its parts and hb.
+  /// prop and hb.
   void propagation() {
     // cumul-fence: (rfe? ; (strong-fence | po-rel)) | wmb | po-unlock-lock-po, then through
     // read-modify-writes
@@ -483,16 +485,47 @@ template <unsigned W> struct lkmm {
       rel::for_each(prop.row[id], [&](unsigned b) {
         if (b != id && g[static_cast<eid>(b)].thread == g[id].thread) hb.add(id, b);
       });
-    // pb: prop ; strong-fence ; hb* (prop the identity too: then it is in hb)
-    pb = prop.then(strong_fence);
   }
+  /// Of pb, which is prop ; strong-fence ; hb*, what is not made of its parts and hb. (Where prop is the
+  /// identity it is in hb.)
+  rel pb() const { return prop.then(strong_fence); }
   bool is_store(eid id) const { return g[id].is_write() || g[id].kind == event_kind::free_object; }
 
-  /// Are hb and pb acyclic? A cycle of both together is one of hb, or can be cut into steps of pb.
+  /// Are hb and pb acyclic? A cycle of both together is one of hb, or can be cut into steps of pb. As
+  /// relation::acyclic(), with a second node for each event, which prop leads to and strong-fence from: that
+  /// spares their product.
   bool consistent() const {
-    rel both = hb;
-    both |= pb;
-    return both.acyclic();
+    u64 left[W] = {};
+    for (unsigned i = 0; i < g.size(); i++)
+      put(left, i);
+    u64 left_half_way[W];
+    std::copy_n(left, W, left_half_way);
+    const auto meets = [](const u64* row, const u64* set) {
+      u64 hit = 0;
+      for (unsigned k = 0; k < W; k++)
+        hit |= row[k] & set[k];
+      return hit != 0;
+    };
+    for (bool moved = true; moved;) {
+      moved = false;
+      bool any = false;
+      for (unsigned i = g.size(); i-- > 0;) {
+        const u64 bit = u64{1} << (i % 64);
+        if (left_half_way[i / 64] & bit && !meets(strong_fence.row[i], left)) {
+          left_half_way[i / 64] &= ~bit;
+          moved = true;
+        }
+        if (!(left[i / 64] & bit)) continue;
+        if (meets(hb.row[i], left) || meets(prop.row[i], left_half_way)) {
+          any = true;
+        } else {
+          left[i / 64] &= ~bit;
+          moved = true;
+        }
+      }
+      if (!any) return true;
+    }
+    return false;
   }
 };
 
@@ -640,7 +673,7 @@ template <unsigned W> event_set all_before(const graph& g, eid last) {
   lkmm<W> model(g, false);
   model.propagation();
   relation<W> order = model.hb;
-  order |= model.pb;
+  order |= model.pb();
   return reaching(order, last);
 }
 
