@@ -1,5 +1,6 @@
 // What is checked in every execution without the scenario asking: memory that is used after it was freed,
-// data races on plain variables, and threads that wait for each other for ever.
+// data races on plain variables, threads that wait for each other for ever, locks and sections that are left
+// open.
 #include <algorithm>
 
 #include "explore/explorer.h"
@@ -125,11 +126,37 @@ void explorer::check_race(eid id) {
   }
 }
 
+/// `lock p.ptl`
+std::string explorer::lock_in_words(const void* lock) const {
+  return program_.name ? "lock " + program_.name(lock) : "a lock";
+}
+
 /// ` waits for lock p.ptl`
 std::string explorer::wait_in_words(const event& e) const {
   if (e.counts_sections) return " waits for a section to end";
   if (!program_.name) return " waits for a value";
-  return (e.lock ? " waits for lock " : " waits for ") + program_.name(places_[e.loc].addr);
+  const void* const addr = places_[e.loc].addr;
+  return " waits for " + (e.lock ? lock_in_words(addr) : program_.name(addr));
+}
+
+/// A body has come to its end: what it took is given back. (Nothing of this function's is on the heap when
+/// the fibre is dropped.)
+void explorer::must_leave_nothing(thread& t) {
+  site since;
+  if (!t.locks.empty()) {
+    since = t.locks.front().where;
+    t.bad_text = "the body ends with " + lock_in_words(t.locks.front().lock) + " held, which it took in ";
+  } else if (t.state.irq_depth != 0) {
+    since = t.state.irqs_off_at;
+    t.bad_text = "the body ends with interrupts off, since ";
+  } else if (t.state.rcu_depth != 0) {
+    since = t.state.rcu_begun_at;
+    t.bad_text = "the body ends in an RCU read-side section, which it began in ";
+  } else {
+    return;
+  }
+  t.bad_text += place_name(since);
+  violation("INV-BALANCE", t.bad_text.c_str(), since);
 }
 
 void explorer::report_deadlock() {
@@ -153,8 +180,7 @@ void explorer::report_deadlock() {
   fail("INV-LIVE", "nothing can go on: " + who, where, last);
 }
 
-// ---- the order of locks, over all executions
-// ---------------------------------------------------------------
+// ---- the order of locks, over all executions --------------------------------------------------------------
 
 void explorer::takes_lock(const void* lock, bool waits, site where) {
   thread& t = *running_;
@@ -182,6 +208,11 @@ void explorer::drops_lock(const void* lock) {
   auto& locks = running_->locks;
   const auto held = std::find_if(locks.rbegin(), locks.rend(), [&](const auto& l) { return l.lock == lock; });
   if (held != locks.rend()) locks.erase(held.base() - 1);
+}
+
+bool explorer::holds_lock(const void* lock) const {
+  const auto& locks = running_->locks;
+  return std::any_of(locks.begin(), locks.end(), [&](const auto& l) { return l.lock == lock; });
 }
 
 void explorer::note_lock_edge(const lock_order::edge& e, const graph& in) {

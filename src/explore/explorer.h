@@ -138,6 +138,7 @@ class explorer final : public engine {
   void invalidate(const tlb_range& range, site where) override;
   void takes_lock(const void* lock, bool waits, site where) override;
   void drops_lock(const void* lock) override;
+  bool holds_lock(const void* lock) const override;
   void waits_for_interrupts(cpumask_bits mask, site where) override;
   void relax(site where) override;
   void free_object(const void* p, std::size_t bytes, site where) override;
@@ -291,7 +292,9 @@ class explorer final : public engine {
   void check_race(eid id);
   void fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss = NONE,
             eid after = NONE);
+  void must_leave_nothing(thread& t);
   void report_deadlock();
+  std::string lock_in_words(const void* lock) const;
   std::string wait_in_words(const event& e) const;
   void note_lock_edge(const lock_order::edge& e, const graph& in);
   void note_lock_use(const lock_order::use& u, const graph& in);

@@ -24,6 +24,7 @@ void explorer::thread_main(void* arg) {
   thread& t = *static_cast<thread*>(arg);
   if (t.id < t.owner->n_cpus_) {
     t.owner->run_body(t);
+    t.owner->must_leave_nothing(t);
     if (!t.held.empty()) t.owner->order_held_locks(); // nobody else will ever get them
     t.body_done = true;
     cpu_idle();

@@ -122,11 +122,16 @@ TEST(counts, an_empty_section_orders_what_is_around_it) {
     EXPECT_EQ(explore_program(p, m).verdict, verdict::safe) << to_string(m);
 }
 
-TEST(counts, a_lock_that_is_never_given_back_is_a_deadlock) {
+TEST(counts, a_lock_that_is_taken_twice_is_a_deadlock) {
   spinlock_t l;
   program p;
   for (unsigned i = 0; i < 2; i++)
-    p.threads.push_back([&]() NO_THREAD_SAFETY_ANALYSIS { spin_lock(l); });
+    p.threads.push_back([&]() NO_THREAD_SAFETY_ANALYSIS {
+      spin_lock(l);
+      spin_lock(l);
+      spin_unlock(l);
+      spin_unlock(l);
+    });
   const outcome o = explore_program(p, memory_model::sc);
   ASSERT_EQ(o.verdict, verdict::violation);
   EXPECT_EQ(o.failures.front().invariant, "INV-LIVE");

@@ -324,6 +324,113 @@ TEST_F(Locks, a_lock_of_an_interrupt_handler_is_not_held_with_interrupts_on) {
   EXPECT_EQ(decide({[&] { takes(true); }, sends}).verdict, verdict::safe);
 }
 
+// ---- what is taken is given back -------------------------------------------------------------------------
+
+class Balance : public testing::Test {
+ protected:
+  spinlock_t lock_;
+  mutex_t mutex_;
+  rwsem_t sem_;
+  word_t other_;
+  static constexpr site began() { return {"x/began.cc", "began", 42}; }
+  static constexpr site ended() { return {"x/ended.cc", "ended", 43}; }
+
+  /// Beside a CPU that does something else.
+  outcome decide_with(const std::function<void()>& body) {
+    return decide({[&] { WRITE_ONCE(other_, 1); },
+                   [&] {
+                     READ_ONCE(other_);
+                     body();
+                   }});
+  }
+  void expect_left_open(const std::function<void()>& body, const std::string& what) {
+    const outcome o = decide_with(body);
+    ASSERT_TRUE(lost(o, "INV-BALANCE", {"the body ends " + what, "began() began.cc:42"}));
+    EXPECT_EQ(o.failures.front().thread, 1u);
+    EXPECT_EQ(place_name(o.failures.front().where), place_name(began()));
+  }
+  void expect_not_held(const std::function<void()>& body, const std::string& what) {
+    const outcome o = decide_with(body);
+    ASSERT_TRUE(lost(o, "INV-BALANCE", {what}));
+    EXPECT_EQ(o.failures.front().thread, 1u);
+    EXPECT_EQ(place_name(o.failures.front().where), place_name(ended()));
+  }
+};
+
+TEST_F(Balance, a_body_ends_with_a_lock_held) NO_THREAD_SAFETY_ANALYSIS {
+  expect_left_open([&]() NO_THREAD_SAFETY_ANALYSIS { spin_lock(lock_, began()); }, "with a lock held");
+  expect_left_open([&]() NO_THREAD_SAFETY_ANALYSIS { mutex_lock(mutex_, began()); }, "with a lock held");
+  expect_left_open([&]() NO_THREAD_SAFETY_ANALYSIS { (void)mutex_trylock(mutex_, began()); }, "with a lock");
+  expect_left_open([&]() NO_THREAD_SAFETY_ANALYSIS { down_read(sem_, began()); }, "with a lock held");
+  expect_left_open([&]() NO_THREAD_SAFETY_ANALYSIS { down_write(sem_, began()); }, "with a lock held");
+  expect_left_open(
+      [&]() NO_THREAD_SAFETY_ANALYSIS {
+        down_read(sem_, began());
+        down_read(sem_);
+        up_read(sem_);
+      },
+      "with a lock held");
+}
+
+TEST_F(Balance, a_body_ends_in_a_section) {
+  expect_left_open([&] { local_irq_disable(began()); }, "with interrupts off");
+  expect_left_open([&] { rcu_read_lock(began()); }, "in an RCU read-side section");
+  expect_left_open(
+      [&] {
+        rcu_read_lock(began());
+        rcu_read_lock();
+        rcu_read_unlock();
+      },
+      "in an RCU read-side section");
+}
+
+TEST_F(Balance, what_is_not_held_is_released) NO_THREAD_SAFETY_ANALYSIS {
+  expect_not_held([&]() NO_THREAD_SAFETY_ANALYSIS { spin_unlock(lock_, ended()); },
+                  "a spinlock that it does not");
+  expect_not_held([&]() NO_THREAD_SAFETY_ANALYSIS { mutex_unlock(mutex_, ended()); },
+                  "a mutex that it does not");
+  expect_not_held([&]() NO_THREAD_SAFETY_ANALYSIS { up_read(sem_, ended()); },
+                  "a semaphore that it does not");
+  expect_not_held([&]() NO_THREAD_SAFETY_ANALYSIS { up_write(sem_, ended()); },
+                  "a semaphore that it does not");
+  expect_not_held([&]() NO_THREAD_SAFETY_ANALYSIS { downgrade_write(sem_, ended()); }, "downgrades");
+  expect_not_held([&] { local_irq_enable(ended()); }, "interrupts that are not off");
+  expect_not_held([&] { rcu_read_unlock(ended()); }, "section that it is not in");
+}
+
+/// Another CPU's lock is not its own.
+TEST_F(Balance, a_lock_is_released_by_another_cpu) NO_THREAD_SAFETY_ANALYSIS {
+  const outcome o = decide({[&]() NO_THREAD_SAFETY_ANALYSIS {
+                              spin_lock(lock_);
+                              smp_store_release(other_, 1);
+                              smp_cond_load_acquire(other_, ~u64{0}, 2);
+                            },
+                            [&]() NO_THREAD_SAFETY_ANALYSIS {
+                              smp_cond_load_acquire(other_, ~u64{0}, 1);
+                              spin_unlock(lock_, ended());
+                              smp_store_release(other_, 2);
+                            }});
+  ASSERT_TRUE(lost(o, "INV-BALANCE", {"releases a spinlock that it does not hold"}));
+  EXPECT_EQ(o.failures.front().thread, 1u);
+}
+
+TEST_F(Balance, what_is_given_back_is_no_loss) NO_THREAD_SAFETY_ANALYSIS {
+  const outcome o = decide_with([&]() NO_THREAD_SAFETY_ANALYSIS {
+    down_read(sem_);
+    local_irq_disable();
+    rcu_read_lock();
+    spin_lock(lock_);
+    spin_unlock(lock_);
+    rcu_read_unlock();
+    local_irq_enable();
+    up_read(sem_);
+    down_write(sem_);
+    downgrade_write(sem_);
+    up_read(sem_);
+  });
+  EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
+}
+
 // ---- waiting where that is not allowed --------------------------------------------------------------------
 
 class Waits : public testing::Test {

@@ -153,6 +153,7 @@ class engine {
   /// This thread is about to take a lock, or (`waits` false) has got one that it did not wait for.
   virtual void takes_lock(const void* lock, bool waits, site where) = 0;
   virtual void drops_lock(const void* lock) = 0;
+  virtual bool holds_lock(const void* lock) const = 0;
   /// It is about to wait until each CPU of the mask has had interrupts on.
   virtual void waits_for_interrupts(cpumask_bits mask, site where) = 0;
   /// A round of a loop is over that goes on until something changes that it reads.

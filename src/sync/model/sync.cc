@@ -152,6 +152,7 @@ void local_irq_disable(site s) {
 void local_irq_enable(site s) {
   if (!current_engine) return;
   thread_state& me = current_engine->self();
+  VM_BUG_ON(me.irq_depth == 0, "INV-BALANCE", "enables interrupts that are not off", s);
   if (--me.irq_depth != 0) return;
   if (me.rcu_depth == 0) current_engine->section_end(domain::rcu, s);
   current_engine->section_end(domain::irq, s);
@@ -243,6 +244,10 @@ bool try_acquire(atomic_t& word, const rmw_op& op, site s) {
   if (current_engine) current_engine->takes_lock(&word, false, s);
   return true;
 }
+/// Only who holds a lock gives it up.
+void must_hold(const atomic_t& word, const char* what_it_does, site s) {
+  if (current_engine && !current_engine->holds_lock(&word)) violation("INV-BALANCE", what_it_does, s);
+}
 void drop(const atomic_t& word) {
   if (current_engine) current_engine->drops_lock(&word);
 }
@@ -282,6 +287,7 @@ bool spin_trylock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
   return true;
 }
 void spin_unlock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
+  must_hold(l.word, "releases a spinlock that it does not hold", s);
   smp_store_release(l.word, 0, s);
   drop(l.word);
   if (current_engine) current_engine->self().spin_depth--;
@@ -293,6 +299,7 @@ void mutex_lock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
 }
 bool mutex_trylock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(m.word, take, s); }
 void mutex_unlock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
+  must_hold(m.word, "releases a mutex that it does not hold", s);
   smp_store_release(m.word, 0, s);
   drop(m.word);
 }
@@ -305,6 +312,7 @@ bool down_read_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   return try_acquire(r.word, take_read, s);
 }
 void up_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  must_hold(r.word, "releases a semaphore that it does not hold", s);
   atomic_fetch_add(r.word, -1, order::release, s);
   drop(r.word);
 }
@@ -316,10 +324,12 @@ bool down_write_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   return try_acquire(r.word, take_write, s);
 }
 void up_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  must_hold(r.word, "releases a semaphore that it does not hold", s);
   atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s);
   drop(r.word);
 }
 void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
+  must_hold(r.word, "downgrades a semaphore that it does not hold", s);
   atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s);
 }
 
@@ -334,6 +344,7 @@ void rcu_read_lock(site s) {
 void rcu_read_unlock(site s) {
   if (!current_engine) return;
   thread_state& me = current_engine->self();
+  VM_BUG_ON(me.rcu_depth == 0, "INV-BALANCE", "ends an RCU read-side section that it is not in", s);
   if (--me.rcu_depth == 0 && me.irq_depth == 0) current_engine->section_end(domain::rcu, s);
 }
 bool rcu_read_lock_held() {
