@@ -46,7 +46,7 @@ u32 swap_free(swp_entry_t entry);
 /// One entry less; with the last one the folio in the cache goes too, if nobody has it locked. (It stays for
 /// reclaim to find, otherwise.) Any spinlock may be held.
 void free_swap_and_cache(swp_entry_t entry);
-/// Drops the folios that have stayed so. Caller holds no folio lock; may sleep.
+/// Drops the folios that have stayed so, but for those that somebody has locked just now.
 void free_unused_swap_cache();
 
 // ---- the swap cache --------------------------------------------------------------------------------------
