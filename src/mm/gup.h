@@ -14,6 +14,7 @@
 
 #include "mm/mm_types.h"
 #include "mm/page_pin.h"
+#include "mm/pgtable.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -54,7 +55,10 @@ long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags,
 /// The fast path alone: what the lockless walk got, without falling back.
 u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
 
-inline void unpin_user_page(page* page, site s = RW_HERE) { folio_put_pins(page_folio(page, s), 1, s); }
+/// Pins of the page of zeros are not counted.
+inline void unpin_user_page(page* page, site s = RW_HERE) {
+  if (!is_zero_pfn(page_to_pfn(page))) folio_put_pins(page_folio(page, s), 1, s);
+}
 /// Drops one pin of each page; neighbours in one folio together.
 void unpin_user_pages(page* const* pages, u64 nr_pages);
 /// The same for pages that a device has stored to: they are dirty afterwards. May sleep.

@@ -152,7 +152,7 @@ TEST_F(Mremap, DontunmapLeavesTheOldAddressesEmpty) {
   ASSERT_GT(to, 0);
   expect_content(static_cast<vaddr_t>(to), at, 3 * PAGE_SIZE);
   for (vaddr_t a = at; a < at + 3 * PAGE_SIZE; a += PAGE_SIZE)
-    EXPECT_EQ(*cpu->load<u64>(a), 0u);
+    EXPECT_EQ(cpu->fetch_add<u64>(a, 1).value(), 0u);
   EXPECT_EQ(anon_pages(), 6);
 }
 

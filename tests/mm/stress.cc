@@ -137,6 +137,7 @@ struct space {
 /// Pages that this thread keeps pinned for a while, and whose they are.
 struct held_pin {
   PinnedPages pages;
+  Access access;
   std::vector<page_name> names;
 };
 
@@ -318,15 +319,15 @@ void worker::race(slot& s, Cpu& cpu) {
 void worker::pin(space& here, slot& s) {
   const u64 first = pick(random_, SLOT_PAGES);
   const u64 count = 1 + pick(random_, std::min<u64>(SLOT_PAGES - first, chance(random_, 0.1) ? 256 : 4));
-  auto pinned = here.memory.pin(s.at + first * PAGE_SIZE, count,
-                                chance(random_, 0.5) ? Access::read : Access::read_write);
+  const Access access = chance(random_, 0.5) ? Access::read : Access::read_write;
+  auto pinned = here.memory.pin(s.at + first * PAGE_SIZE, count, access);
   if (!pinned) {
     if (!short_of_memory(pinned.error()))
       verdict_.expect(pinned.error() == std::errc::bad_address, "a pin failed for an unexpected reason");
     return;
   }
   ++counts.pins;
-  held_pin held{std::move(*pinned), {}};
+  held_pin held{std::move(*pinned), access, {}};
   for (u64 i = 0; i < count; ++i)
     held.names.push_back(s.name(first + i));
   pins_.push_back(std::move(held));
@@ -339,7 +340,7 @@ void worker::release_pin() {
   pins_.pop_front();
   for (std::size_t i = 0; i < held.names.size(); ++i) {
     auto* words = reinterpret_cast<word_t*>(held.pages[i].data());
-    WRITE_ONCE(words[DEVICE], held.names[i].value(random_()));
+    if (held.access == Access::read_write) WRITE_ONCE(words[DEVICE], held.names[i].value(random_()));
     for (u64 use = OWNED; use < WORDS; ++use)
       verdict_.expect(held.names[i].may_hold(READ_ONCE(words[use])),
                       "a pinned page holds a word of another page");

@@ -123,7 +123,11 @@ TEST_F(TlbBatch, TheCountBeginsAnewLongBeforeItRunsOver) {
 
 TEST_F(TlbBatch, CleanEntriesLetNoStoresThrough) {
   const vaddr_t at = map(PAGE_SIZE);
-  ASSERT_TRUE(can_read(at));
+  touch(at);
+  {
+    pte_map_lock table(find_pmd(mm, at).pmdp);
+    set_pte_at(at, table.at(at), pte_mkclean(ptep_get(table.at(at))));
+  }
   beside_another_cpu([&] {
     tlbflush_unmap_batch batch;
     unmapped(at, batch, [&] {
