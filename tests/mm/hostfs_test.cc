@@ -414,6 +414,7 @@ TEST_F(Hostfs, pages_can_be_taken_back_and_dirty_ones_are_written_first) {
   EXPECT_EQ(cached(f), 0U);
   EXPECT_EQ(on_host(0), 2);
   EXPECT_EQ(read(at), 2);
+  EXPECT_EQ(read(at + PAGE_SIZE), 1); // which is there by now, and mapped from here on
   ASSERT_EQ(vm_madvise(mm, at, 2 * PAGE_SIZE, MADV_PAGEOUT), 0);
   EXPECT_EQ(cached(f), 0U);
   EXPECT_EQ(read(at), 2);
