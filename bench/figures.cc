@@ -108,12 +108,15 @@ figure_group huge_page_figures() {
 
 figure_group dirty_figures() {
   const std::vector<goal> no_slower = {{kind::at_most_ratio, 1}};
-  constexpr double pages = fork_and_store<kernel_side>::bytes / page_bytes;
+  const auto pages = [](std::size_t bytes) { return static_cast<double>(bytes / page_bytes); };
+  const double written = pages(shared_write_fault<kernel_side>::bytes);
+  const double forked = pages(fork_and_store<kernel_side>::bytes);
+  const double cleared = pages(bench::clear_refs<kernel_side>::bytes);
   return {"dirty, shared and protected pages, per page",
-          {make_figure<shared_write_fault>("store to a clean page of a file", 1, pages, no_slower),
-           make_figure<fork_and_store>("fork", 1, pages, no_slower, of_fork::call),
-           make_figure<fork_and_store>("store after fork, copied", 1, pages, no_slower, of_fork::store),
-           make_figure<bench::clear_refs>("clear_refs (accessed bits)", 1, pages, no_slower),
+          {make_figure<shared_write_fault>("store to a clean page of a file", 1, written, no_slower),
+           make_figure<fork_and_store>("fork", 1, forked, no_slower, of_fork::call),
+           make_figure<fork_and_store>("store after fork, copied", 1, forked, no_slower, of_fork::store),
+           make_figure<bench::clear_refs>("clear_refs (accessed bits)", 1, cleared, no_slower),
            make_figure<protect_with_peer>("mprotect and back, peer busy", 1, 1, no_slower)}};
 }
 

@@ -387,18 +387,21 @@ enum class of_fork {
 };
 
 /// fork of a mapping whose pages are all present. The kernel's process has more than that, so a call without
-/// the mapping is taken off.
+/// the mapping is taken off: the second one, as the first has more to protect.
 template <class Side> class fork_and_store : public shared_space<Side> {
  public:
-  static constexpr std::size_t bytes = 16 * MiB;
+  static constexpr std::size_t bytes = 64 * MiB;
 
-  explicit fork_and_store(of_fork what) : shared_space<Side>(1, 256 * MiB), what_(what) {}
+  explicit fork_and_store(of_fork what) : shared_space<Side>(1, 512 * MiB), what_(what) {}
   nanoseconds run(std::uint64_t iterations) override {
     nanoseconds counted{0};
     this->together([&](unsigned i) {
       auto& cpu = this->on(i);
       for (std::uint64_t n = 0; n < iterations; n++) {
-        if (what_ == of_fork::call) counted -= fork_and([] {}).first;
+        if (what_ == of_fork::call) {
+          fork_and([] {});
+          counted -= fork_and([] {}).first;
+        }
         const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
         const auto [call, stores] = fork_and([&] {
           for (std::size_t offset = 0; offset < bytes; offset += page_bytes)
@@ -427,7 +430,7 @@ template <class Side> class fork_and_store : public shared_space<Side> {
 /// Forgetting which pages have been used; what present pages add to the call, as above.
 template <class Side> class clear_refs : public shared_space<Side> {
  public:
-  static constexpr std::size_t bytes = 16 * MiB;
+  static constexpr std::size_t bytes = 64 * MiB;
 
   clear_refs() : shared_space<Side>(1, 256 * MiB) {}
   nanoseconds run(std::uint64_t iterations) override {
@@ -435,6 +438,7 @@ template <class Side> class clear_refs : public shared_space<Side> {
     this->together([&](unsigned i) {
       auto& cpu = this->on(i);
       for (std::uint64_t n = 0; n < iterations; n++) {
+        call(cpu);
         counted -= call(cpu);
         const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
         counted += call(cpu);
