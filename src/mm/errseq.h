@@ -31,6 +31,12 @@ inline u32 sample(const errseq_t& word, site s = RW_HERE) {
   return (now & SEEN) != 0 ? now : 0;
 }
 
+/// The last error, as a negative errno, if the word is not what it was; else 0.
+inline int check(const errseq_t& word, u32 was, site s = RW_HERE) {
+  const u32 now = READ_ONCE(word, s);
+  return now == was ? 0 : -static_cast<int>(now & ERRNO);
+}
+
 /// The error since `since` was taken, as a negative errno, or 0; `since` moves on.
 inline int check_and_advance(errseq_t& word, shared<u32>& since, site s = RW_HERE) {
   u32 old = READ_ONCE(word, s);

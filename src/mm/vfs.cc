@@ -164,12 +164,15 @@ int file_check_and_advance_wb_err(file& f) {
 int vfs_fsync_range(file& f, u64 first, u64 last, bool datasync) {
   address_space& mapping = f.mapping();
   if (!mapping.tracks_dirty) return 0;
+  const u32 before = READ_ONCE(mapping.wb_err);
   const int write_error = write_cache_pages(mapping, first, last);
   filemap_fdatawait_range(mapping, first, last);
   inode& i = *f.f_inode;
   if (write_error == 0 && i.i_op != nullptr && i.i_op->fsync != nullptr)
     if (const int error = i.i_op->fsync(i, datasync)) errseq::set(mapping.wb_err, error);
-  const int error = file_check_and_advance_wb_err(f);
+  int error = file_check_and_advance_wb_err(f);
+  // Another call by this opening may have been told of what this one has waited for in vain.
+  if (error == 0) error = errseq::check(mapping.wb_err, before);
   return write_error != 0 ? write_error : error;
 }
 

@@ -4,10 +4,12 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "mm/filemap.h"
 #include "mm/gup.h"
 #include "mm/rmap.h"
+#include "mm/vfs.h"
 #include "mm/vmscan.h"
 #include "world.h"
 
@@ -36,6 +38,7 @@ struct test_inode : inode {
   }
   static void write(address_space& mapping, std::span<page_io> pages) {
     auto& of = static_cast<test_inode&>(mapping.host);
+    if (of.meanwhile) of.meanwhile();
     for (page_io& io : pages) {
       io.error = of.error;
       if (io.error == 0) std::memcpy(of.disk[io.index].data(), page_address(io.content), PAGE_SIZE);
@@ -55,6 +58,7 @@ struct test_inode : inode {
   std::array<std::array<std::byte, PAGE_SIZE>, PAGES> disk{};
   int error = 0;
   int no_room = 0;
+  std::function<void()> meanwhile; ///< what happens while pages are written
 };
 
 class Writeback : public World {
@@ -156,6 +160,19 @@ TEST_F(Writeback, who_opens_after_an_error_that_was_seen_is_not_told) {
   EXPECT_EQ(errseq::check_and_advance(of->i_data.wb_err, late), 0);
   errseq::set(of->i_data.wb_err, -EIO);
   EXPECT_EQ(errseq::check_and_advance(of->i_data.wb_err, late), -EIO);
+}
+
+TEST_F(Writeback, who_was_waiting_is_told_although_another_call_has_been) {
+  write(at, 1);
+  of->meanwhile = [&] { // somebody else writes another page in vain, and a second fsync() is told
+    errseq::set(of->i_data.wb_err, -EIO);
+    EXPECT_EQ(errseq::check_and_advance(of->i_data.wb_err, opening->f_wb_err), -EIO);
+  };
+  EXPECT_EQ(vfs_fsync_range(*opening, 0, ~u64{0}, false), -EIO);
+  of->meanwhile = nullptr;
+  write(at, 2);
+  EXPECT_EQ(vfs_fsync_range(*opening, 0, ~u64{0}, false), 0);
+  EXPECT_EQ(of->on_disk(0), 2U);
 }
 
 TEST_F(Writeback, no_room_on_the_disk_is_a_fault) {
