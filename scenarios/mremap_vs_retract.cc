@@ -14,10 +14,8 @@ namespace {
 class world : public testbed {
  public:
   world() : testbed(2) {
-    file& f = new_huge_file();
-    map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
+    file& f = map_huge_file(mm_);
     map_file(mm_, pmd_size(), pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    new_table(mm_, 0);
     load_mm(0, mm_);
     load_mm(1, mm_);
     vm_area_struct& from = *mm_.region(0)->areas.lookup(0);

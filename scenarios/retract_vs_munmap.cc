@@ -16,9 +16,7 @@ enum shape : unsigned { MUNMAP, EXIT };
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
-    file& f = new_huge_file();
-    map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    new_table(mm_, 0);
+    file& f = map_huge_file(mm_);
     load_mm(0, mm_);
     load_mm(1, mm_);
     vma_tree& areas = mm_.region(0)->areas;

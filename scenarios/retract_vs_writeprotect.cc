@@ -16,16 +16,10 @@ namespace {
 class world : public testbed {
  public:
   world() : testbed(2) {
-    file& f = new_huge_file();
-    map_file(mm_, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    new_table(mm_, 0);
+    file& f = map_huge_file(mm_);
     load_mm(0, mm_);
     load_mm(1, mm_);
-    if (!pte_has_uffd_wp()) { // such an architecture refuses the registration: nothing to lose
-      cpu([] {});
-      cpu([] {});
-      return;
-    }
+    if (idle_without_uffd_wp()) return;
     cpu([this] {
       int error = userfaultfd_register(uffd_, 0, pmd_size(), UFFDIO_REGISTER_MODE_WP);
       VM_BUG_ON(error != 0, "UFFD", "the pages cannot be registered");

@@ -23,11 +23,7 @@ class world : public testbed {
       throw setup_violation("SCENARIO", "the page cannot be registered");
     load_mm(0, mm_);
     load_mm(1, mm_);
-    if (!pte_has_uffd_wp()) { // such an architecture refuses the registration: nothing to lose
-      cpu([] {});
-      cpu([] {});
-      return;
-    }
+    if (idle_without_uffd_wp()) return;
     cpu([this] {
       const int error = mwriteprotect_range(uffd_, 0, PAGE_SIZE, UFFDIO_WRITEPROTECT_MODE_WP);
       VM_BUG_ON(error != 0, "UFFD", "a registered page cannot be write-protected");

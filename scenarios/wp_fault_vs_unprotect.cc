@@ -21,11 +21,7 @@ class world : public testbed {
     map_anonymous(mm_, 0, PAGE_SIZE, "p");
     load_mm(0, mm_);
     load_mm(1, mm_);
-    if (!pte_has_uffd_wp()) { // such an architecture refuses the registration: nothing to lose
-      cpu([] {});
-      cpu([] {});
-      return;
-    }
+    if (idle_without_uffd_wp()) return;
     if (userfaultfd_register(uffd_, 0, PAGE_SIZE, UFFDIO_REGISTER_MODE_WP) != 0)
       throw setup_violation("SCENARIO", "the page cannot be registered");
     folio_get(page_folio(page_at(mm_, 0))); // somebody's, who reads it

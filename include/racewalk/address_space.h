@@ -72,13 +72,6 @@ class System {
   [[nodiscard]] TransparentHugePages& huge_pages() { return huge_pages_; }
   /// How memory is taken back when it is short.
   [[nodiscard]] Reclaim& reclaim() { return reclaim_; }
-  /// Anonymous memory that is not in use goes to a file when memory is short: one file at a time, which is
-  /// made if it is not there; what it held is lost. The errors of open(), ftruncate() and swapon():
-  /// device_or_resource_busy if there is one, invalid_argument if it is no regular file, or for fewer bytes
-  /// than two pages.
-  expected<void> swapon(const std::string& path, std::uint64_t bytes) { return reclaim_.swapon(path, bytes); }
-  /// Brings back what is there, and ends that. not_enough_memory, io_error: then it goes on.
-  expected<void> swapoff() { return reclaim_.swapoff(); }
 
  private:
   friend class HouseCpu;

@@ -9,11 +9,10 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
-#include <thread>
 
 #include "mm/thp.h"
 #include "racewalk/expected.h"
+#include "racewalk/house_thread.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -78,8 +77,7 @@ class TransparentHugePages {
  private:
   System& system_;
   transparent_hugepage thp_;
-  mutable std::mutex lock_;
-  std::jthread khugepaged_; ///< under lock_
+  house_thread khugepaged_;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

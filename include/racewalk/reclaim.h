@@ -1,7 +1,7 @@
 // Memory that is taken back: when, from what, and where it goes.
 //
-//   system.swapon("/var/tmp/swap", std::uint64_t{1} << 30).value();   // room for anonymous memory
-//   system.reclaim().start_kswapd();                                  // keeps some frames free
+//   system.reclaim().swapon("/var/tmp/swap", std::uint64_t{1} << 30).value(); // for anonymous memory
+//   system.reclaim().start_kswapd(); // keeps some frames free
 //
 // A System's memory is its limit. When an allocation finds none, it takes back what was not used for longest:
 // pages of files, written first if they are dirty, and with a swap file anonymous memory. Only what is in use
@@ -11,12 +11,11 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <string>
-#include <thread>
 
 #include "mm/mmzone.h"
 #include "racewalk/expected.h"
+#include "racewalk/house_thread.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -60,8 +59,12 @@ class Reclaim {
   /// Takes so many pages back, now, or as many as can be had. How many.
   std::uint64_t shrink(std::uint64_t pages);
 
-  /// System::swapon() and System::swapoff().
+  /// Anonymous memory that is not in use goes to a file when memory is short: one file at a time, which is
+  /// made if it is not there; what it held is lost. The errors of open(), ftruncate() and swapon():
+  /// device_or_resource_busy if there is one, invalid_argument if it is no regular file, or for fewer bytes
+  /// than two pages.
   expected<void> swapon(const std::string& path, std::uint64_t bytes);
+  /// Brings back what is there, and ends that. not_enough_memory, io_error: then it goes on.
   expected<void> swapoff();
   // Which transfers to and from the swap file fail, for tests.
   [[nodiscard]] fault_attr& fail_swap_read() { return pgdat_.swap.fail_read; }
@@ -74,8 +77,7 @@ class Reclaim {
 
   System& system_;
   pglist_data pgdat_;
-  mutable std::mutex lock_;
-  std::jthread kswapd_; ///< under lock_
+  house_thread kswapd_;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

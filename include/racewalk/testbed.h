@@ -49,6 +49,11 @@ class testbed : public scenario_world {
   file& new_file(u64 pages);
   /// A file of one huge page, made of memory.
   file& new_huge_file();
+  /// The same, mapped shared at 0 by a table that has no entries yet.
+  file& map_huge_file(mm_struct& mm);
+  /// Where entries have no bit for userfaultfd's write protection: two CPUs that do nothing, as registration
+  /// is refused and there is nothing to lose. False: there is one.
+  bool idle_without_uffd_wp();
   /// What the collapse of the file's pages does last, with the folio locked: tables that would map them one
   /// by one are taken away.
   static void retract_tables(const file& f);

@@ -9,11 +9,10 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
-#include <thread>
 
 #include "mm/fs_writeback.h"
 #include "racewalk/address_space.h"
+#include "racewalk/house_thread.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -52,8 +51,7 @@ class Writeback {
 
  private:
   System& system_;
-  mutable std::mutex lock_;
-  std::jthread flusher_; ///< under lock_
+  house_thread flusher_;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

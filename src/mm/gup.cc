@@ -105,8 +105,6 @@ gup_request request(mm_struct& mm, foll how, gup_flags flags, page** pages) {
   return {mm, how, (flags & FOLL_WRITE) != 0, (flags & FOLL_FORCE) != 0, (flags & FOLL_LONGTERM) != 0, pages};
 }
 
-bool is_zero_page(const page* page) { return is_zero_pfn(page_to_pfn(page)); }
-
 /// Must the page, which an entry that forbids stores led to, become the mm's alone before it is pinned? Else
 /// the mm's next store would go to a copy, and the pin's holder would not see it (H5).
 /// The page of zeros is nobody's, and stays what it is: that matters to who keeps it long enough to see the

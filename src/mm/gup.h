@@ -57,7 +57,7 @@ u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_fla
 
 /// Pins of the page of zeros are not counted.
 inline void unpin_user_page(page* page, site s = RW_HERE) {
-  if (!is_zero_pfn(page_to_pfn(page))) folio_put_pins(page_folio(page, s), 1, s);
+  if (!is_zero_page(page)) folio_put_pins(page_folio(page, s), 1, s);
 }
 /// Drops one pin of each page; neighbours in one folio together.
 void unpin_user_pages(page* const* pages, u64 nr_pages);

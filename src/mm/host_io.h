@@ -1,20 +1,14 @@
-// Transfers between the host's files and memory, many at a time: through io_uring where the host has it.
-//
-// Who has several transfers gives them all at once and waits for all: the host's disk sees them together. A
-// ring belongs to one thread while that waits, and is kept for the next. Where the host has no io_uring, or
-// no room for another ring, and for a transfer alone, it is preadv() and pwritev().
+// One transfer between a file of the host's and memory, done to its end.
 //
 // Natively only.
 #pragma once
 
 #include <sys/uio.h>
 
-#include <atomic>
-#include <memory>
-#include <mutex>
+#include <cerrno>
 #include <span>
 
-#include "mm/fault_inject.h"
+#include "sync/types.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -26,43 +20,14 @@ struct host_io {
   u64 offset;               ///< in the file, in bytes
   std::span<iovec> vectors; ///< where to or from, at most IOV_MAX of them; used up
   u64 bytes;                ///< in all of them; used up, too
-  long result = 0;          ///< of the last step
+  long result = -EAGAIN;    ///< of the last step; at first: it is to be done
   u64 done = 0;             ///< bytes transferred: fewer at the end of the file, or if there is an error
   int error = 0;            ///< 0 or a negative errno
 };
 
-/// Which transfers fail, for tests, and with what (Linux's fail_make_request).
-struct io_fault_attr : fault_attr {
-  std::atomic<int> error; ///< an errno; at first EIO
-
-  io_fault_attr();
-};
-
-class host_io_queue {
- public:
-  host_io_queue();
-  ~host_io_queue();
-  host_io_queue(const host_io_queue&) = delete;
-  host_io_queue& operator=(const host_io_queue&) = delete;
-
-  /// Does them all, in any order. May sleep.
-  void submit_and_wait(io_dir dir, std::span<host_io> ios);
-
-  io_fault_attr fail_io;
-
-  /// Transfers asked for so far.
-  [[nodiscard]] u64 nr_ios(io_dir dir) const { return nr_ios_[static_cast<unsigned>(dir)]; }
-
- private:
-  class ring;
-
-  std::unique_ptr<ring> take_ring();
-  void keep_ring(std::unique_ptr<ring> r);
-
-  std::mutex lock_;
-  std::unique_ptr<ring> idle_;        ///< under lock_: each has the next
-  std::atomic<bool> no_rings_{false}; ///< the host has none
-  std::atomic<u64> nr_ios_[2]{};
-};
+/// Does what is left of a transfer after the step that `result` tells of. May sleep.
+void transfer(io_dir dir, host_io& io);
+/// May this step be done again, as nothing came of it and nothing is wrong?
+inline bool is_temporary(long result) { return result == -EINTR || result == -EAGAIN; }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -23,7 +23,7 @@
 
 #include "mm/fs.h"
 #include "mm/fs_writeback.h"
-#include "mm/host_io.h"
+#include "mm/host_io_queue.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 

@@ -14,9 +14,7 @@ TransparentHugePages::~TransparentHugePages() {
 }
 
 void TransparentHugePages::start_khugepaged() {
-  std::lock_guard guard(lock_);
-  if (khugepaged_.joinable()) return;
-  khugepaged_ = std::jthread([this](const std::stop_token& stop) {
+  khugepaged_.start([this](const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       bool had_huge_pages = true;
       {
@@ -28,17 +26,8 @@ void TransparentHugePages::start_khugepaged() {
   });
 }
 
-void TransparentHugePages::stop_khugepaged() {
-  std::lock_guard guard(lock_);
-  if (!khugepaged_.joinable()) return;
-  khugepaged_.request_stop();
-  khugepaged_.join();
-}
-
-bool TransparentHugePages::khugepaged_runs() const {
-  std::lock_guard guard(lock_);
-  return khugepaged_.joinable();
-}
+void TransparentHugePages::stop_khugepaged() { khugepaged_.stop(); }
+bool TransparentHugePages::khugepaged_runs() const { return khugepaged_.runs(); }
 
 expected<void> TransparentHugePages::tune_khugepaged(const Tuning& how) {
   if (!thp_.khugepaged.tune(how)) return std::errc::invalid_argument;

@@ -15,6 +15,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// lets nobody store.
 inline constexpr pfn_t ZERO_PFN = 0;
 inline bool is_zero_pfn(pfn_t pfn) { return pfn == ZERO_PFN; }
+inline bool is_zero_page(const page* page) { return is_zero_pfn(page_to_pfn(page)); }
 /// Does the entry stand for zeros that take no memory of the mm's own?
 inline bool pte_none_or_zero(pte_t pte) { return pte_none(pte) || (pte_present(pte) && pte_special(pte)); }
 

@@ -22,33 +22,23 @@ void Reclaim::set_watermark() {
 }
 
 void Reclaim::start_kswapd() {
-  std::lock_guard guard(lock_);
-  if (kswapd_.joinable()) return;
-  kswapd_ = std::jthread([this](const std::stop_token& stop) {
-    bool vain = false;
-    for (;;) {
-      pgdat_.kswapd.wait(stop, vain);
-      if (stop.stop_requested()) return;
-      HouseCpu cpu(system_, house_call::kswapd); // only while it works
-      vain = !balance_pgdat(pgdat_, stop);
-    }
-  });
-  pgdat_.kswapd_runs = true;
+  kswapd_.start(
+      [this](const std::stop_token& stop) {
+        bool vain = false;
+        for (;;) {
+          pgdat_.kswapd.wait(stop, vain);
+          if (stop.stop_requested()) return;
+          HouseCpu cpu(system_, house_call::kswapd); // only while it works
+          vain = !balance_pgdat(pgdat_, stop);
+        }
+      },
+      [this] { pgdat_.kswapd_runs = true; });
 }
 
 void Reclaim::stop_kswapd() {
-  std::lock_guard guard(lock_);
-  if (!kswapd_.joinable()) return;
-  pgdat_.kswapd_runs = false;
-  kswapd_.request_stop();
-  kswapd_.join();
-  kswapd_ = {};
+  kswapd_.stop([this] { pgdat_.kswapd_runs = false; });
 }
-
-bool Reclaim::kswapd_runs() const {
-  std::lock_guard guard(lock_);
-  return kswapd_.joinable();
-}
+bool Reclaim::kswapd_runs() const { return kswapd_.runs(); }
 
 expected<void> Reclaim::tune_kswapd(const Tuning& how) {
   if (!pgdat_.kswapd.tune(how)) return std::errc::invalid_argument;

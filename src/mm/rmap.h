@@ -64,7 +64,7 @@ void folio_move_anon_rmap(folio* folio, const vm_area_struct& vma);
 /// What an entry for `page` may get of an area's rights: a page that other mms have too is not stored to, but
 /// copied by the fault (do_wp_page()).
 inline pgprot_t rights_to_page(pgprot_t prot, page* page) {
-  if (is_zero_pfn(page_to_pfn(page))) prot.write = false;
+  if (is_zero_page(page)) prot.write = false;
   if (prot.write && folio_test_anon(page_folio(page))) prot.write = PageAnonExclusive(page);
   return prot;
 }

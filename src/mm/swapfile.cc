@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <new>
 #include <thread>
 
+#include "mm/host_io.h"
 #include "mm/memory.h"
 #include "mm/page_alloc.h"
 #include "mm/page_lock.h"
@@ -238,24 +238,18 @@ bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   return true;
 }
 
-/// A page of the swap file, whole, by the system call `how`; again as long as a signal interrupts it. The
-/// system call itself, as programs may store to a page that is written if they have it pinned. 0 or a
-/// negative errno.
-int transfer_page(long how, const folio* folio) {
-  auto* memory = static_cast<std::byte*>(page_address(&folio->page));
-  for (u64 done = 0; done < PAGE_SIZE;) {
-    const u64 at = (slot_of(folio) << PAGE_SHIFT) + done;
-    const long n = ::syscall(how, the_swap().fd, memory + done, PAGE_SIZE - done, at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return n < 0 ? -errno : -EIO;
-    done += static_cast<u64>(n);
-  }
-  return 0;
+/// A page of the swap file, whole. 0 or a negative errno.
+int transfer_page(io_dir dir, const folio* folio) {
+  iovec memory{page_address(&folio->page), PAGE_SIZE};
+  host_io io{the_swap().fd, slot_of(folio) << PAGE_SHIFT, std::span(&memory, 1), PAGE_SIZE};
+  transfer(dir, io);
+  if (io.error != 0) return io.error;
+  return io.done == PAGE_SIZE ? 0 : -EIO;
 }
 
 int swap_readpage(folio* folio) {
   if (the_swap().fail_read.should_fail()) return -EIO;
-  if (const int error = transfer_page(SYS_pread64, folio)) return error;
+  if (const int error = transfer_page(io_dir::read, folio)) return error;
   count_vm_events(PSWPIN);
   folio_set_uptodate(folio);
   return 0;
@@ -297,7 +291,7 @@ swapin_result swapin_folio(swp_entry_t entry) {
 int swap_writepage(folio* folio) {
   folio_clear_dirty(folio);
   folio_set_writeback(folio);
-  const int error = the_swap().fail_write.should_fail() ? -EIO : transfer_page(SYS_pwrite64, folio);
+  const int error = the_swap().fail_write.should_fail() ? -EIO : transfer_page(io_dir::write, folio);
   if (error != 0)
     folio_set_dirty(folio); // before it ends: at no time does it look clean without being there
   else

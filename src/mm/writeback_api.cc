@@ -11,33 +11,23 @@ Writeback::Writeback(System& system) : system_(system) { tune({}).value(); }
 Writeback::~Writeback() { stop(); }
 
 void Writeback::start() {
-  std::lock_guard guard(lock_);
-  if (flusher_.joinable()) return;
-  flusher_ = std::jthread([&system = system_](const std::stop_token& stop) {
-    bdi_writeback& wb = system.hostfs_->wb;
-    while (!stop.stop_requested()) {
-      wb.wait_work(stop);
-      if (stop.stop_requested()) return;
-      HouseCpu cpu(system, house_call::writeback); // only while it works
-      system.hostfs_->do_writeback(stop);
-    }
-  });
-  system_.hostfs_->wb.set_running(true);
+  bdi_writeback& wb = system_.hostfs_->wb;
+  flusher_.start(
+      [&system = system_, &wb](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+          wb.wait_work(stop);
+          if (stop.stop_requested()) return;
+          HouseCpu cpu(system, house_call::writeback); // only while it works
+          system.hostfs_->do_writeback(stop);
+        }
+      },
+      [&wb] { wb.set_running(true); });
 }
 
 void Writeback::stop() {
-  std::lock_guard guard(lock_);
-  if (!flusher_.joinable()) return;
-  flusher_.request_stop();
-  flusher_.join();
-  flusher_ = {};
-  system_.hostfs_->wb.set_running(false);
+  flusher_.stop([this] { system_.hostfs_->wb.set_running(false); });
 }
-
-bool Writeback::runs() const {
-  std::lock_guard guard(lock_);
-  return flusher_.joinable();
-}
+bool Writeback::runs() const { return flusher_.runs(); }
 
 expected<void> Writeback::tune(const Tuning& how) {
   if (!system_.hostfs_->wb.tune(how, system_.total_frames())) return std::errc::invalid_argument;

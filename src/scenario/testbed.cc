@@ -137,6 +137,20 @@ file& testbed::new_huge_file() {
   return f;
 }
 
+file& testbed::map_huge_file(mm_struct& mm) {
+  file& f = new_huge_file();
+  map_file(mm, 0, pmd_size(), f, 0, VM_READ | VM_WRITE | VM_SHARED);
+  new_table(mm, 0);
+  return f;
+}
+
+bool testbed::idle_without_uffd_wp() {
+  if (pte_has_uffd_wp()) return false;
+  for (int n = 0; n < 2; ++n)
+    cpu([] {});
+  return true;
+}
+
 void testbed::retract_tables(const file& f) {
   folio* huge = filemap_get_folio(f.mapping(), 0);
   folio_lock(huge);

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "host_file.h"
-#include "mm/host_io.h"
+#include "mm/host_io_queue.h"
 #include "mm/hostfs.h"
 #include "racewalk/writeback.h"
 

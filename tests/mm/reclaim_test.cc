@@ -37,7 +37,7 @@ class OutOfCore : public ::testing::Test {
 };
 
 TEST_F(OutOfCore, more_memory_than_there_are_frames) {
-  ASSERT_TRUE(w.system.swapon(directory + "/swap", 64 * MIB));
+  ASSERT_TRUE(w.system.reclaim().swapon(directory + "/swap", 64 * MIB));
   constexpr u64 BYTES = 20 * MIB;
   const vaddr_t at = w.space.mmap(BYTES).value();
   for (int pass = 0; pass < 2; ++pass) {
@@ -65,7 +65,7 @@ TEST_F(OutOfCore, when_nothing_can_be_had_the_space_is_intact) {
   for (vaddr_t a = at; a < end; a += PAGE_SIZE)
     ASSERT_EQ(*w.cpu->load<u64>(a), a);
   // room for it makes it work
-  ASSERT_TRUE(w.system.swapon(directory + "/swap", 64 * MIB));
+  ASSERT_TRUE(w.system.reclaim().swapon(directory + "/swap", 64 * MIB));
   ASSERT_TRUE(w.cpu->store<u64>(end, end).ok());
 }
 
@@ -103,7 +103,7 @@ TEST_F(OutOfCore, what_comes_back_soon_is_counted) {
 }
 
 TEST_F(OutOfCore, kswapd_keeps_frames_free) {
-  ASSERT_TRUE(w.system.swapon(directory + "/swap", 64 * MIB));
+  ASSERT_TRUE(w.system.reclaim().swapon(directory + "/swap", 64 * MIB));
   Reclaim& reclaim = w.system.reclaim();
   ASSERT_TRUE(reclaim.tune_kswapd({.low = 100, .high = 200}));
   reclaim.start_kswapd();
@@ -131,7 +131,7 @@ TEST_F(OutOfCore, settings_that_cannot_be_are_refused) {
 }
 
 TEST_F(ReclaimTest, what_is_used_stays_longest) {
-  ASSERT_TRUE(system.swapon(directory + "/swap", 4 * MIB));
+  ASSERT_TRUE(system.reclaim().swapon(directory + "/swap", 4 * MIB));
   constexpr u64 PAGES = 128; // the first half is used again and again
   const vaddr_t at = map(PAGES * PAGE_SIZE);
   const auto use = [&](u64 pages) {

@@ -20,7 +20,7 @@ class Swap : public HostFile {
  protected:
   std::string swap_path() const { return directory + "/swap"; }
   void swapon(u64 pages = 4096) {
-    ASSERT_TRUE(system.swapon(swap_path(), (pages + 1) * PAGE_SIZE)); // slot 0 is never used
+    ASSERT_TRUE(system.reclaim().swapon(swap_path(), (pages + 1) * PAGE_SIZE)); // slot 0 is never used
   }
   u64 slots_used() { return system.reclaim().statistics().swap_used; }
   s64 swapped(const AddressSpace& of) {
@@ -342,7 +342,9 @@ TEST_F(Swap, pages_that_stand_for_others_stay) {
 // ---- the file --------------------------------------------------------------------------------------------
 
 TEST_F(Swap, files_that_cannot_be_are_refused) {
-  const auto refused = [&](const std::string& file, u64 bytes) { return system.swapon(file, bytes).error(); };
+  const auto refused = [&](const std::string& file, u64 bytes) {
+    return system.reclaim().swapon(file, bytes).error();
+  };
   EXPECT_EQ(refused(directory, MIB), std::errc::is_a_directory);
   EXPECT_EQ(refused(directory + "/not/there", MIB), std::errc::no_such_file_or_directory);
   ASSERT_EQ(::mkfifo((directory + "/fifo").c_str(), 0600), 0);
@@ -350,10 +352,10 @@ TEST_F(Swap, files_that_cannot_be_are_refused) {
   EXPECT_EQ(refused(swap_path(), PAGE_SIZE), std::errc::invalid_argument);
   EXPECT_EQ(refused(swap_path(), 0), std::errc::invalid_argument);
   EXPECT_EQ(refused(swap_path(), ~u64{0}), std::errc::invalid_argument);
-  EXPECT_EQ(system.swapoff().error(), std::errc::invalid_argument);
+  EXPECT_EQ(system.reclaim().swapoff().error(), std::errc::invalid_argument);
   EXPECT_EQ(fail_each_allocation(system.failslab(),
                                  [&] {
-                                   const auto done = system.swapon(swap_path(), MIB);
+                                   const auto done = system.reclaim().swapon(swap_path(), MIB);
                                    EXPECT_TRUE(done || done.error() == std::errc::not_enough_memory);
                                    return !done;
                                  }),
@@ -366,7 +368,7 @@ TEST_F(Swap, swapoff_brings_everything_back) {
   const vaddr_t at = swapped_pages(5);
   auto child = space.fork().value();
   ASSERT_TRUE(space.mprotect(at, PAGE_SIZE, Access::none));
-  ASSERT_TRUE(system.swapoff());
+  ASSERT_TRUE(system.reclaim().swapoff());
   EXPECT_EQ(swapped() + swapped(*child), 0);
   EXPECT_EQ(system.reclaim().statistics().swap_total, 0U);
   std::filesystem::remove(swap_path());
@@ -382,10 +384,10 @@ TEST_F(Swap, swapoff_without_memory_changes_nothing) {
   swapon();
   const vaddr_t at = swapped_pages(3);
   system.fail_page_alloc().fail_every(1);
-  EXPECT_EQ(system.swapoff().error(), std::errc::not_enough_memory);
+  EXPECT_EQ(system.reclaim().swapoff().error(), std::errc::not_enough_memory);
   system.fail_page_alloc().fail_every(0);
   system.reclaim().fail_swap_read().fail_every(1);
-  EXPECT_EQ(system.swapoff().error(), std::errc::io_error);
+  EXPECT_EQ(system.reclaim().swapoff().error(), std::errc::io_error);
   system.reclaim().fail_swap_read().fail_every(0);
   expect_content(at, 3);
   pageout(at, 3);

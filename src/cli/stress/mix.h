@@ -20,7 +20,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/options.h"
-#include "mm/host_io.h"
+#include "mm/host_io_queue.h"
 #include "racewalk/address_space.h"
 
 namespace racewalk::cli::stress {
@@ -99,7 +99,8 @@ class temporary_directory {
 class memory_pressure {
  public:
   memory_pressure(System& system, const stress_options& options) : system_(system) {
-    if (options.swap != 0) system.swapon(directory_.emplace().path() + "/swap", options.swap << 20).value();
+    if (options.swap != 0)
+      system.reclaim().swapon(directory_.emplace().path() + "/swap", options.swap << 20).value();
     if (options.memory == 0) return;
     // so late that allocations come to take memory back themselves, too
     system.reclaim().tune_kswapd({.low = 5, .high = 10}).value();
