@@ -68,6 +68,8 @@ class System {
   [[nodiscard]] fault_attr& failslab() { return allocator_.frames().failslab; }
   /// And which transfers from and to the host's files, with which error.
   [[nodiscard]] io_fault_attr& fail_io();
+  /// And which reservations of room on their disk.
+  [[nodiscard]] io_fault_attr& fail_reserve();
   /// How huge pages are used without being asked for.
   [[nodiscard]] TransparentHugePages& huge_pages() { return huge_pages_; }
   /// How memory is taken back when it is short.
@@ -187,6 +189,12 @@ class AddressSpace {
   expected<void> clear_refs();
   /// What is known of each of the pages from `start` on, which is the beginning of a page.
   expected<std::vector<PagemapEntry>> pagemap(vaddr_t start, std::size_t pages);
+
+  /// Moves each page that one of the addresses is in to another frame, while who uses it waits; its content,
+  /// rights and marks go with it. What came of each: errc{}, or Linux's: no_such_file_or_directory if nothing
+  /// is there, bad_address if nothing can be, resource_unavailable_try_again if it is in use (pinned, being
+  /// read), not_enough_memory, operation_not_supported for pages of files.
+  std::vector<std::errc> move_pages(std::span<const vaddr_t> at);
 
   /// Pins the pages from the one that holds `start` on, for writing unless `access` is read. Fails if not all
   /// of them are mapped with that access. Faults them in if need be.

@@ -182,9 +182,9 @@ void explorer::report_deadlock() {
 
 // ---- the order of locks, over all executions --------------------------------------------------------------
 
-void explorer::takes_lock(const void* lock, bool waits, site where) {
+void explorer::takes_lock(const void* lock, hold as, bool waits, site where) {
   thread& t = *running_;
-  const lock_order::taken taken{lock, where};
+  const lock_order::taken taken{lock, where, -1, as};
   if (waits) {
     for (const lock_order::taken& held : t.locks)
       note_lock_edge({held, taken, t.id}, g());
@@ -210,9 +210,10 @@ void explorer::drops_lock(const void* lock) {
   if (held != locks.rend()) locks.erase(held.base() - 1);
 }
 
-bool explorer::holds_lock(const void* lock) const {
+hold explorer::has_lock(const void* lock) const {
   const auto& locks = running_->locks;
-  return std::any_of(locks.begin(), locks.end(), [&](const auto& l) { return l.lock == lock; });
+  const auto held = std::find_if(locks.begin(), locks.end(), [&](const auto& l) { return l.lock == lock; });
+  return held == locks.end() ? hold::none : held->as;
 }
 
 void explorer::note_lock_edge(const lock_order::edge& e, const graph& in) {

@@ -136,9 +136,9 @@ class explorer final : public engine {
   void quiesce(domain d, cpumask_bits mask, const tlb_range* range, site where) override;
   u64 translation_read(const access& a, const translation& t) override;
   void invalidate(const tlb_range& range, site where) override;
-  void takes_lock(const void* lock, bool waits, site where) override;
+  void takes_lock(const void* lock, hold as, bool waits, site where) override;
   void drops_lock(const void* lock) override;
-  bool holds_lock(const void* lock) const override;
+  hold has_lock(const void* lock) const override;
   void waits_for_interrupts(cpumask_bits mask, site where) override;
   void relax(site where) override;
   void free_object(const void* p, std::size_t bytes, site where) override;

@@ -30,6 +30,7 @@ class lock_order {
     const void* lock;
     site where;
     int cpu = -1; ///< no lock but this CPU's having interrupts off, for which an IPI waits
+    hold as = hold::exclusive;
   };
   /// `thread` waits for `second` while it holds `first`.
   struct edge {

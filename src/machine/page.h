@@ -31,6 +31,7 @@ enum pageflags : unsigned {
   PG_buddy,          ///< free, in the allocator's hands
   PG_reserved,
   PG_partially_mapped, ///< a huge page, of which a part has been unmapped, waits to be split
+  PG_mappedtodisk,     ///< of a file: there is room on its disk for it
   NR_PAGEFLAGS,
 };
 
@@ -124,6 +125,7 @@ RW_PAGEFLAG(Table, table)
 RW_PAGEFLAG(Buddy, buddy)
 RW_PAGEFLAG(Reserved, reserved)
 RW_PAGEFLAG(PartiallyMapped, partially_mapped)
+RW_PAGEFLAG(MappedToDisk, mappedtodisk)
 #undef RW_PAGEFLAG
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -4,6 +4,7 @@
 #include "mm/fork.h"
 #include "mm/hostfs.h"
 #include "mm/house_cpu.h"
+#include "mm/migrate.h"
 #include "mm/mmap.h"
 #include "mm/msync.h"
 #include "mm/page_table_check.h"
@@ -25,6 +26,7 @@ System::~System() {
 }
 
 io_fault_attr& System::fail_io() { return hostfs_->io.fail_io; }
+io_fault_attr& System::fail_reserve() { return hostfs_->fail_reserve; }
 
 void System::settle() {
   rcu_barrier();
@@ -166,6 +168,15 @@ expected<std::vector<PagemapEntry>> AddressSpace::pagemap(vaddr_t start, std::si
   const int error = pagemap_read(*mm_, start, pages, pages == 0 ? nullptr : &entries.front().word);
   if (error != 0) return static_cast<std::errc>(-error);
   return entries;
+}
+
+std::vector<std::errc> AddressSpace::move_pages(std::span<const vaddr_t> at) {
+  HouseCpu cpu(system_);
+  std::vector<std::errc> statuses;
+  statuses.reserve(at.size());
+  for (const vaddr_t addr : at)
+    statuses.push_back(static_cast<std::errc>(-migrate_page_at(*mm_, addr)));
+  return statuses;
 }
 
 expected<PinnedPages> AddressSpace::pin(vaddr_t start, std::size_t pages, Access access) {

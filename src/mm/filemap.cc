@@ -213,14 +213,20 @@ vm_fault_folio filemap_fault(const vm_area_struct& vma, u64 index, fgp how) {
   return {found.error == -ENOMEM ? fault_result::oom : fault_result::sigbus, nullptr};
 }
 
-fault_result filemap_page_mkwrite(folio* folio) {
+int folio_mkwrite(folio* folio) {
   address_space& mapping = *folio_mapping(folio);
-  if (mapping.a_ops->page_mkwrite != nullptr && mapping.a_ops->page_mkwrite(mapping, folio) != 0)
-    return fault_result::sigbus;
+  if (mapping.a_ops->page_mkwrite != nullptr)
+    if (const int error = mapping.a_ops->page_mkwrite(mapping, folio)) return error;
   // Dirty before any entry is writable: while one is, writeback knows of the folio (M17).
   folio_mark_dirty(folio);
   if (mapping.stable_writes) folio_wait_writeback(folio);
-  return fault_result::handled;
+  return 0;
+}
+
+fault_result filemap_page_mkwrite(folio* folio) {
+  const int error = folio_mkwrite(folio);
+  if (error == 0) return fault_result::handled;
+  return error == -ENOMEM ? fault_result::oom : fault_result::sigbus;
 }
 
 namespace {

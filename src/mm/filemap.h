@@ -81,7 +81,9 @@ struct vm_fault_folio {
 };
 vm_fault_folio filemap_fault(const vm_area_struct& vma, u64 index, fgp how = fgp::creat);
 /// Before a locked folio that writeback knows to be clean becomes writable: it is dirty from now on, and
-/// whoever needs its content to be stable is done.
+/// whoever needs its content to be stable is done. 0 or a negative errno: there is no room for it.
+int folio_mkwrite(folio* folio);
+/// The same for a fault.
 fault_result filemap_page_mkwrite(folio* folio);
 
 /// Before a page is dirtied: who does so faster than pages can be written waits. Not afterwards: the page

@@ -8,7 +8,7 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-io_fault_attr::io_fault_attr() : error(EIO) {}
+io_fault_attr::io_fault_attr(int with) : error(with) {}
 
 class host_io_queue::ring {
  public:

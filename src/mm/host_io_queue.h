@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -19,9 +20,9 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Which transfers fail, for tests, and with what (Linux's fail_make_request).
 struct io_fault_attr : fault_attr {
-  std::atomic<int> error; ///< an errno; at first EIO
+  std::atomic<int> error; ///< an errno
 
-  io_fault_attr();
+  explicit io_fault_attr(int with);
 };
 
 class host_io_queue {
@@ -34,7 +35,7 @@ class host_io_queue {
   /// Does them all, in any order. May sleep.
   void submit_and_wait(io_dir dir, std::span<host_io> ios);
 
-  io_fault_attr fail_io;
+  io_fault_attr fail_io{EIO};
 
   /// Transfers asked for so far.
   [[nodiscard]] u64 nr_ios(io_dir dir) const { return nr_ios_[static_cast<unsigned>(dir)]; }

@@ -101,8 +101,26 @@ void hostfs_write_pages(address_space& mapping, std::span<page_io> pages) {
     write_runs(HOSTFS_I(mapping.host), pages.subspan(n, std::min<u64>(pages.size() - n, MAX_VECTORS)));
 }
 
-/// Counts it. (Where there is no room on the disk for it, writing it says so.)
+/// Room on the host's disk for bytes [start, end), unless the whole file has. Where the host cannot say,
+/// writing them will.
+int hostfs_reserve(inode& of, u64 start, u64 end) {
+  hostfs_inode& i = HOSTFS_I(of);
+  if (!i.i_sparse) return 0;
+  if (i.fs.fail_reserve.should_fail()) return -i.fs.fail_reserve.error;
+  const int fd = READ_ONCE(i.write_fd);
+  const long r = restarted([&] {
+    return ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start), static_cast<off_t>(end - start));
+  });
+  return r == -EOPNOTSUPP ? 0 : static_cast<int>(r);
+}
+
+/// Counts it, and finds room for it.
 int hostfs_page_mkwrite(address_space& mapping, folio* folio) {
+  if (!folio_test_mappedtodisk(folio)) {
+    const u64 start = folio_index(folio) << PAGE_SHIFT;
+    if (const int error = hostfs_reserve(mapping.host, start, start + PAGE_SIZE)) return error;
+    folio_set_mappedtodisk(folio);
+  }
   if (!folio_test_dirty(folio)) HOSTFS_I(mapping.host).fs.wb.dirtied();
   return 0;
 }
@@ -112,6 +130,7 @@ void hostfs_balance_dirty(address_space& mapping) { HOSTFS_I(mapping.host).fs.wb
 // ---- the file as a whole ---------------------------------------------------------------------------------
 
 int hostfs_set_size(inode& i, u64 bytes) {
+  if (bytes > i_size_read(i)) HOSTFS_I(i).i_sparse = true;
   return static_cast<int>(
       restarted([&] { return ::ftruncate(READ_ONCE(HOSTFS_I(i).write_fd), static_cast<off_t>(bytes)); }));
 }
@@ -130,6 +149,7 @@ int write_zeros(int fd, u64 start, u64 end) {
 
 int hostfs_punch_hole(inode& i, u64 start, u64 end) {
   const int fd = READ_ONCE(HOSTFS_I(i).write_fd);
+  HOSTFS_I(i).i_sparse = true;
   const long r = restarted([&] {
     return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
                        static_cast<off_t>(end - start));
@@ -168,6 +188,7 @@ int hostfs_revalidate(inode& of) {
   now = host_size(i);
   const u64 was = i_size_read(i);
   if (now < 0 || static_cast<u64>(now) == was) return static_cast<int>(std::min(now, 0L));
+  i.i_sparse = true; // for all that is known
   if (static_cast<u64>(now) > was) forget_last_page(i.i_data, was);
   truncate_setsize(i, static_cast<u64>(now));
   return 0;
@@ -182,6 +203,7 @@ constexpr address_space_operations HOSTFS_AOPS{.read_pages = hostfs_read_pages,
                                                .balance_dirty = hostfs_balance_dirty};
 constexpr inode_operations HOSTFS_IOPS{.set_size = hostfs_set_size,
                                        .punch_hole = hostfs_punch_hole,
+                                       .reserve = hostfs_reserve,
                                        .fsync = hostfs_fsync,
                                        .revalidate = hostfs_revalidate,
                                        .put = hostfs_put,
@@ -270,6 +292,7 @@ int hostfs::iget(int fd, bool writable, hostfs_inode** got) {
       known->i_data.tracks_dirty = true;
       known->i_data.ra_pages = RA_PAGES;
       known->i_op = &HOSTFS_IOPS;
+      known->i_sparse = ::lseek(opening.get(), 0, SEEK_HOLE) < st.st_size;
       atomic_set(known->i_size, static_cast<s64>(st.st_size));
     } else {
       atomic_inc(known->i_count); // perhaps from 0, if it has stayed

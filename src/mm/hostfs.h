@@ -12,6 +12,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -39,7 +40,10 @@ struct hostfs_inode : inode {
   const number i_no;
   int read_fd = -1;         ///< its first opening
   shared<int> write_fd{-1}; ///< its first opening for writing; from then on
-  bool i_freeing = false;   ///< being written for the last time; under the hostfs's lock
+  /// Parts of the host's file may have no room on its disk. Set before i_size includes them, and before what
+  /// is in memory of them goes.
+  std::atomic<bool> i_sparse{false};
+  bool i_freeing = false; ///< being written for the last time; under the hostfs's lock
   /// Since when a pass of the flusher has found it dirty; only the flusher looks.
   std::optional<std::chrono::steady_clock::time_point> dirtied_when;
 };
@@ -70,6 +74,7 @@ class hostfs {
 
   bdi_writeback wb;
   host_io_queue io;
+  io_fault_attr fail_reserve{ENOSPC}; ///< which reservations fail
 
  private:
   std::vector<hostfs_inode*> grab_all();

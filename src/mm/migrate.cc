@@ -246,6 +246,7 @@ folio* get_mapped_folio(mm_struct& mm, vaddr_t addr) {
 /// Calls work(folio) with the folio that is mapped at `addr`, locked and with a reference that work() leaves
 /// to the caller.
 template <class Work> int with_mapped_folio(mm_struct& mm, vaddr_t addr, Work work) {
+  if (addr >= geometry().address_limit()) return -EFAULT;
   mmap_region* region = mm.existing_region(addr);
   if (region == nullptr) return -ENOENT;
   read_guard mmap_lock(region->mmap_lock);

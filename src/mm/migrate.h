@@ -42,15 +42,15 @@ void migration_entry_wait(const pmdp_t& pmdp, vaddr_t addr);
 /// The same for a huge page's.
 void pmd_migration_entry_wait(const pmdp_t& pmdp);
 
-/// Moves the folio that is mapped at `addr` to other frames. 0; -ENOENT if none is; -EOPNOTSUPP if it is a
-/// file's; -EAGAIN if it is in use; -ENOMEM if there are no frames. On failure all is as before. Caller holds
-/// no lock of the mm.
+/// Moves the folio that is mapped at `addr` to other frames. 0; -ENOENT if none is; -EFAULT if none can be;
+/// -EOPNOTSUPP if it is a file's; -EAGAIN if it is in use; -ENOMEM if there are no frames. On failure all is
+/// as before. Caller holds no lock of the mm.
 [[nodiscard]] int migrate_page_at(mm_struct& mm, vaddr_t addr);
 /// Moves the small folio of anonymous memory that is in a frame to `to`, a new page; true also if it is about
 /// to be freed, and need not be moved. False if something else is there, or it is in use. Any frame will do;
 /// the caller may hold folio locks, and what a fault holds.
 [[nodiscard]] bool migrate_frame(page* from, page* to);
-/// Makes the folio that is mapped at `addr` single pages. 0, -ENOENT or -EAGAIN. Locks as above.
+/// Makes the folio that is mapped at `addr` single pages. 0, -ENOENT, -EFAULT or -EAGAIN. Locks as above.
 [[nodiscard]] int split_page_at(mm_struct& mm, vaddr_t addr);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -72,6 +72,7 @@ int zero_partial_page(address_space& mapping, u64 index, u64 from, u64 to, fgp h
   if (folio == nullptr) return how == fgp::uptodate ? 0 : error;
   folio_wait_writeback(folio);
   zero_user_segment(folio_file_page(folio, index), from, to);
+  folio_clear_mappedtodisk(folio); // the disk may take back the room of a part of it
   folio_mark_dirty(folio);
   folio_unlock(folio);
   folio_put(folio);

@@ -66,17 +66,23 @@ int set_size(inode& i, u64 bytes) {
   return i.i_op == nullptr || i.i_op->set_size == nullptr ? 0 : i.i_op->set_size(i, bytes);
 }
 
-/// The part of one page. 0 or a negative errno.
-int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos) {
+/// Is there room on the disk for all of it? If not, or if that is not known, each page sees for itself.
+bool reserve(inode& i, u64 start, u64 end) {
+  return i.i_op != nullptr && i.i_op->reserve != nullptr && i.i_op->reserve(i, start, end) == 0;
+}
+
+/// The part of one page; `reserved`: there is room for it. 0 or a negative errno.
+int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos, bool reserved) {
   balance_dirty_pages(mapping);
   const u64 offset = pos % PAGE_SIZE;
   const auto [folio, error] = filemap_write_begin(mapping, pos >> PAGE_SHIFT, offset, offset + bytes);
   if (error != 0) return error;
+  if (reserved) folio_set_mappedtodisk(folio);
   if (!mapping.tracks_dirty) {
     folio_mark_dirty(folio);
-  } else if (filemap_page_mkwrite(folio) != fault_result::handled) {
+  } else if (const int refused = folio_mkwrite(folio)) {
     unlock_and_put(folio);
-    return -ENOSPC;
+    return refused;
   }
   copy_relaxed(file_bytes(folio, pos), from, bytes);
   folio_set_uptodate(folio);
@@ -99,12 +105,13 @@ long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
     if (const int error = set_size(i, pos + bytes)) return error;
     pagecache_isize_extended(i, old_size, pos);
   }
+  const bool reserved = reserve(i, pos, pos + bytes);
   u64 done = 0;
   int error = 0;
   while (done < bytes && error == 0) {
     const u64 at = pos + done;
     const u64 n = std::min(bytes - done, PAGE_SIZE - at % PAGE_SIZE);
-    error = write_page(f.mapping(), from + done, n, at);
+    error = write_page(f.mapping(), from + done, n, at, reserved);
     if (error == 0) done += n;
   }
   if (grows && done < bytes) (void)set_size(i, i_size_read(i)); // no longer than it has become

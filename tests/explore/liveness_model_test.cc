@@ -398,6 +398,34 @@ TEST_F(Balance, what_is_not_held_is_released) NO_THREAD_SAFETY_ANALYSIS {
   expect_not_held([&] { rcu_read_unlock(ended()); }, "section that it is not in");
 }
 
+TEST_F(Balance, a_semaphore_is_released_as_what_it_was_taken) NO_THREAD_SAFETY_ANALYSIS {
+  expect_not_held(
+      [&]() NO_THREAD_SAFETY_ANALYSIS {
+        down_read(sem_);
+        up_write(sem_, ended());
+      },
+      "releases for writing a semaphore that it holds for reading");
+  expect_not_held(
+      [&]() NO_THREAD_SAFETY_ANALYSIS {
+        down_write(sem_);
+        up_read(sem_, ended());
+      },
+      "releases for reading a semaphore that it holds for writing");
+  expect_not_held(
+      [&]() NO_THREAD_SAFETY_ANALYSIS {
+        (void)down_read_trylock(sem_);
+        downgrade_write(sem_, ended());
+      },
+      "downgrades a semaphore that it holds for reading");
+  expect_not_held(
+      [&]() NO_THREAD_SAFETY_ANALYSIS {
+        down_write(sem_);
+        downgrade_write(sem_);
+        up_write(sem_, ended());
+      },
+      "that it holds for reading");
+}
+
 /// Another CPU's lock is not its own.
 TEST_F(Balance, a_lock_is_released_by_another_cpu) NO_THREAD_SAFETY_ANALYSIS {
   const outcome o = decide({[&]() NO_THREAD_SAFETY_ANALYSIS {

@@ -57,6 +57,22 @@ TEST_F(Migrate, ASmallPageMovesWithItsContent) {
   EXPECT_EQ(used_frames(), before);
 }
 
+TEST_F(Migrate, MovePagesSaysWhatCameOfEach) {
+  const vaddr_t at = map(3 * PAGE_SIZE);
+  touch(at);
+  touch(at + PAGE_SIZE);
+  const page* free_one = page_at(at);
+  const page* pinned_one = page_at(at + PAGE_SIZE);
+  const PinnedPages pinned = space.pin(at + PAGE_SIZE, 1).value();
+  const std::vector<vaddr_t> which = {at + 8, at + PAGE_SIZE, at + 2 * PAGE_SIZE, ~vaddr_t{0}};
+  const std::vector<std::errc> expected = {std::errc{}, std::errc::resource_unavailable_try_again,
+                                           std::errc::no_such_file_or_directory, std::errc::bad_address};
+  EXPECT_EQ(space.move_pages(which), expected);
+  EXPECT_NE(page_at(at), free_one);
+  EXPECT_EQ(page_at(at + PAGE_SIZE), pinned_one);
+  EXPECT_EQ(*cpu->load<u64>(at), at);
+}
+
 TEST_F(Migrate, AHugePageMovesInOnePiece) {
   const u64 before = used_frames();
   const vaddr_t at = huge_page();

@@ -53,6 +53,7 @@ class failing_allocations {
  public:
   failing_allocations(System& system, const stress_options& options) : system_(system) {
     system.fail_io().error = ENOMEM;
+    system.fail_reserve().error = ENOMEM;
     set(options.fail_nth, static_cast<std::uint32_t>(options.fail_probability * 1e6));
   }
   ~failing_allocations() { set(0, 0); }
@@ -61,8 +62,8 @@ class failing_allocations {
 
  private:
   void set(std::uint64_t every, std::uint32_t millionths) {
-    for (fault_attr* attr : std::initializer_list<fault_attr*>{&system_.fail_page_alloc(),
-                                                               &system_.failslab(), &system_.fail_io()}) {
+    for (fault_attr* attr : std::initializer_list<fault_attr*>{
+             &system_.fail_page_alloc(), &system_.failslab(), &system_.fail_io(), &system_.fail_reserve()}) {
       attr->fail_every(every);
       attr->fail_with_probability(millionths);
     }
@@ -126,8 +127,8 @@ struct outcome {
 template <class State> outcome outcome_of(State& s, decltype(outcome::counts) counts) {
   System& system = s.system;
   const Reclaim::Statistics memory = system.reclaim().statistics();
-  const std::uint64_t failed =
-      system.fail_page_alloc().failed() + system.failslab().failed() + system.fail_io().failed();
+  const std::uint64_t failed = system.fail_page_alloc().failed() + system.failslab().failed() +
+                               system.fail_io().failed() + system.fail_reserve().failed();
   counts.insert(counts.end(), {{"allocations made to fail", failed},
                                {"pages taken back", memory.stolen},
                                {"pages swapped out", memory.swapped_out},

@@ -130,6 +130,9 @@ const void* next_request(const thread_state& t);
 /// What can go wrong with a body by itself.
 enum class mishap : u8 { fault, endless };
 
+/// How a thread has a lock.
+enum class hold : u8 { none, shared, exclusive };
+
 /// Decides what happens next. Implemented by the explorer.
 class engine {
  public:
@@ -151,9 +154,9 @@ class engine {
   virtual u64 translation_read(const access& a, const translation& t) = 0;
   virtual void invalidate(const tlb_range& range, site where) = 0;
   /// This thread is about to take a lock, or (`waits` false) has got one that it did not wait for.
-  virtual void takes_lock(const void* lock, bool waits, site where) = 0;
+  virtual void takes_lock(const void* lock, hold as, bool waits, site where) = 0;
   virtual void drops_lock(const void* lock) = 0;
-  virtual bool holds_lock(const void* lock) const = 0;
+  virtual hold has_lock(const void* lock) const = 0;
   /// It is about to wait until each CPU of the mask has had interrupts on.
   virtual void waits_for_interrupts(cpumask_bits mask, site where) = 0;
   /// A round of a loop is over that goes on until something changes that it reads.

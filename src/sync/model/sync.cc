@@ -230,23 +230,31 @@ void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site s) {
 namespace {
 
 /// Before it may have to wait: that it would is what counts.
-void acquire(atomic_t& word, const rmw_op& op, site s) {
+void acquire(atomic_t& word, const rmw_op& op, hold as, site s) {
   if (!current_engine) {
     detail::do_rmw(word, op, order::acquire, s);
     return;
   }
   detail::interruptible_point(s);
-  current_engine->takes_lock(&word, true, s);
+  current_engine->takes_lock(&word, as, true, s);
   current_engine->await_rmw(detail::access_of(word, order::acquire, s), op);
 }
-bool try_acquire(atomic_t& word, const rmw_op& op, site s) {
+bool try_acquire(atomic_t& word, const rmw_op& op, hold as, site s) {
   if (!detail::do_rmw(word, op, order::acquire, s).done) return false;
-  if (current_engine) current_engine->takes_lock(&word, false, s);
+  if (current_engine) current_engine->takes_lock(&word, as, false, s);
   return true;
 }
-/// Only who holds a lock gives it up.
-void must_hold(const atomic_t& word, const char* what_it_does, site s) {
-  if (current_engine && !current_engine->holds_lock(&word)) violation("INV-BALANCE", what_it_does, s);
+/// Only who holds a lock gives it up, and as what it holds it.
+void must_hold(const atomic_t& word, hold as, const char* what_it_does, site s) {
+  if (!current_engine) return;
+  const hold had = current_engine->has_lock(&word);
+  if (had == as) return;
+  char text[160];
+  std::snprintf(text, sizeof text, "%s that it %s", what_it_does,
+                had == hold::none        ? "does not hold"
+                : had == hold::exclusive ? "holds for writing"
+                                         : "holds for reading");
+  violation("INV-BALANCE", text, s);
 }
 void drop(const atomic_t& word) {
   if (current_engine) current_engine->drops_lock(&word);
@@ -278,16 +286,16 @@ void might_sleep(const char* what, site s) {
 }
 
 void spin_lock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
-  acquire(l.word, take, s);
+  acquire(l.word, take, hold::exclusive, s);
   count_spinlock(s);
 }
 bool spin_trylock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
-  if (!try_acquire(l.word, take, s)) return false;
+  if (!try_acquire(l.word, take, hold::exclusive, s)) return false;
   count_spinlock(s);
   return true;
 }
 void spin_unlock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
-  must_hold(l.word, "releases a spinlock that it does not hold", s);
+  must_hold(l.word, hold::exclusive, "releases a spinlock", s);
   smp_store_release(l.word, 0, s);
   drop(l.word);
   if (current_engine) current_engine->self().spin_depth--;
@@ -295,42 +303,46 @@ void spin_unlock(spinlock_t& l, site s) NO_THREAD_SAFETY_ANALYSIS {
 
 void mutex_lock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a mutex", s);
-  acquire(m.word, take, s);
+  acquire(m.word, take, hold::exclusive, s);
 }
-bool mutex_trylock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS { return try_acquire(m.word, take, s); }
+bool mutex_trylock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
+  return try_acquire(m.word, take, hold::exclusive, s);
+}
 void mutex_unlock(mutex_t& m, site s) NO_THREAD_SAFETY_ANALYSIS {
-  must_hold(m.word, "releases a mutex that it does not hold", s);
+  must_hold(m.word, hold::exclusive, "releases a mutex", s);
   smp_store_release(m.word, 0, s);
   drop(m.word);
 }
 
 void down_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
-  acquire(r.word, take_read, s);
+  acquire(r.word, take_read, hold::shared, s);
 }
 bool down_read_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
-  return try_acquire(r.word, take_read, s);
+  return try_acquire(r.word, take_read, hold::shared, s);
 }
 void up_read(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
-  must_hold(r.word, "releases a semaphore that it does not hold", s);
+  must_hold(r.word, hold::shared, "releases for reading a semaphore", s);
   atomic_fetch_add(r.word, -1, order::release, s);
   drop(r.word);
 }
 void down_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
   might_sleep("takes a semaphore", s);
-  acquire(r.word, take_write, s);
+  acquire(r.word, take_write, hold::exclusive, s);
 }
 bool down_write_trylock(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
-  return try_acquire(r.word, take_write, s);
+  return try_acquire(r.word, take_write, hold::exclusive, s);
 }
 void up_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
-  must_hold(r.word, "releases a semaphore that it does not hold", s);
+  must_hold(r.word, hold::exclusive, "releases for writing a semaphore", s);
   atomic_fetch_add(r.word, -rwsem_t::WRITER, order::release, s);
   drop(r.word);
 }
 void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
-  must_hold(r.word, "downgrades a semaphore that it does not hold", s);
+  must_hold(r.word, hold::exclusive, "downgrades a semaphore", s);
   atomic_fetch_add(r.word, 1 - rwsem_t::WRITER, order::release, s);
+  drop(r.word);
+  if (current_engine) current_engine->takes_lock(&r.word, hold::shared, false, s);
 }
 
 // ---- RCU -------------------------------------------------------------------------------------------------
