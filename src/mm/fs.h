@@ -51,8 +51,8 @@ struct inode_operations {
   /// Bytes [start, end), whole pages of which none is in the cache when it returns last, read as zero.
   /// i_rwsem and invalidate_lock are held for writing.
   int (*punch_hole)(inode& inode, u64 start, u64 end) = nullptr;
-  /// Room on the disk for bytes [start, end), which are about to be written to memory: so that writing them
-  /// back does not fail for want of it. i_rwsem is held for writing.
+  /// Room on the disk for bytes [start, end), whole pages, which are about to be written to memory: so that
+  /// writing them back does not fail for want of it. i_rwsem is held for writing.
   int (*reserve)(inode& inode, u64 start, u64 end) = nullptr;
   /// What write_pages() has written stays, whatever happens; `datasync`: as far as it takes to find it again.
   int (*fsync)(inode& inode, bool datasync) = nullptr;

@@ -114,11 +114,29 @@ int hostfs_reserve(inode& of, u64 start, u64 end) {
   return r == -EOPNOTSUPP ? 0 : static_cast<int>(r);
 }
 
+/// The most pages for which room is found at once.
+constexpr u64 MAX_ROOM = 256;
+
+/// Room for a page that is about to be stored to: for more of the file behind it, if the pages before it have
+/// been.
+int find_room(hostfs_inode& i, u64 index) {
+  std::lock_guard guard(i.room_lock);
+  if (index >= i.room_start && index < i.room_end) return 0;
+  const auto reserve = [&](u64 end) { return hostfs_reserve(i, index << PAGE_SHIFT, end << PAGE_SHIFT); };
+  const u64 run = index == i.room_end ? std::min(2 * (i.room_end - i.room_start), MAX_ROOM) : 0;
+  u64 end = std::max(index + 1, std::min(index + run, i_size_pages(i)));
+  int error = reserve(end);
+  if (error != 0 && end != index + 1) error = reserve(end = index + 1);
+  if (error != 0) return error;
+  i.room_start = index;
+  i.room_end = end;
+  return 0;
+}
+
 /// Counts it, and finds room for it.
 int hostfs_page_mkwrite(address_space& mapping, folio* folio) {
   if (!folio_test_mappedtodisk(folio)) {
-    const u64 start = folio_index(folio) << PAGE_SHIFT;
-    if (const int error = hostfs_reserve(mapping.host, start, start + PAGE_SIZE)) return error;
+    if (const int error = find_room(HOSTFS_I(mapping.host), folio_index(folio))) return error;
     folio_set_mappedtodisk(folio);
   }
   if (!folio_test_dirty(folio)) HOSTFS_I(mapping.host).fs.wb.dirtied();
@@ -129,10 +147,17 @@ void hostfs_balance_dirty(address_space& mapping) { HOSTFS_I(mapping.host).fs.wb
 
 // ---- the file as a whole ---------------------------------------------------------------------------------
 
-int hostfs_set_size(inode& i, u64 bytes) {
-  if (bytes > i_size_read(i)) HOSTFS_I(i).i_sparse = true;
-  return static_cast<int>(
-      restarted([&] { return ::ftruncate(READ_ONCE(HOSTFS_I(i).write_fd), static_cast<off_t>(bytes)); }));
+/// Gives room on the disk back, by a system call, of which the result is returned.
+template <class Call> int give_room_back(hostfs_inode& i, Call call) {
+  std::lock_guard guard(i.room_lock);
+  i.room_start = i.room_end = 0;
+  return static_cast<int>(restarted(call));
+}
+
+int hostfs_set_size(inode& of, u64 bytes) {
+  hostfs_inode& i = HOSTFS_I(of);
+  if (bytes > i_size_read(i)) i.i_sparse = true;
+  return give_room_back(i, [&] { return ::ftruncate(READ_ONCE(i.write_fd), static_cast<off_t>(bytes)); });
 }
 
 /// The same by writing zeros, up to the end of the file.
@@ -147,15 +172,16 @@ int write_zeros(int fd, u64 start, u64 end) {
   return 0;
 }
 
-int hostfs_punch_hole(inode& i, u64 start, u64 end) {
-  const int fd = READ_ONCE(HOSTFS_I(i).write_fd);
-  HOSTFS_I(i).i_sparse = true;
-  const long r = restarted([&] {
+int hostfs_punch_hole(inode& of, u64 start, u64 end) {
+  hostfs_inode& i = HOSTFS_I(of);
+  const int fd = READ_ONCE(i.write_fd);
+  i.i_sparse = true;
+  const int r = give_room_back(i, [&] {
     return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
                        static_cast<off_t>(end - start));
   });
   // what is in memory of it is gone already, so that it must be zero even if there can be no hole
-  return r == -EOPNOTSUPP ? write_zeros(fd, start, std::min(end, i_size_read(i))) : static_cast<int>(r);
+  return r == -EOPNOTSUPP ? write_zeros(fd, start, std::min(end, i_size_read(i))) : r;
 }
 
 int hostfs_fsync(inode& i, bool datasync) {

@@ -43,6 +43,9 @@ struct hostfs_inode : inode {
   /// Parts of the host's file may have no room on its disk. Set before i_size includes them, and before what
   /// is in memory of them goes.
   std::atomic<bool> i_sparse{false};
+  std::mutex room_lock;   ///< innermost: while room on the disk is found for stores, or given back
+  u64 room_start = 0;     ///< under room_lock: pages for which it was found last
+  u64 room_end = 0;       ///< ...
   bool i_freeing = false; ///< being written for the last time; under the hostfs's lock
   /// Since when a pass of the flusher has found it dirty; only the flusher looks.
   std::optional<std::chrono::steady_clock::time_point> dirtied_when;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 #include "mm/filemap.h"
 #include "mm/page_writeback.h"
@@ -66,23 +67,40 @@ int set_size(inode& i, u64 bytes) {
   return i.i_op == nullptr || i.i_op->set_size == nullptr ? 0 : i.i_op->set_size(i, bytes);
 }
 
-/// Is there room on the disk for all of it? If not, or if that is not known, each page sees for itself.
-bool reserve(inode& i, u64 start, u64 end) {
-  return i.i_op != nullptr && i.i_op->reserve != nullptr && i.i_op->reserve(i, start, end) == 0;
-}
+/// Room on the disk for what a write() has still to write: found at once, when the first page is met that has
+/// none. If there is not enough for all of it, each page sees for itself.
+class write_room {
+ public:
+  write_room(inode& i, u64 end) : inode_(i), end_((end + PAGE_SIZE - 1) & PAGE_MASK) {}
+  void find(folio* folio, u64 pos) {
+    if (folio_test_mappedtodisk(folio)) return;
+    if (!std::exchange(asked_, true))
+      found_ = inode_.i_op != nullptr && inode_.i_op->reserve != nullptr &&
+               inode_.i_op->reserve(inode_, pos & PAGE_MASK, end_) == 0;
+    if (found_) folio_set_mappedtodisk(folio);
+  }
 
-/// The part of one page; `reserved`: there is room for it. 0 or a negative errno.
-int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos, bool reserved) {
+ private:
+  inode& inode_;
+  const u64 end_;
+  bool asked_ = false;
+  bool found_ = false;
+};
+
+/// The part of one page. 0 or a negative errno.
+int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos, write_room& room) {
   balance_dirty_pages(mapping);
   const u64 offset = pos % PAGE_SIZE;
   const auto [folio, error] = filemap_write_begin(mapping, pos >> PAGE_SHIFT, offset, offset + bytes);
   if (error != 0) return error;
-  if (reserved) folio_set_mappedtodisk(folio);
   if (!mapping.tracks_dirty) {
     folio_mark_dirty(folio);
-  } else if (const int refused = folio_mkwrite(folio)) {
-    unlock_and_put(folio);
-    return refused;
+  } else {
+    room.find(folio, pos);
+    if (const int refused = folio_mkwrite(folio)) {
+      unlock_and_put(folio);
+      return refused;
+    }
   }
   copy_relaxed(file_bytes(folio, pos), from, bytes);
   folio_set_uptodate(folio);
@@ -105,13 +123,13 @@ long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
     if (const int error = set_size(i, pos + bytes)) return error;
     pagecache_isize_extended(i, old_size, pos);
   }
-  const bool reserved = reserve(i, pos, pos + bytes);
+  write_room room(i, pos + bytes);
   u64 done = 0;
   int error = 0;
   while (done < bytes && error == 0) {
     const u64 at = pos + done;
     const u64 n = std::min(bytes - done, PAGE_SIZE - at % PAGE_SIZE);
-    error = write_page(f.mapping(), from + done, n, at, reserved);
+    error = write_page(f.mapping(), from + done, n, at, room);
     if (error == 0) done += n;
   }
   if (grows && done < bytes) (void)set_size(i, i_size_read(i)); // no longer than it has become
