@@ -5,6 +5,9 @@
 // there for others: hardware must not hold a huge and a small translation of one address, and MADV_DONTNEED
 // must not take the range for empty. And when the folio is split as well, the page stays the same and the
 // count that keeps it does not: the walk asks again whose page it is.
+//
+// The huge page of zeros is split by the same steps, into entries for the small one. Linux takes that entry
+// out first: who passes a none by leaves zeros where he would have left nothing, which reads the same.
 #include "catalogue.h"
 #include "mm/gup.h"
 #include "mm/huge_memory.h"
@@ -24,26 +27,44 @@ enum shape : unsigned {
   DONTNEED,  ///< the memory is given back meanwhile
   FOLIO,     ///< the folio is split, which is mapped by a huge entry
   SMALL,     ///< the folio is split, which is mapped by small entries
+  // the huge page of zeros is split, and meanwhile
+  ZEROS_PIN,       ///< a page of it is pinned for reading
+  ZEROS_STORE,     ///< it is stored to
+  ZEROS_TRANSLATE, ///< as TRANSLATE
+  ZEROS_DONTNEED,  ///< as DONTNEED
 };
 
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
-    map_anonymous(mm_, 0, pmd_size(), "h", VM_HUGEPAGE);
+    if (shape >= ZEROS_PIN) {
+      new_area(mm_, 0, pmd_size(), VM_READ | VM_WRITE | VM_HUGEPAGE);
+      touch(mm_, 0, FAULT_FLAG_NONE, "z");
+    } else {
+      map_anonymous(mm_, 0, pmd_size(), "h", VM_HUGEPAGE);
+      WRITE_ONCE(page_words(page_at(mm_, 0))[0], 7);
+    }
     load_mm(0, mm_);
     load_mm(1, mm_);
     vma_ = mm_.region(0)->areas.lookup(0);
     vma_->vm_flags = VM_READ | VM_WRITE; // what is touched again is a small page
-    WRITE_ONCE(page_words(page_at(mm_, 0))[0], 7);
     mapped_ = page_at(mm_, ADDR);
     if (shape == RECYCLED) fill_deposited_table();
     if (shape == SMALL) split_huge_pmd_address(*vma_, ADDR);
     switch (shape) {
     case TRANSLATE:
+    case ZEROS_TRANSLATE:
       translate();
       break;
     case DONTNEED:
+    case ZEROS_DONTNEED:
       give_back();
+      break;
+    case ZEROS_PIN:
+      pin_zeros();
+      break;
+    case ZEROS_STORE:
+      store_to_zeros();
       break;
     default:
       pin();
@@ -81,18 +102,18 @@ class world : public testbed {
     });
   }
 
-  mapping walk() {
+  walk_result walk() {
     auto& tlb = this_cpu().local.tlb;
     (void)tlb.walk_begin();
-    const walk_result walk = walk_page_table(mm_.context, ADDR, false);
+    const walk_result found = walk_page_table(mm_.context, ADDR, false);
     tlb.walk_end();
-    return walk.found ? walk.map : mapping{.pfn = 0};
+    return found;
   }
   void translate() {
     cpu([this] {
-      const mapping first = walk();
-      const mapping second = walk();
-      VM_BUG_ON(first.pfn != 0 && second.pfn != 0 && !first.huge && second.huge, "INV-TLB",
+      const walk_result first = walk();
+      const walk_result second = walk();
+      VM_BUG_ON(first.found && second.found && !first.map.huge && second.map.huge, "INV-TLB",
                 "the TLB may hold a huge and a small translation of one address");
     });
   }
@@ -103,6 +124,39 @@ class world : public testbed {
       const result<u64> now = this_cpu().load<u64>(0);
       VM_BUG_ON(!now || *now != 0, "DONTNEED", "memory that was given back has its old content");
     });
+  }
+
+  /// A pin of a page of the huge one is counted, one of the small page is not; it ends as what it was.
+  void pin_zeros() {
+    cpu([this] {
+      page* got = nullptr;
+      const bool pinned = pin_user_pages(mm_, ADDR, 1, FOLL_NONE, &got) == 1;
+      VM_BUG_ON(!pinned || (got != mapped_ && !is_zero_page(got)), "INV-TYPE",
+                "a pin for reading has got something else than zeros");
+      if (pinned) unpin_user_page(got);
+    });
+    finally([this] { expect_untouched(); });
+  }
+
+  void store_to_zeros() {
+    cpu([this] {
+      const bool stored = this_cpu().store<u64>(ADDR, 7).ok();
+      const result<u64> now = this_cpu().load<u64>(ADDR);
+      VM_BUG_ON(!stored || !now || *now != 7, "LOST", "what was stored is not there");
+    });
+    finally([this] {
+      VM_BUG_ON(READ_ONCE(page_words(page_at(mm_, ADDR))[0]) != 7, "LOST", "what was stored is lost");
+      expect_untouched();
+    });
+  }
+
+  /// Everybody's zeros are as they were, and only the mm has a reference.
+  void expect_untouched() const {
+    const folio* zeros = page_folio(pfn_to_page(page_to_pfn(mapped_) & ~u64{hpage_pmd_nr() - 1}));
+    VM_BUG_ON(READ_ONCE(page_words(mapped_)[0]) != 0 || READ_ONCE(pfn_words(ZERO_PFN)[0]) != 0, "ZEROS",
+              "somebody has stored to the page of zeros");
+    VM_BUG_ON(folio_ref_count(zeros) != 1 || atomic_read(zeros->page._pincount) != 0, "INV-REF",
+              "a pin of zeros was dropped as what it was not");
   }
 
   mm_struct& mm_ = new_mm();
@@ -158,6 +212,14 @@ scenario gup_fast_vs_pmd_split() {
                  s.policy.gup_recheck_folio = false;
                },
                violation_unless_ipi},
+              {"f", "zeros", "the huge page of zeros is split, a page of it pinned", with(ZEROS_PIN),
+               always_safe},
+              {"f-W", "zeros_store", "as f, it is stored to", with(ZEROS_STORE), always_safe},
+              {"f-TLB", "zeros_translate", "as f, hardware walks", with(ZEROS_TRANSLATE), always_safe},
+              {"f-c", "zeros_direct_translate", "as f-TLB, table in place of the huge entry, then flush",
+               with(ZEROS_TRANSLATE, split_step_t::direct), always_violation},
+              {"f-DN", "zeros_none_dontneed", "as Linux: clear, flush, table; the memory is given back",
+               with(ZEROS_DONTNEED, split_step_t::none), always_safe},
           },
   };
 }

@@ -26,21 +26,24 @@ class TransparentHugePages {
   /// max_ptes_shared.
   using Tuning = khugepaged_settings;
 
-  /// Since the System began; Linux's thp_ events of /proc/vmstat, and khugepaged's own two.
+  /// Since the System began; Linux's thp_ events of /proc/vmstat, zero_page_mapped, and khugepaged's own two.
   struct Statistics {
-    std::uint64_t fault_alloc;           ///< huge pages that faults have got
-    std::uint64_t fault_fallback;        ///< and how often there was none
-    std::uint64_t collapse_alloc;        ///< the same of collapses
-    std::uint64_t collapse_alloc_failed; ///< and how often there was none
-    std::uint64_t split_pmd;             ///< huge entries that became tables
-    std::uint64_t split_page;            ///< huge pages that became small ones
-    std::uint64_t split_page_failed;     ///< because they were in use
-    std::uint64_t deferred_split_page;   ///< huge pages that began to wait for it
-    std::uint64_t compact_success;       ///< free blocks made by moving pages
-    std::uint64_t compact_fail;          ///< and how often that was tried in vain
-    std::uint64_t compact_pages_moved;   ///< pages moved for it
-    std::uint64_t pages_collapsed;       ///< by khugepaged
-    std::uint64_t full_scans;            ///< how often khugepaged has looked at everything
+    std::uint64_t fault_alloc;            ///< huge pages that faults have got
+    std::uint64_t fault_fallback;         ///< and how often there was none
+    std::uint64_t collapse_alloc;         ///< the same of collapses
+    std::uint64_t collapse_alloc_failed;  ///< and how often there was none
+    std::uint64_t split_pmd;              ///< huge entries that became tables
+    std::uint64_t split_page;             ///< huge pages that became small ones
+    std::uint64_t split_page_failed;      ///< because they were in use
+    std::uint64_t deferred_split_page;    ///< huge pages that began to wait for it
+    std::uint64_t zero_page_alloc;        ///< huge pages of zeros, of which there is one at a time
+    std::uint64_t zero_page_alloc_failed; ///< and how often there was no memory for it
+    std::uint64_t zero_page_mapped;       ///< faults that have got it
+    std::uint64_t compact_success;        ///< free blocks made by moving pages
+    std::uint64_t compact_fail;           ///< and how often that was tried in vain
+    std::uint64_t compact_pages_moved;    ///< pages moved for it
+    std::uint64_t pages_collapsed;        ///< by khugepaged
+    std::uint64_t full_scans;             ///< how often khugepaged has looked at everything
   };
 
   explicit TransparentHugePages(System& system);
@@ -54,6 +57,11 @@ class TransparentHugePages {
   /// What a fault does when no huge page is free; at first Defrag::madvise.
   void set_defrag(Defrag mode) { thp_.defrag = mode; }
   [[nodiscard]] Defrag defrag() const { return thp_.defrag; }
+
+  /// Whether what is only read where a huge page is wanted gets the huge page of zeros, of which there is one
+  /// for all, until it is stored to; at first it does.
+  void set_use_zero_page(bool use) { thp_.use_zero_page = use; }
+  [[nodiscard]] bool use_zero_page() const { return thp_.use_zero_page; }
 
   /// Starts the thread that collapses, unless it runs. It looks at every AddressSpace of the System. Throws
   /// std::system_error if there can be no thread.

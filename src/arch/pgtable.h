@@ -153,6 +153,7 @@ inline bool pmd_protnone(pmd_t pmd) { return arch().protnone(pmd.val, pmd.level(
 inline bool pmd_write(pmd_t pmd) { return arch().write(pmd.val, pmd.level()); }
 inline bool pmd_dirty(pmd_t pmd) { return arch().dirty(pmd.val, pmd.level()); }
 inline bool pmd_young(pmd_t pmd) { return arch().young(pmd.val, pmd.level()); }
+inline bool pmd_special(pmd_t pmd) { return arch().special(pmd.val, pmd.level()); }
 inline pfn_t pmd_pfn(pmd_t pmd) { return arch().pfn(pmd.val, pmd.level()); }
 inline pfn_t pmd_table_pfn(pmd_t pmd) { return arch().table_pfn(pmd.val); }
 inline bool pmd_same(pmd_t a, pmd_t b) { return a.val == b.val; }
@@ -183,6 +184,7 @@ inline pmd_t pmd_mkdirty(pmd_t pmd) {
 inline pmd_t pmd_mkclean(pmd_t pmd) { return pmd.with(arch().mkclean(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkyoung(pmd_t pmd) { return pmd.with(arch().mkyoung(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkold(pmd_t pmd) { return pmd.with(arch().mkold(pmd.val, pmd.level())); }
+inline pmd_t pmd_mkspecial(pmd_t pmd) { return pmd.with(arch().mkspecial(pmd.val, pmd.level())); }
 /// Of a present pmd: of a swap pmd several architectures make a present one (S4.1).
 inline pmd_t pmd_mkinvalid(pmd_t pmd, site s = RW_HERE) {
   VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "an entry that is not present is made an invalid leaf", s);

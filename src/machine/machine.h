@@ -14,6 +14,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu;
+struct huge_zero_page;
 struct page_ext;
 struct pglist_data;
 struct transparent_hugepage;
@@ -41,6 +42,8 @@ class Machine : public smp_domain {
 
   /// The page allocator's state (mm/page_alloc.h), which installs it and takes it away.
   struct zone* zone = nullptr;
+  /// Its huge page of zeros (mm/huge_zero_page.h), which is there and goes with the allocator.
+  struct huge_zero_page* huge_zero = nullptr;
   /// How it uses huge pages (mm/thp.h); null: by the defaults.
   transparent_hugepage* thp = nullptr;
   /// What is counted of each page while mm/page_table_check.h checks entries; null: nothing is.

@@ -193,7 +193,7 @@ int copy_pte_range(area_copy& c, const pmdp_t& dst, const pmdp_t& src, vaddr_t a
 /// What one PMD entry maps.
 int copy_pmd_entry(area_copy& c, pmdp_t src_pmdp, vaddr_t addr, vaddr_t end) {
   const pmd_t seen = pmdp_get_lockless(src_pmdp);
-  if (pmd_none(seen)) return 0;
+  if (pmd_none(seen) || is_huge_zero_pmd(seen)) return 0; // faults bring zeros, as large as they fit there
   const pmd_lookup dst = pmd_alloc(*c.dst.vm_mm, addr);
   if (!dst.found) return -ENOMEM;
   if (pmd_trans_huge(seen) || is_pmd_migration_entry(seen)) {

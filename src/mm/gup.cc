@@ -107,10 +107,7 @@ gup_request request(mm_struct& mm, foll how, gup_flags flags, page** pages) {
 
 /// Must the page, which an entry that forbids stores led to, become the mm's alone before it is pinned? Else
 /// the mm's next store would go to a copy, and the pin's holder would not see it (H5).
-/// The page of zeros is nobody's, and stays what it is: that matters to who keeps it long enough to see the
-/// stores that come.
 bool gup_must_unshare(const gup_request& gup, page* page) {
-  if (is_zero_page(page)) return gup.longterm;
   return gup.how == foll::pin && policy().gup_unshares && folio_test_anon(page_folio(page)) &&
          !PageAnonExclusive(page);
 }
@@ -210,7 +207,7 @@ bool gup_fast_pte_range(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, 
 }
 
 bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end) {
-  if (pmd_protnone(pmd) || !pmd_access_permitted(pmd, gup.write)) return false;
+  if (pmd_protnone(pmd) || !pmd_access_permitted(pmd, gup.write) || pmd_special(pmd)) return false;
   // Who has invalidated the entry and found no pin relies on there being none from then on (M33); not every
   // architecture's test of access says so (S4.7).
   if (policy().gup_refuses_invalid && !pmd_valid(pmd)) return false;
@@ -343,27 +340,33 @@ struct entry_rights {
   bool permitted;
   bool writable;
   bool dirty;
+  bool special;
 };
 
 /// Whether a present entry for the page gives the access, and if so exclusively enough.
 follow access_by_entry(const gup_request& gup, page* page, entry_rights entry) {
   if (!entry.permitted && !(gup.write && can_force_write(gup, page, entry.dirty))) return follow::fault;
-  return !entry.writable && gup_must_unshare(gup, page) ? follow::unshare : follow::done;
+  // Zeros are nobody's, and stay what they are: that matters to who keeps them long enough to see the stores
+  // that come.
+  const bool unshare = entry.special ? gup.longterm : !entry.writable && gup_must_unshare(gup, page);
+  return unshare ? follow::unshare : follow::done;
 }
 
 follow page_of_pte(const gup_request& gup, pte_t pte, page** result) {
   if (!pte_present(pte) || pte_protnone(pte)) return follow::fault;
   *result = pfn_to_page(pte_pfn(pte));
-  return access_by_entry(gup, *result,
-                         {pte_access_permitted(pte, still_writes(gup)), pte_write(pte), pte_dirty(pte)});
+  return access_by_entry(
+      gup, *result,
+      {pte_access_permitted(pte, still_writes(gup)), pte_write(pte), pte_dirty(pte), pte_special(pte)});
 }
 
 follow page_of_huge_pmd(const gup_request& gup, pmd_t pmd, vaddr_t addr, page** result) {
   if (!pmd_trans_huge(pmd) || pmd_protnone(pmd)) return follow::fault;
   page* head = pfn_to_page(pmd_pfn(pmd));
   *result = head + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
-  return access_by_entry(gup, head,
-                         {pmd_access_permitted(pmd, still_writes(gup)), pmd_write(pmd), pmd_dirty(pmd)});
+  return access_by_entry(
+      gup, head,
+      {pmd_access_permitted(pmd, still_writes(gup)), pmd_write(pmd), pmd_dirty(pmd), pmd_special(pmd)});
 }
 
 /// Looks at `addr` under the lock of its table, and calls take(page) there if the access is granted.

@@ -6,6 +6,7 @@
 #include "machine/tlbflush.h"
 #include "mm/deferred_split.h"
 #include "mm/filemap.h"
+#include "mm/huge_zero_page.h"
 #include "mm/memory.h"
 #include "mm/migrate.h"
 #include "mm/page_lock.h"
@@ -63,8 +64,55 @@ void thp_fault_fallback(const vm_area_struct& vma) {
 
 } // namespace
 
+namespace {
+
+/// The entry of a new huge page that a fault of the area brings.
+pmd_t new_huge_entry(const vm_area_struct& vma, page* page, fault_flags flags) {
+  pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_page_prot(vma));
+  if ((flags & FAULT_FLAG_WRITE) != 0) {
+    entry = pmd_mkdirty(entry);
+    if ((vma.vm_flags & VM_WRITE) != 0) entry = pmd_mkwrite(entry); // else it is forced (FOLL_FORCE)
+  }
+  return entry;
+}
+
+/// What is only read needs no memory before it is stored to (do_huge_zero_wp_pmd()). False: there is no
+/// memory for the zeros.
+bool map_huge_zero_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
+  mm_struct& mm = *vma.vm_mm;
+  page* table = pagetable_alloc(GFP_KERNEL);
+  folio* zeros = table == nullptr ? nullptr : mm_get_huge_zero_folio(mm);
+  if (zeros == nullptr) {
+    if (table != nullptr) pagetable_free(table);
+    thp_fault_fallback(vma);
+    return false;
+  }
+  pgprot_t prot = vm_page_prot(vma);
+  prot.write = false;
+  bool mapped = false;
+  {
+    spin_guard pml(pmd_lockptr(pmdp));
+    mapped = pmd_none(pmdp_get(pmdp));
+    if (mapped) {
+      pgtable_trans_huge_deposit(pmdp, table);
+      smp_wmb(); // as in do_anonymous_page(): the zeros, then the entry
+      set_pmd_at(addr & pmd_mask(), pmdp, pmd_mkspecial(mk_huge_pmd(folio_pfn(zeros), prot)));
+    }
+  }
+  if (mapped) {
+    add_mm_counter(mm, MM_PGTABLES, 1);
+    count_vm_event(THP_ZERO_PAGE_MAPPED);
+  } else { // another CPU was faster
+    pagetable_free(table);
+  }
+  return true;
+}
+
+} // namespace
+
 bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags) {
   mm_struct& mm = *vma.vm_mm;
+  if ((flags & FAULT_FLAG_WRITE) == 0 && thp_use_zero_page_now()) return map_huge_zero_page(vma, addr, pmdp);
   const gfp_t gfp = vma_thp_gfp_mask(vma);
   page* table = pagetable_alloc(gfp);
   page* page = table == nullptr ? nullptr : alloc_pages(hpage_pmd_order(), GFP_ZERO | gfp);
@@ -73,11 +121,7 @@ bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, 
     thp_fault_fallback(vma);
     return false;
   }
-  pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_page_prot(vma));
-  if ((flags & FAULT_FLAG_WRITE) != 0) {
-    entry = pmd_mkdirty(entry);
-    if ((vma.vm_flags & VM_WRITE) != 0) entry = pmd_mkwrite(entry); // else it is forced (FOLL_FORCE)
-  }
+  const pmd_t entry = new_huge_entry(vma, page, flags);
   if (install_huge_pmd(mm, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
     add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
     add_mm_counter(mm, MM_PGTABLES, 1);
@@ -111,12 +155,61 @@ void grant_huge(const pmdp_t& pmdp, bool write, bool writable) {
   page_table_check_pmd_grant(granted(old));
 }
 
+/// What a huge entry may get of an area's rights.
+pgprot_t rights_to_huge(pgprot_t prot, pmd_t pmd) {
+  if (pmd_special(pmd)) prot.write = false;
+  return pmd_special(pmd) ? prot : rights_to_page(prot, pfn_to_page(pmd_pfn(pmd)));
+}
+
+/// The entry as hardware left it; from now on it faults, and nothing more is recorded (M30). Needs the pml.
+pmd_t pmdp_invalidate_once(vaddr_t addr, const pmdp_t& pmdp) {
+  if (policy().invalidate_by_exchange) return pmdp_invalidate_raw(addr, pmdp);
+  const pmd_t old = pmdp_get(pmdp); // what hardware records from here on is lost (S4.5)
+  set_pmd_at(addr, pmdp, pmd_mkinvalid(old));
+  return old;
+}
+
+/// A huge page of the area's own in place of the one of zeros, which `seen` maps. False: there is none.
+bool do_huge_zero_wp_pmd(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pmd_t seen,
+                         fault_flags flags) {
+  mm_struct& mm = *vma.vm_mm;
+  const vaddr_t start = addr & pmd_mask();
+  page* page = alloc_pages(hpage_pmd_order(), GFP_ZERO | vma_thp_gfp_mask(vma));
+  if (page == nullptr) {
+    thp_fault_fallback(vma);
+    return false;
+  }
+  const pmd_t entry = new_huge_entry(vma, page, flags);
+  bool replaced = false;
+  {
+    mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, start, start + pmd_size());
+    spin_guard pml(pmd_lockptr(pmdp));
+    replaced = pmd_same(pmdp_get(pmdp), seen);
+    if (replaced) {
+      // The zeros are out of sight everywhere before the new page can be stored to, as in replace_by_copy();
+      // and the entry is never none (H14).
+      (void)pmdp_invalidate_once(start, pmdp);
+      flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+      folio_add_new_anon_rmap(page_folio(page), mm, start);
+      smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pmd_leaf()
+      set_pmd_at(start, pmdp, entry);
+    }
+  }
+  if (replaced) {
+    add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
+    count_vm_event(THP_FAULT_ALLOC);
+  } else { // it changed: the access decides anew
+    put_page(page);
+  }
+  return true;
+}
+
 } // namespace
 
 fault_result do_huge_pmd_numa_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, pmd_t seen) {
   spin_guard pml(pmd_lockptr(pmdp));
   if (!pmd_same(pmdp_get(pmdp), seen)) return fault_result::handled; // it changed: the access decides anew
-  const pgprot_t prot = rights_to_page(vm_page_prot(vma), pfn_to_page(pmd_pfn(seen)));
+  const pgprot_t prot = rights_to_huge(vm_page_prot(vma), seen);
   set_pmd_at(addr, pmdp, pmd_mkyoung(pmd_modify(seen, prot))); // no hardware used it: as do_numa_page()
   add_mm_counter(*vma.vm_mm, MM_NUMA_HINT_FAULTS, 1);
   return fault_result::handled;
@@ -126,6 +219,10 @@ fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
                                  fault_flags flags) {
   const bool write = (flags & FAULT_FLAG_WRITE) != 0;
   const bool unshare = (flags & FAULT_FLAG_UNSHARE) != 0;
+  if (pmd_special(seen) && (write || unshare)) {
+    if (!do_huge_zero_wp_pmd(vma, addr, pmdp, seen, flags)) split_huge_pmd(vma, addr, pmdp);
+    return fault_result::handled;
+  }
   {
     spin_guard pml(pmd_lockptr(pmdp));
     const pmd_t old = pmdp_get(pmdp);
@@ -143,23 +240,16 @@ fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
 
 namespace {
 
-/// The entry as hardware left it; from now on it faults, and nothing more is recorded (M30). Needs the pml.
-pmd_t pmdp_invalidate_once(vaddr_t addr, const pmdp_t& pmdp) {
-  if (policy().invalidate_by_exchange) return pmdp_invalidate_raw(addr, pmdp);
-  const pmd_t old = pmdp_get(pmdp); // what hardware records from here on is lost (S4.5)
-  set_pmd_at(addr, pmdp, pmd_mkinvalid(old));
-  return old;
-}
-
-/// A huge entry that maps a file, not memory of the area's own: no table is deposited for it.
+/// A huge entry that maps a file, not memory of the area's own, or zeros: no table is deposited for it.
 bool is_huge_of_file(pmd_t pmd) {
-  return pmd_trans_huge(pmd) && !folio_test_anon(page_folio(pfn_to_page(pmd_pfn(pmd))));
+  return pmd_trans_huge(pmd) && !pmd_special(pmd) && !folio_test_anon(page_folio(pfn_to_page(pmd_pfn(pmd))));
 }
 
 } // namespace
 
 bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
   bool full = false;
+  bool zeros = false; ///< nobody counts who maps them
   mm_counter counter = MM_ANONPAGES;
   {
     spin_guard pml(pmd_lockptr(pmdp));
@@ -169,8 +259,10 @@ bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
     serialize_against_pte_lookup(tlb.mm); // before a fault can put a table here (S1.3)
     const bool of_file = is_huge_of_file(pmd);
     if (!of_file) pagetable_free(pgtable_trans_huge_withdraw(pmdp)); // nobody is in it: see there
-    if (pmd_trans_huge(pmd)) { // else the folio's move has taken its reference already
-      tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
+    zeros = is_huge_zero_pmd(pmd);
+    // else the folio's move has taken its reference already
+    if (pmd_trans_huge(pmd)) tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
+    if (pmd_trans_huge(pmd) && !zeros) {
       page* page = pfn_to_page(pmd_pfn(pmd));
       folio* folio = page_folio(page);
       if (of_file) counter = mm_counter_file(folio);
@@ -179,7 +271,7 @@ bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
       full = tlb_remove_page(tlb, page);
     }
   }
-  add_mm_counter(tlb.mm, counter, -s64{hpage_pmd_nr()});
+  if (!zeros) add_mm_counter(tlb.mm, counter, -s64{hpage_pmd_nr()});
   if (counter == MM_ANONPAGES) add_mm_counter(tlb.mm, MM_PGTABLES, -1);
   if (full) tlb_flush_mmu(tlb);
   return true;
@@ -229,7 +321,7 @@ bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot) 
   if (!pmd_trans_huge(seen)) return is_pmd_migration_entry(seen); // that gets its rights when it is restored
   const pmd_t old =
       policy().change_pmd_through_none ? pmdp_get_and_clear(addr, pmdp) : pmdp_invalidate_once(addr, pmdp);
-  set_pmd_at(addr, pmdp, pmd_modify(old, rights_to_page(prot, pfn_to_page(pmd_pfn(old)))));
+  set_pmd_at(addr, pmdp, pmd_modify(old, rights_to_huge(prot, old)));
   tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
   return true;
 }
@@ -315,6 +407,15 @@ void fill_from_huge(page* table, pmd_t huge, pgprot_t prot) {
   }
 }
 
+/// Fills a table with entries for the small page of zeros, which look as the one for the huge page did.
+void fill_with_zeros(page* table, pmd_t huge, pgprot_t prot) {
+  prot.write = false;
+  pte_t pte = pte_mkspecial(mk_pte(ZERO_PFN, prot));
+  if (!pmd_soft_dirty(huge)) pte = pte_clear_soft_dirty(pte);
+  for (unsigned i = 0; i < hpage_pmd_nr(); ++i)
+    set_table_entry(table, i, pte);
+}
+
 /// Fills a table with migration entries for the pages from `first` on.
 void fill_with_migration_entries(page* table, swp_entry_t first, bool soft_dirty) {
   for (unsigned i = 0; i < hpage_pmd_nr(); ++i) {
@@ -370,6 +471,20 @@ void drop_huge_file_pmd(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
   folio_put(folio);
 }
 
+/// Fills the table that takes the place of `old`, an invalidated entry of a folio, and counts its pages one
+/// by one.
+void split_present_pmd(const vm_area_struct& vma, page* table, pmd_t old, split_into what) {
+  page* first = pfn_to_page(pmd_pfn(old));
+  const bool exclusive = PageAnonExclusive(first);
+  if (what == split_into::migration_entries && !folio_try_share_anon_rmap(page_folio(first), first))
+    what = split_into::pages;
+  if (what == split_into::pages)
+    fill_from_huge(table, old, vm_get_page_prot(vma.vm_flags));
+  else
+    fill_with_migration_entries(table, migration_entry_of(old, pmd_pfn(old), exclusive), pmd_soft_dirty(old));
+  split_rmap(page_folio(first), what);
+}
+
 } // namespace
 
 void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, split_into what) {
@@ -392,16 +507,10 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
   } else {
     old = begin_split(mm, start, pmdp);
     page_table_check_pmd_clear(old); // the table's entries take its place
-    page* first = pfn_to_page(pmd_pfn(old));
-    const bool exclusive = PageAnonExclusive(first);
-    if (what == split_into::migration_entries && !folio_try_share_anon_rmap(page_folio(first), first))
-      what = split_into::pages;
-    if (what == split_into::pages)
-      fill_from_huge(table, old, vm_get_page_prot(vma.vm_flags));
+    if (is_huge_zero_pmd(old))
+      fill_with_zeros(table, old, vm_get_page_prot(vma.vm_flags));
     else
-      fill_with_migration_entries(table, migration_entry_of(old, pmd_pfn(old), exclusive),
-                                  pmd_soft_dirty(old));
-    split_rmap(page_folio(first), what);
+      split_present_pmd(vma, table, old, what);
   }
   if (policy().split_wmb) smp_wmb(); // as in pmd_install(): pairs with gup_fast_pte_range()
   pmd_populate_raw(pmdp, page_to_pfn(table));

@@ -13,7 +13,8 @@ bool hugepage_wanted(const vm_area_struct& vma);
 /// Whether a huge page at `addr` is wanted by the area, of anonymous memory, and lies inside it.
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 
-/// A zeroed huge page behind an entry that is none. False if there is no such folio: try a small page. Caller
+/// A zeroed huge page behind an entry that is none; to a fault that only reads, that of zeros, which is
+/// everybody's (huge_zero_page.h). False if there is no such folio: try a small page. Caller
 /// holds the area's vm_lock or the region's mmap_lock for reading.
 [[nodiscard]] bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
                                               fault_flags flags);

@@ -161,7 +161,8 @@ struct mm_owned_context : mm_context {
 
 /// Bits of mm_struct::flags.
 enum mm_flags : unsigned {
-  MMF_HAS_PINNED, ///< a page of it has been pinned; never cleared
+  MMF_HAS_PINNED,      ///< a page of it has been pinned; never cleared
+  MMF_HUGE_ZERO_FOLIO, ///< it has a reference to the huge page of zeros; never cleared
 };
 
 enum mm_counter : unsigned {

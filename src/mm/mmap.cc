@@ -6,6 +6,7 @@
 
 #include "machine/cpu.h"
 #include "mm/huge_memory.h"
+#include "mm/huge_zero_page.h"
 #include "mm/ksm.h"
 #include "mm/madvise.h"
 #include "mm/memory.h"
@@ -263,6 +264,7 @@ void exit_mmap(mm_struct& mm) {
     write_guard mmap_lock(region->mmap_lock);
     unmap_in_region(mm, *region, region->start, region->end, true);
   }
+  mm_put_huge_zero_folio(mm);
   add_mm_counter(mm, MM_PGTABLES, -1);
   pagetable_free(pfn_to_page(mm.context.pgd));
   if (arch().hash_mmu()) put_page(pfn_to_page(mm.context.hash_table));

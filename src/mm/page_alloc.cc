@@ -12,6 +12,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 page_allocator::page_allocator(Machine& machine, unsigned explored_slots)
     : machine_(machine), zone_(machine.frames(), 1, machine.nr_pages() - 1, explored_slots) {
   machine.zone = &zone_;
+  machine.huge_zero = &huge_zero_;
   struct page& zeros = machine.pages()[ZERO_PFN];
   WRITE_ONCE(zeros.flags, BIT(PG_reserved));
   atomic_set(zeros._refcount, 1); // nobody's to drop
@@ -20,6 +21,7 @@ page_allocator::page_allocator(Machine& machine, unsigned explored_slots)
 page_allocator::~page_allocator() {
   rcu_barrier(); // page tables that are on their way back lie in the machine's memory
   machine_.zone = nullptr;
+  machine_.huge_zero = nullptr;
 }
 
 namespace {

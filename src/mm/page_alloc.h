@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "machine/machine.h"
+#include "mm/huge_zero_page.h"
 #include "mm/page_ref.h"
 #include "mm/zone.h"
 
@@ -35,6 +36,7 @@ class page_allocator {
  private:
   Machine& machine_;
   zone zone_;
+  huge_zero_page huge_zero_;
 };
 
 /// 2^order pages, as one folio if there are several. Null when there are none. Unless GFP_NOWAIT it may sleep

@@ -18,6 +18,8 @@ inline bool is_zero_pfn(pfn_t pfn) { return pfn == ZERO_PFN; }
 inline bool is_zero_page(const page* page) { return is_zero_pfn(page_to_pfn(page)); }
 /// Does the entry stand for zeros that take no memory of the mm's own?
 inline bool pte_none_or_zero(pte_t pte) { return pte_none(pte) || (pte_present(pte) && pte_special(pte)); }
+/// An entry for the huge page of zeros (huge_zero_page.h).
+inline bool is_huge_zero_pmd(pmd_t pmd) { return pmd_trans_huge(pmd) && pmd_special(pmd); }
 
 /// A plain store. Needs the ptl, and that no hardware can be updating the entry: it is none or not valid, or
 /// the new value loses nothing that a concurrent A or D could add.

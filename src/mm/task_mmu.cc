@@ -158,6 +158,7 @@ bool clear_referenced_pmd(vaddr_t addr, const pmdp_t& pmdp) {
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t pmd = pmdp_get(pmdp);
   if (!pmd_trans_huge(pmd)) return false;
+  if (pmd_special(pmd)) return true;
   pmdp_test_and_clear_young(addr, pmdp);
   clear_referenced_page(pfn_to_page(pmd_pfn(pmd)));
   return true;
@@ -207,8 +208,9 @@ s32 page_mapcount(page* page, folio* folio) {
   return folio_test_large(folio) ? small + atomic_read(folio->page._entire_mapcount) + 1 : small;
 }
 
-u64 word_of_page(page* page, pfn_t pfn) {
-  if (is_zero_pfn(pfn)) return PM_PRESENT | pfn; // nobody's, and no file's
+/// `special`: zeros, nobody's and no file's.
+u64 word_of_page(page* page, pfn_t pfn, bool special) {
+  if (special) return PM_PRESENT | pfn;
   folio* folio = page_folio(page);
   return PM_PRESENT | pfn | (page_mapcount(page, folio) == 1 ? PM_MMAP_EXCLUSIVE : 0) |
          (folio_test_anon(folio) ? 0 : PM_FILE);
@@ -224,15 +226,16 @@ u64 pte_to_pagemap_entry(pte_t pte) {
   if (!pte_present(pte))
     return word_of_swap(pte_to_swp_entry(pte)) | (pte_swp_soft_dirty(pte) ? PM_SOFT_DIRTY : 0) |
            (pte_swp_uffd_wp(pte) ? PM_UFFD_WP : 0);
-  return word_of_page(pfn_to_page(pte_pfn(pte)), pte_pfn(pte)) | (pte_soft_dirty(pte) ? PM_SOFT_DIRTY : 0) |
-         (pte_uffd_wp(pte) ? PM_UFFD_WP : 0);
+  return word_of_page(pfn_to_page(pte_pfn(pte)), pte_pfn(pte), pte_special(pte)) |
+         (pte_soft_dirty(pte) ? PM_SOFT_DIRTY : 0) | (pte_uffd_wp(pte) ? PM_UFFD_WP : 0);
 }
 
 /// The word of a huge entry's first page; of the nth, the frame is n further.
 u64 pmd_to_pagemap_entry(pmd_t pmd) {
   if (is_pmd_migration_entry(pmd))
     return word_of_swap(pmd_to_swp_entry(pmd)) | (pmd_swp_soft_dirty(pmd) ? PM_SOFT_DIRTY : 0);
-  return word_of_page(pfn_to_page(pmd_pfn(pmd)), pmd_pfn(pmd)) | (pmd_soft_dirty(pmd) ? PM_SOFT_DIRTY : 0);
+  return word_of_page(pfn_to_page(pmd_pfn(pmd)), pmd_pfn(pmd), pmd_special(pmd)) |
+         (pmd_soft_dirty(pmd) ? PM_SOFT_DIRTY : 0);
 }
 
 /// False: it is neither a huge page nor on its way to be one elsewhere.

@@ -41,6 +41,9 @@ enum thp_event : unsigned {
   THP_SPLIT_PAGE,
   THP_SPLIT_PAGE_FAILED,
   THP_DEFERRED_SPLIT_PAGE,
+  THP_ZERO_PAGE_ALLOC,
+  THP_ZERO_PAGE_ALLOC_FAILED,
+  THP_ZERO_PAGE_MAPPED, ///< Linux does not count this one
   COMPACT_SUCCESS,
   COMPACT_FAIL,
   COMPACT_PAGES_MOVED,
@@ -50,6 +53,7 @@ enum thp_event : unsigned {
 struct transparent_hugepage {
   std::atomic<thp_enabled> enabled{thp_enabled::madvise};
   std::atomic<thp_defrag> defrag{thp_defrag::madvise};
+  std::atomic<bool> use_zero_page{true}; ///< what is only read gets the huge page of zeros
   std::array<std::atomic<u64>, NR_THP_EVENTS> events{};
   mm_list mms;
   khugepaged_scan khugepaged;
@@ -64,6 +68,10 @@ inline thp_enabled thp_enabled_now() {
 inline thp_defrag thp_defrag_now() {
   const transparent_hugepage* thp = machine().thp;
   return thp == nullptr ? thp_defrag::madvise : thp->defrag.load(std::memory_order_relaxed);
+}
+inline bool thp_use_zero_page_now() {
+  const transparent_hugepage* thp = machine().thp;
+  return thp == nullptr || thp->use_zero_page.load(std::memory_order_relaxed);
 }
 
 inline void count_vm_event(thp_event event) {

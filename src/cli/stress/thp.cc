@@ -58,6 +58,7 @@ struct totals {
   std::uint64_t device_accesses = 0;
   std::uint64_t shadow_accesses = 0;
   std::uint64_t maps = 0;
+  std::uint64_t reads_of_zeros = 0;
   std::uint64_t collapses = 0;
   std::uint64_t splits = 0;
   std::uint64_t moves = 0;
@@ -68,7 +69,8 @@ struct totals {
   totals& operator+=(const totals& o) {
     reads += o.reads, writes += o.writes, pins += o.pins, device_accesses += o.device_accesses;
     shadow_accesses += o.shadow_accesses, maps += o.maps, collapses += o.collapses, splits += o.splits;
-    moves += o.moves, agings += o.agings, refused += o.refused, no_memory += o.no_memory;
+    reads_of_zeros += o.reads_of_zeros, moves += o.moves, agings += o.agings, refused += o.refused,
+        no_memory += o.no_memory;
     return *this;
   }
 };
@@ -189,6 +191,7 @@ class worker {
   void access_by_shadow();
   void access_by_pin(arena& a);
   void remap(arena& a);
+  void read_zeros(arena& a);
   void reshape();
   void age(vaddr_t huge);
   void hold_pin();
@@ -399,6 +402,22 @@ void worker::remap(arena& a) {
   }
 }
 
+/// Reads before it writes: half of the arena, given back and advised, is the huge page of zeros where nothing
+/// is in the way, until something is stored to.
+void worker::read_zeros(arena& a) {
+  const u64 half = below(2) * (arena_pages / 2);
+  const vaddr_t start = a.address(half);
+  const int error = vm_madvise(mm(), start, huge_bytes, MADV_DONTNEED);
+  expect(error == 0 || error == -ENOMEM, "MADV_DONTNEED fails"); // as above
+  std::fill_n(a.copy.begin() + static_cast<long>(half * PAGE_SIZE), huge_bytes, std::byte{});
+  (void)vm_madvise(mm(), start, huge_bytes, MADV_HUGEPAGE);
+  span_of_page s = any_span();
+  s.page = half + s.page % (arena_pages / 2);
+  s.offset = s.page * PAGE_SIZE + s.offset % PAGE_SIZE;
+  read(a, s);
+  done_.reads_of_zeros++;
+}
+
 // ---- what anybody does to anybody's memory ---------------------------------------------------------------
 
 void worker::reshape() {
@@ -468,8 +487,10 @@ void worker::step() {
     access_by_shadow();
   else if (dice < 860)
     access_by_pin(my_arena());
-  else if (dice < 910)
+  else if (dice < 905)
     remap(my_arena());
+  else if (dice < 910)
+    read_zeros(my_arena());
   else if (dice < 970)
     reshape();
   else
@@ -518,19 +539,22 @@ outcome run_thp(const stress_options& options) {
   const totals t = run_workers<worker, totals>(l);
   check_contents(l);
   check_accounts(l);
-  return outcome_of(l, {{"reads", t.reads},
-                        {"writes", t.writes},
-                        {"accesses by devices", t.device_accesses},
-                        {"accesses by virtual machines", t.shadow_accesses},
-                        {"pins written and read through", t.pins},
-                        {"mmap, munmap, mprotect, madvise", t.maps},
-                        {"collapses", t.collapses},
-                        {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
-                        {"splits of folios", t.splits},
-                        {"moves", t.moves},
-                        {"agings", t.agings},
-                        {"accesses rightly refused", t.refused},
-                        {"calls that found no memory", t.no_memory}});
+  return outcome_of(
+      l, {{"reads", t.reads},
+          {"writes", t.writes},
+          {"accesses by devices", t.device_accesses},
+          {"accesses by virtual machines", t.shadow_accesses},
+          {"pins written and read through", t.pins},
+          {"mmap, munmap, mprotect, madvise", t.maps},
+          {"reads before the first store", t.reads_of_zeros},
+          {"faults that got the huge page of zeros", l.system.huge_pages().statistics().zero_page_mapped},
+          {"collapses", t.collapses},
+          {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
+          {"splits of folios", t.splits},
+          {"moves", t.moves},
+          {"agings", t.agings},
+          {"accesses rightly refused", t.refused},
+          {"calls that found no memory", t.no_memory}});
 }
 
 } // namespace racewalk::cli::stress
