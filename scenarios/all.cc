@@ -59,6 +59,7 @@ const std::vector<scenario>& all_scenarios() {
       userfault_marker(),
       wp_fault_vs_unprotect(),
       mremap_vs_unmap(),
+      mremap_vs_rmap(),
       lazy_walk_vs_table_free(),
   };
   // clang-format on

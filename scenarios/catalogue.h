@@ -62,6 +62,7 @@ scenario numa_vs_migration();       // M11
 scenario lazyfree_reclaim();        // M21
 scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11
+scenario mremap_vs_rmap();          // M37
 scenario mremap_vs_retract();       // H3
 scenario forced_write();            // H4
 scenario wp_fault_vs_unprotect();   // H10

@@ -34,7 +34,7 @@ class world : public testbed {
     if (shape != LONGTERM) {
       folio_get(page_folio(page_));
       unmap_region(mm_, whole_table(0));
-      f.mapping().i_mmap.remove(*mm_.region(0)->areas.lookup(0));
+      f.mapping().i_mmap.remove(mm_.region(0)->areas.lookup(0)->i_mmap_node);
       f.mapping().tracks_dirty = false; // nobody looks for dirty pages here
     }
     describe(&prepared_, "prepared");

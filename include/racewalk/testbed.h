@@ -73,6 +73,8 @@ class testbed : public scenario_world {
   void load_mm(unsigned id, mm_struct& mm);
   /// The page that is mapped at `addr` by a small or huge entry.
   page* page_at(mm_struct& mm, vaddr_t addr);
+  /// Pages at `from` are going to be moved to `to`, which has areas: what that needs memory for.
+  void link_regions(mm_struct& mm, vaddr_t from, vaddr_t to);
   /// Puts a table where `addr` has none.
   void new_table(mm_struct& mm, vaddr_t addr);
   /// The range of an address space's root entry, as munmap() of all of it would pass it on.

@@ -42,13 +42,26 @@ anon_vma_pool& pool() {
   return *the_pool;
 }
 
+// The anon_vma's list. Caller holds its rwsem for writing.
+
+void add_last(anon_vma_chain& chain, anon_vma& anon) {
+  chain.turn = ++anon.last_turn;
+  chain.prev = anon.last;
+  chain.next = nullptr;
+  (anon.last != nullptr ? anon.last->next : anon.first) = &chain;
+  anon.last = &chain;
+}
+
+void take_out(anon_vma_chain& chain, anon_vma& anon) {
+  (chain.prev != nullptr ? chain.prev->next : anon.first) = chain.next;
+  (chain.next != nullptr ? chain.next->prev : anon.last) = chain.prev;
+}
+
 /// Adds the region to the end of the anon_vma's list. Caller holds its rwsem for writing.
 void link(anon_vma_chain& chain, anon_vma& anon, mmap_region& region) {
   chain.anon = &anon;
   chain.region = &region;
-  chain.prev = anon.last;
-  (anon.last != nullptr ? anon.last->next : anon.first) = &chain;
-  anon.last = &chain;
+  add_last(chain, anon);
   chain.next_of_region = region.chains;
   region.chains = &chain;
 }
@@ -56,8 +69,7 @@ void link(anon_vma_chain& chain, anon_vma& anon, mmap_region& region) {
 /// Returns whether nobody needs the anon_vma any more. Caller holds its rwsem for writing.
 bool unlink(anon_vma_chain& chain) {
   anon_vma& anon = *chain.anon;
-  (chain.prev != nullptr ? chain.prev->next : anon.first) = chain.next;
-  (chain.next != nullptr ? chain.next->prev : anon.last) = chain.prev;
+  take_out(chain, anon);
   if (chain.region->anon == &anon) --anon.owners;
   return anon.first == nullptr;
 }
@@ -107,6 +119,37 @@ bool anon_vma_fork(mmap_region& child, const mmap_region& parent) {
   pool().free(*own->anon);
   delete own;
   child.anon = reused;
+  return true;
+}
+
+namespace {
+
+/// The region's link to the anon_vma, if it has one.
+anon_vma_chain* link_to(const mmap_region& region, const anon_vma& anon) {
+  anon_vma_chain* chain = region.chains;
+  while (chain != nullptr && chain->anon != &anon)
+    chain = chain->next_of_region;
+  return chain;
+}
+
+} // namespace
+
+bool anon_vma_clone(mmap_region& to, const mmap_region& from) {
+  for (const anon_vma_chain* c = from.chains; c != nullptr; c = c->next_of_region) {
+    anon_vma_chain* chain = link_to(to, *c->anon);
+    if (chain != nullptr && (chain->turn > c->turn || !policy().mremap_links_after)) continue;
+    if (chain == nullptr) {
+      chain = kmalloc_obj<anon_vma_chain>();
+      if (chain == nullptr) return false;
+      write_guard guard(c->anon->rwsem);
+      link(*chain, *c->anon, to);
+    } else {
+      // no walk is under way, that has passed the one and not the other
+      write_guard guard(c->anon->rwsem);
+      take_out(*chain, *c->anon);
+      add_last(*chain, *c->anon);
+    }
+  }
   return true;
 }
 

@@ -105,7 +105,7 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     if (table && pte_none_mostly(old)) {
       pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags)));
       if (pte_marker_uffd_wp(old)) entry = pte_mkuffd_wp(entry);
-      folio_add_new_anon_rmap(page_folio(copy), *vma.vm_mm, addr);
+      folio_add_new_anon_rmap(page_folio(copy), vma, addr);
       smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
       set_pte_at(addr, table.at(addr), entry);
       mapped = true;

@@ -102,7 +102,7 @@ bool copy_present_page(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, page*
   struct page* copy = c.spare;
   c.spare = nullptr;
   copy_user_highpage(copy, page); // its device, and the parent's threads, go on
-  folio_add_new_anon_rmap(page_folio(copy), *c.dst.vm_mm, addr);
+  folio_add_new_anon_rmap(page_folio(copy), c.dst, addr);
   smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
   set_pte_at(addr, dst_ptep, pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(c.dst.vm_flags))));
   ++c.copied;

@@ -122,7 +122,7 @@ bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, 
     return false;
   }
   const pmd_t entry = new_huge_entry(vma, page, flags);
-  if (install_huge_pmd(mm, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
+  if (install_huge_pmd(vma, addr & pmd_mask(), pmdp, page_folio(page), entry, table)) {
     add_mm_counter(mm, MM_ANONPAGES, hpage_pmd_nr());
     add_mm_counter(mm, MM_PGTABLES, 1);
     count_vm_event(THP_FAULT_ALLOC);
@@ -133,10 +133,11 @@ bool do_huge_pmd_anonymous_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, 
   return true;
 }
 
-bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry, page* table) {
+bool install_huge_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry,
+                      page* table) {
   spin_guard pml(pmd_lockptr(pmdp));
   if (!pmd_none(pmdp_get(pmdp))) return false;
-  folio_add_new_anon_rmap(folio, mm, start);
+  folio_add_new_anon_rmap(folio, vma, start);
   pgtable_trans_huge_deposit(pmdp, table);
   smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pmd_leaf()
   set_pmd_at(start, pmdp, entry);
@@ -190,7 +191,7 @@ bool do_huge_zero_wp_pmd(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, 
       // and the entry is never none (H14).
       (void)pmdp_invalidate_once(start, pmdp);
       flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
-      folio_add_new_anon_rmap(page_folio(page), mm, start);
+      folio_add_new_anon_rmap(page_folio(page), vma, start);
       smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pmd_leaf()
       set_pmd_at(start, pmdp, entry);
     }
@@ -543,7 +544,7 @@ void split_tail(folio* head, u64 n) {
   // locked: who meets a migration entry for it waits until that is gone (migration_entry_wait)
   WRITE_ONCE(tail->flags, (READ_ONCE(head->page.flags) & kept) | BIT(PG_locked));
   tail->mapping.set(head->page.mapping.get());
-  tail->index.set(head->page.index.get() + n * PAGE_SIZE);
+  tail->index.set(head->page.index.get() + n);
   WRITE_ONCE(tail->compound_head, 0);
   // the page as it is now, then the count that lets walkers in: pairs with the conditional add and second
   // look in try_grab_folio_fast()

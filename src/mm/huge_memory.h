@@ -21,8 +21,8 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 
 /// Puts an entry for a folio that nobody else can reach yet where none is, and deposits `table` for it; false
 /// if an entry is there by now, and nothing has changed. `start` is what the entry maps first.
-[[nodiscard]] bool install_huge_pmd(mm_struct& mm, vaddr_t start, pmdp_t pmdp, folio* folio, pmd_t entry,
-                                    page* table);
+[[nodiscard]] bool install_huge_pmd(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* folio,
+                                    pmd_t entry, page* table);
 
 /// Maps the whole of a huge folio of the file, which the caller has locked, where nothing is mapped. False if
 /// something is by now.

@@ -131,7 +131,7 @@ scan_result collapse_table(collapse_target c, const vm_area_struct& vma, folio* 
   collapse_huge_page_copy_succeeded(c);
   add_mm_counter(c.mm, MM_ANONPAGES, none);
   const pmd_t entry = pmd_mkdirty(mk_huge_pmd(folio_pfn(huge), vm_get_page_prot(vma.vm_flags)));
-  const bool installed = install_huge_pmd(c.mm, c.start, c.pmdp, huge, entry, pmd_pgtable(c.table));
+  const bool installed = install_huge_pmd(vma, c.start, c.pmdp, huge, entry, pmd_pgtable(c.table));
   VM_BUG_ON(!installed, "INV-TBL", "a table was put where a collapse had taken one out");
   return scan_result::succeed;
 }

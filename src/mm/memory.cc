@@ -54,7 +54,7 @@ fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& 
   {
     pte_map_lock table(pmdp);
     if (table && pte_none(ptep_get(table.at(addr)))) {
-      folio_add_new_anon_rmap(folio, *vma.vm_mm, addr);
+      folio_add_new_anon_rmap(folio, vma, addr);
       // The page's content and counts come before the entry that leads to it: pairs with the address
       // dependency from the entry to the page in gup_fast_pte_range() and in user accesses.
       smp_wmb();
@@ -103,7 +103,7 @@ bool replace_by_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_
   // The old page is out of sight everywhere before the new one can be stored to: no thread reads what was
   // there after it has seen what another has stored since (M41).
   (void)ptep_clear_flush(mm, addr, ptep);
-  folio_add_new_anon_rmap(page_folio(copy), mm, addr);
+  folio_add_new_anon_rmap(page_folio(copy), vma, addr);
   smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
   set_pte_at(addr, ptep, entry);
   if (old != nullptr) folio_remove_rmap_pte(old);
@@ -232,24 +232,22 @@ fault_result do_numa_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   return fault_result::handled;
 }
 
-/// Maps `page` in place of a swap entry: the locked folio of the entry's slot, or a copy of it; the entry
-/// takes over a reference. Caller holds the ptl; the entry is still `seen`.
+/// Maps the locked folio of a swap entry's slot in place of the entry, which takes over a reference. Caller
+/// holds the ptl; the entry is still `seen`.
 void map_swapped_page(vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, pte_t seen, folio* folio,
-                      page* page, fault_flags flags) {
+                      fault_flags flags) {
+  page* page = &folio->page;
   const swp_entry_t entry = pte_to_swp_entry(seen);
   // Out of the cache with the last entry: who stores to the page from now on changes nothing that is to be
   // read from the slot again.
   if (swap_free(entry) == 0) delete_from_swap_cache(folio);
-  if (page != &folio->page) {
-    folio_add_new_anon_rmap(page_folio(page), *vma.vm_mm, addr);
-  } else {
-    if (is_exclusive_swap_entry(entry)) {
-      folio->page.index.set(addr); // mremap may have moved the entry
-      folio_move_anon_rmap(folio, vma);
-      SetPageAnonExclusive(page);
-    }
-    folio_add_rmap_pte(page);
+  VM_BUG_ON(page->index.get() != linear_page_index(vma, addr), "INV-REF",
+            "a page comes back where nobody who comes from it will look");
+  if (is_exclusive_swap_entry(entry)) {
+    folio_move_anon_rmap(folio, vma);
+    SetPageAnonExclusive(page);
   }
+  folio_add_rmap_pte(page);
   pte_t pte = mk_pte(page_to_pfn(page), rights_to_page(vm_page_prot(vma), page));
   if (!pte_swp_soft_dirty(seen)) pte = pte_clear_soft_dirty(pte);
   if (pte_swp_uffd_wp(seen)) pte = pte_mkuffd_wp(pte_wrprotect(pte));
@@ -258,39 +256,25 @@ void map_swapped_page(vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, pte
   set_pte_at(addr, ptep, pte); // it was not present: no TLB has it
 }
 
-/// Whether the folio can be mapped at `addr`, or a copy has to be. Who looks for a folio's entries finds them
-/// at one address; an entry that mremap has moved, of a page that others have too, is elsewhere. Caller holds
-/// the folio lock.
-bool can_map_swapped(const folio* folio, swp_entry_t entry, vaddr_t addr) {
-  return is_exclusive_swap_entry(entry) || folio->page.index.get() == addr;
-}
-
 /// A page that is in the swap file: brings it back. A store to what others have too faults once more, and
 /// copies it then.
 fault_result do_swap_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
                           fault_flags flags) {
-  const swp_entry_t entry = pte_to_swp_entry(seen);
-  const auto [result, folio] = swapin_folio(entry);
+  const auto [result, folio] = swapin_folio(pte_to_swp_entry(seen));
   if (folio == nullptr) return result;
-  page* page = &folio->page;
-  if (!can_map_swapped(folio, entry, addr)) {
-    page = alloc_page(GFP_KERNEL);
-    if (page != nullptr) copy_highpage(page, &folio->page); // nobody stores to what is shared
-  }
   bool mapped = false;
-  if (page != nullptr) {
+  {
     pte_map_lock table(pmdp);
     mapped = table && pte_same(ptep_get(table.at(addr)), seen);
-    if (mapped) map_swapped_page(vma, addr, table.at(addr), seen, folio, page, flags);
+    if (mapped) map_swapped_page(vma, addr, table.at(addr), seen, folio, flags);
   }
   if (mapped) {
     add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);
     add_mm_counter(*vma.vm_mm, MM_SWAPENTS, -1);
   }
   folio_unlock(folio);
-  if (page != nullptr && page != &folio->page && !mapped) put_page(page);
-  if (page != &folio->page || !mapped) folio_put(folio);
-  return page == nullptr ? fault_result::oom : fault_result::handled;
+  if (!mapped) folio_put(folio);
+  return fault_result::handled;
 }
 
 bool vma_is_accessible(const vm_area_struct& vma) { return (vma.vm_flags & VM_ACCESS_FLAGS) != 0; }

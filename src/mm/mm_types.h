@@ -74,20 +74,23 @@ struct vm_area_struct {
   vaddr_t vm_start = 0;
   vaddr_t vm_end = 0; ///< exclusive
   vm_flags_t vm_flags = VM_NONE;
-  bool attached = false;                         ///< in the region's tree, for faults to use
-  file* vm_file = nullptr;                       ///< what it maps, with a reference; null: anonymous memory
-  u64 vm_pgoff = 0;                              ///< the page of the file that is at vm_start
+  bool attached = false;   ///< in the region's tree, for faults to use
+  file* vm_file = nullptr; ///< what it maps, with a reference; null: anonymous memory
+  /// The page of the file that is at vm_start; of anonymous memory the page's place when it was mapped, which
+  /// mremap does not change. A folio's index counts the same way (linear_page_index()).
+  u64 vm_pgoff = 0;
   userfaultfd_ctx* vm_userfaultfd_ctx = nullptr; ///< not null if flags are of VM_UFFD_FLAGS
   rwsem_t vm_lock;
   /// What keeps a collapse of the file from changing the area's tables (collapse_file.h); read without any
   /// lock of the mm, and so not to be derived from the flags.
   word_t bars;
   interval_node i_mmap_node;           ///< its place in the file's i_mmap
+  interval_node displaced_node;        ///< and in the region's displaced areas
   vm_area_struct* next_free = nullptr; ///< while in the region's free list
 
   bool contains(vaddr_t addr) const { return addr >= vm_start && addr < vm_end; }
   u64 size() const { return vm_end - vm_start; }
-  /// The last page of the file that it maps.
+  /// The last page that it maps.
   u64 last_pgoff() const { return vm_pgoff + (size() >> PAGE_SHIFT) - 1; }
 };
 
@@ -103,18 +106,16 @@ constexpr u64 uffd_bars(vm_flags_t flags) {
          ((flags & VM_UFFD_MISSING) != 0 ? BIT(VMA_UFFD_MISSING) : 0);
 }
 
-/// The page of the file that the area has at `addr`.
+/// The page that the area has at `addr`, as vm_pgoff counts.
 inline u64 linear_page_index(const vm_area_struct& vma, vaddr_t addr) {
   return vma.vm_pgoff + ((addr - vma.vm_start) >> PAGE_SHIFT);
 }
 inline bool vma_is_anonymous(const vm_area_struct& vma) { return vma.vm_file == nullptr; }
-
-template <class Visit> void interval_tree::walk(vm_area_struct* node, u64 first, u64 last, Visit& visit) {
-  if (node == nullptr || node->i_mmap_node.subtree_last < first) return;
-  walk(node->i_mmap_node.left, first, last, visit);
-  if (node->vm_pgoff > last) return;
-  if (node->last_pgoff() >= first) visit(*node);
-  walk(node->i_mmap_node.right, first, last, visit);
+/// Private memory whose pages are not at the addresses that their index says: mremap has moved it, or it
+/// counts as a file does. Who comes from a folio finds it in mmap_region::displaced; all other by the
+/// address.
+inline bool vma_is_displaced(const vm_area_struct& vma) {
+  return (vma.vm_flags & VM_SHARED) == 0 && vma.vm_pgoff != vma.vm_start >> PAGE_SHIFT;
 }
 
 /// What one entry of the root table maps.
@@ -144,6 +145,7 @@ class mmap_region {
   const vaddr_t start;
   const vaddr_t end;       ///< exclusive
   vma_tree areas;          ///< changes under mmap_lock and anon_vma_lock for writing; look-ups need no lock
+  interval_tree displaced; ///< of these, what vma_is_displaced(); changes with them
   vaddr_t free_area_cache; ///< no hole below it is larger than cached_hole_size
   u64 cached_hole_size = 0;
 

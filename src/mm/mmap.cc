@@ -29,6 +29,12 @@ vm_flags_t calc_vm_flags(int prot) {
 
 enum class on_overlap : u8 { unmap, fail };
 
+/// What is mapped, seen from `addr`, where it begins: the pages of anonymous memory count as addresses do.
+vma_contents placed_at(vaddr_t addr, vma_contents what) {
+  if (what.backing == nullptr) what.pgoff = addr >> PAGE_SHIFT;
+  return what;
+}
+
 /// The address, or a negative errno: -EEXIST if something is mapped there that must not be unmapped.
 long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, const vma_contents& what, on_overlap overlap) {
   const vaddr_t limit = geometry().address_limit();
@@ -40,7 +46,7 @@ long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, const vma_contents& what, on_
   // from here on nothing fails
   regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
     unmap_in_region(mm, region, start, end);
-    map_in_region(region, start, end, what.advanced(start - addr));
+    map_in_region(region, start, end, placed_at(addr, what).advanced(start - addr));
   });
   return static_cast<long>(addr);
 }
@@ -69,7 +75,7 @@ long mmap_in_hole(mm_struct& mm, u64 len, const vma_contents& what) {
       note_hole(region, addr);
       return -ENOMEM;
     }
-    map_in_region(region, addr, addr + len, what);
+    map_in_region(region, addr, addr + len, placed_at(addr, what));
     return static_cast<long>(addr);
   }
   return -ENOMEM;

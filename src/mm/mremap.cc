@@ -5,10 +5,9 @@
 #include <optional>
 #include <utility>
 
-#include "arch/swapops.h"
 #include "machine/tlbflush.h"
+#include "mm/anon_vma.h"
 #include "mm/huge_memory.h"
-#include "mm/migrate.h"
 #include "mm/mmap.h"
 #include "mm/mmu_gather.h"
 #include "mm/mprotect.h"
@@ -99,16 +98,13 @@ void flush_old_range(const extent& e, unsigned stride_shift, bool tables) {
   flush_tlb_mm_range(e.mm().context, e.old_addr, e.old_addr + e.len, stride_shift, tables);
 }
 
-/// An entry for a page that is being moved. Whoever moves it will look for the entry where it put it: it
-/// stays until the page has arrived.
-bool in_flight(pte_t pte) { return is_swap_pte(pte) && is_migration_entry(pte_to_swp_entry(pte)); }
-
-/// From one table to another, from `*done` bytes on. False: one of them has been taken away, or the next
-/// entry is in flight.
-bool move_ptes(const extent& e, const pmdp_t& old_pmdp, const pmdp_t& new_pmdp, u64* done) {
-  // Pages of a file may be looked for at the new place first.
+/// From one table to another. False: one of them has been taken away. An entry for a page that is on its way
+/// elsewhere, or in the swap file, moves like any other: who brings the page back looks at its new place,
+/// too.
+bool move_ptes(const extent& e, const pmdp_t& old_pmdp, const pmdp_t& new_pmdp) {
+  // A page may be looked for at the new place first.
   std::optional<rmap_locks_guard> rmap_locks;
-  if (e.old_vma.vm_file != nullptr) rmap_locks.emplace(e.old_vma, e.new_vma);
+  if (policy().mremap_holds_rmap_lock) rmap_locks.emplace(e.old_vma, e.new_vma);
   const pte_map old_table(old_pmdp);
   const pte_map new_table(new_pmdp);
   if (!old_table || !new_table) return false;
@@ -118,37 +114,25 @@ bool move_ptes(const extent& e, const pmdp_t& old_pmdp, const pmdp_t& new_pmdp, 
     return false;
   flush_tlb_batched_pending(e.mm()); // entries that are gone, but not flushed
   bool flush = false;
-  for (; *done < e.len; *done += PAGE_SIZE) {
-    const ptep_t from = old_table.at(e.old_addr + *done);
-    const pte_t seen = ptep_get(from);
-    if (pte_none(seen)) continue;
-    if (in_flight(seen)) break;
+  for (u64 done = 0; done < e.len; done += PAGE_SIZE) {
+    const ptep_t from = old_table.at(e.old_addr + done);
+    if (pte_none(ptep_get(from))) continue;
     // exchange: what hardware recorded up to now comes along, and nothing is recorded later
-    const pte_t pte = ptep_get_and_clear(e.old_addr + *done, from);
+    const pte_t pte = ptep_get_and_clear(e.old_addr + done, from);
     flush |= pte_present(pte);
-    set_pte_at(e.new_addr + *done, new_table.at(e.new_addr + *done), pte);
+    set_pte_at(e.new_addr + done, new_table.at(e.new_addr + done), pte);
   }
   // While the locks are held nobody finds the entries at their new place, and frees their pages, before
   // accesses at the old one have ended (eb66ae030829).
   if (!policy().mremap_flush_under_ptl) ptls.unlock();
   if (flush) flush_old_range(e, PAGE_SHIFT, false);
-  return *done == e.len;
+  return true;
 }
 
-/// Whether a page of the table is being moved. Caller keeps out who comes from a folio.
-bool any_in_flight(const extent& e, const pmdp_t& pmdp) {
-  const pte_map table(pmdp);
-  if (!table) return false;
-  for (u64 done = 0; done < e.len; done += PAGE_SIZE)
-    if (in_flight(ptep_get_lockless(table.at(e.old_addr + done)))) return true;
-  return false;
-}
-
-/// A whole table changes its place. False: it cannot, as the entry is no table by now, something is in the
-/// new place, or a page is in flight.
+/// A whole table changes its place. False: it cannot, as the entry is no table by now, or something is in the
+/// new place.
 bool move_normal_pmd(const extent& e, const pmdp_t& from, const pmdp_t& to) {
   rmap_locks_guard rmap_locks(e.old_vma, e.new_vma);
-  if (any_in_flight(e, from)) return false;
   two_locks_guard pmls(pmd_lockptr(from), pmd_lockptr(to));
   const pmd_t pmd = pmdp_get(from);
   // who retracts tables of files holds no lock that this has excluded from the start (H3)
@@ -165,11 +149,14 @@ bool move_normal_pmd(const extent& e, const pmdp_t& from, const pmdp_t& to) {
   return true;
 }
 
-/// A huge entry changes its place, and with it the table that was deposited behind it. False: it is none by
-/// now.
+/// A huge entry, or a migration entry of one, changes its place, and with it the table that was deposited
+/// behind it. False: it is none by now.
 bool move_huge_pmd(const extent& e, const pmdp_t& from, const pmdp_t& to) {
+  // as in move_ptes()
+  std::optional<rmap_locks_guard> rmap_locks;
+  if (policy().mremap_holds_rmap_lock) rmap_locks.emplace(e.old_vma, e.new_vma);
   two_locks_guard pmls(pmd_lockptr(from), pmd_lockptr(to));
-  if (!pmd_trans_huge(pmdp_get(from)) || !pmd_none(pmdp_get(to))) return false;
+  if (!is_huge_or_migration(pmdp_get(from)) || !pmd_none(pmdp_get(to))) return false;
   const pmd_t pmd = pmdp_get_and_clear(e.old_addr, from);
   serialize_against_pte_lookup(e.mm()); // before a fault can put a table here (S1.3)
   pgtable_trans_huge_deposit(to, pgtable_trans_huge_withdraw(from));
@@ -184,23 +171,19 @@ enum class moved : u8 { yes, nothing_there, no_memory };
 moved move_extent(const extent& e) {
   const pmd_lookup from = find_pmd(e.mm(), e.old_addr);
   if (!from.found) return moved::nothing_there;
-  while (is_pmd_migration_entry(pmdp_get_lockless(from.pmdp)))
-    pmd_migration_entry_wait(from.pmdp); // as in_flight()
   const pmd_t pmd = pmdp_get_lockless(from.pmdp);
   if (pmd_none(pmd)) return moved::nothing_there;
   const pmd_lookup to = pmd_alloc(e.mm(), e.new_addr);
   if (!to.found) return moved::no_memory;
-  if (pmd_trans_huge(pmd)) {
+  if (is_huge_or_migration(pmd)) {
     if (e.whole_pmd() && move_huge_pmd(e, from.pmdp, to.pmdp)) return moved::yes;
     split_huge_pmd(e.old_vma, e.old_addr, from.pmdp);
   } else if (e.whole_pmd() && move_normal_pmd(e, from.pmdp, to.pmdp)) {
     return moved::yes;
   }
-  u64 done = 0;
   while (pmd_is_table(pmdp_get_lockless(from.pmdp))) {
     if (!pte_alloc(e.mm(), to.pmdp)) return moved::no_memory;
-    if (move_ptes(e, from.pmdp, to.pmdp, &done)) return moved::yes;
-    migration_entry_wait(from.pmdp, e.old_addr + done);
+    if (move_ptes(e, from.pmdp, to.pmdp)) return moved::yes;
   }
   return moved::nothing_there;
 }
@@ -209,7 +192,12 @@ moved move_extent(const extent& e) {
 
 u64 move_page_tables(vm_area_struct& old_vma, vaddr_t old_addr, vm_area_struct& new_vma, vaddr_t new_addr,
                      u64 len) {
-  mmu_notifier_invalidation notify(*old_vma.vm_mm, mmu_notifier_event::unmap, old_addr, old_addr + len);
+  mm_struct& mm = *old_vma.vm_mm;
+  mmap_region& from_region = *mm.existing_region(old_addr);
+  mmap_region& to_region = *mm.existing_region(new_addr);
+  const bool may_have_anon = (old_vma.vm_flags & VM_SHARED) == 0;
+  if (may_have_anon && &from_region != &to_region && !anon_vma_clone(to_region, from_region)) return 0;
+  mmu_notifier_invalidation notify(mm, mmu_notifier_event::unmap, old_addr, old_addr + len);
   for (u64 done = 0, next; done < len; done = next) {
     const vaddr_t from = old_addr + done;
     const vaddr_t to = new_addr + done;
@@ -294,6 +282,9 @@ bool move_area(vm_area_struct& old_vma, vaddr_t from, vaddr_t to, u64 len) {
   mm_struct& mm = *old_vma.vm_mm;
   mmap_region& region = *mm.existing_region(to);
   if (region.areas.size() >= MAX_MAP_COUNT || !region.areas.preallocate()) return false;
+  mmap_region& old_region = *mm.existing_region(from);
+  // so that going back, if need be, takes no memory
+  if (&old_region != &region && !anon_vma_clone(old_region, region)) return false;
   vm_area_struct* vma = region.vm_area_alloc(mm);
   if (vma == nullptr) return false;
   u64 done = 0;

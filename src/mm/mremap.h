@@ -11,9 +11,9 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Moves the entries of [old_addr, old_addr + len), in old_vma, to new_addr and above, in new_vma, where none
-/// are. Returns how many bytes are done: fewer than `len` if memory for a table was short; what is done can
-/// be moved back, which allocates nothing. Caller holds the mmap_lock of both areas' regions and both
-/// vm_locks, all for writing.
+/// are. Returns how many bytes are done: fewer than `len` if memory for a table, or to link the new region to
+/// the anon_vmas of the old one, was short; what is done can be moved back, which allocates nothing. Caller
+/// holds the mmap_lock of both areas' regions and both vm_locks, all for writing.
 u64 move_page_tables(vm_area_struct& old_vma, vaddr_t old_addr, vm_area_struct& new_vma, vaddr_t new_addr,
                      u64 len);
 

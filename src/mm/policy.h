@@ -261,7 +261,9 @@ struct policy_t {
   // ---- mremap: M37 ----
   bool mremap_flush_under_ptl = true; ///< before the tables' locks are dropped (H11a, eb66ae030829)
   mremap_rmap_lock_t mremap_rmap_lock = mremap_rmap_lock_t::write; ///< H11b, 97113eb39fa7
-  bool mremap_rechecks_pmd = true; ///< that it leads to a table, under both locks (H3, 6fa1066fc5d0)
+  bool mremap_holds_rmap_lock = true; ///< while an entry moves, against who looks at its new place first
+  bool mremap_links_after = true;     ///< the region where pages go is visited after the one that they leave
+  bool mremap_rechecks_pmd = true;    ///< that it leads to a table, under both locks (H3, 6fa1066fc5d0)
 
   // ---- collapse: M22 ----
   bool collapse_flush_freed_tables = true; ///< its flush also reaches who only walks (H17a, 3ef938c35035)

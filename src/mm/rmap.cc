@@ -16,13 +16,13 @@ namespace {
 constexpr u64 ANON_FLAGS = BIT(PG_anon) | BIT(PG_anon_exclusive) | BIT(PG_swapbacked) | BIT(PG_uptodate);
 } // namespace
 
-void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr) {
+void folio_add_new_anon_rmap(folio* folio, const vm_area_struct& vma, vaddr_t addr) {
   const bool large = folio_test_large(folio);
   // plain stores: the entry that will publish the folio comes after a write barrier. The flags first: who
   // comes upon the frame (vmscan.cc) never takes what it is mapped by for a file.
   WRITE_ONCE(folio->page.flags, ANON_FLAGS | (large ? BIT(PG_head) : 0));
-  folio->page.mapping.set(reinterpret_cast<uintptr_t>(mm.existing_region(addr)->anon));
-  folio->page.index.set(addr);
+  folio->page.mapping.set(reinterpret_cast<uintptr_t>(vma.vm_mm->existing_region(addr)->anon));
+  folio->page.index.set(linear_page_index(vma, addr));
   atomic_set(large ? folio->page._entire_mapcount : folio->page._mapcount, 0);
 }
 

@@ -22,9 +22,9 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// A folio that nobody else can reach yet is about to be mapped at `addr`: by a PTE, or if large by a huge
-/// PMD.
-void folio_add_new_anon_rmap(folio* folio, mm_struct& mm, vaddr_t addr);
+/// A folio that nobody else can reach yet is about to be mapped by the area at `addr`: by a PTE, or if large
+/// by a huge PMD.
+void folio_add_new_anon_rmap(folio* folio, const vm_area_struct& vma, vaddr_t addr);
 
 /// A PTE that maps this page, which has a reference for it, is about to be put in. Caller holds the ptl.
 void folio_add_rmap_pte(page* page);
@@ -91,35 +91,42 @@ struct rmap_place {
   u64 nr;
 };
 
+/// The part of pages [first, last] that the area maps, some of which it does.
+inline rmap_place rmap_place_in(const vm_area_struct& vma, u64 first, u64 last) {
+  const u64 from = std::max(first, vma.vm_pgoff);
+  const u64 to = std::min(last, vma.last_pgoff());
+  return {vma.vm_start + ((from - vma.vm_pgoff) << PAGE_SHIFT), from - first, to - from + 1};
+}
+
 /// rmap_walk() of a folio of a file.
 template <class Visit> void rmap_walk_file(folio* folio, u64 nr, Visit& visit) {
   if (folio->page.mapping.get() == 0) return; // of no file, or of none any more
   auto& mapping = *reinterpret_cast<address_space*>(static_cast<uintptr_t>(folio->page.mapping.get()));
   const u64 first = folio->page.index.get();
+  const u64 last = first + nr - 1;
   read_guard i_mmap(mapping.i_mmap_rwsem);
-  mapping.i_mmap.for_each(first, first + nr - 1, [&](vm_area_struct& vma) {
-    const u64 from = std::max(first, vma.vm_pgoff);
-    const u64 to = std::min(first + nr - 1, vma.last_pgoff());
-    visit(vma, rmap_place{vma.vm_start + ((from - vma.vm_pgoff) << PAGE_SHIFT), from - first, to - from + 1});
-  });
+  mapping.i_mmap.for_each(first, last,
+                          [&](vm_area_struct& vma) { visit(vma, rmap_place_in(vma, first, last)); });
 }
 
 /// rmap_walk() of a folio of anonymous memory.
 template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
-  const vaddr_t start = folio->page.index.get();
-  const vaddr_t end = start + nr * PAGE_SIZE;
+  const u64 first = folio->page.index.get();
+  const u64 last = first + nr - 1;
+  const vaddr_t end = (last + 1) << PAGE_SHIFT;
   anon_vma& anon = *folio_anon_vma(folio);
   read_guard linked(anon.rwsem);
   for (const anon_vma_chain* chain = anon.first; chain != nullptr; chain = chain->next) {
     mmap_region& region = *chain->region;
     read_guard areas(region.anon_vma_lock);
-    for (vaddr_t at = start; at < end;) {
+    const auto visit_part = [&](vm_area_struct& vma) { visit(vma, rmap_place_in(vma, first, last)); };
+    for (vaddr_t at = first << PAGE_SHIFT; at < end;) {
       vm_area_struct* vma = region.areas.find_vma(at);
       if (vma == nullptr || vma->vm_start >= end) break;
-      const vaddr_t from = std::max(at, vma->vm_start);
-      at = std::min(end, vma->vm_end);
-      visit(*vma, rmap_place{from, (from - start) / PAGE_SIZE, (at - from) / PAGE_SIZE});
+      at = vma->vm_end;
+      if ((vma->vm_flags & VM_SHARED) == 0 && !vma_is_displaced(*vma)) visit_part(*vma);
     }
+    region.displaced.for_each(first, last, visit_part);
   }
 }
 
@@ -128,7 +135,8 @@ template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
 /// whether they map the folio is for the visitor to see, under their locks. The caller holds the folio lock,
 /// or otherwise keeps the folio where it belongs.
 ///
-/// An area that fork has linked is visited after the one that it copies.
+/// An area that fork has linked is visited after the one that it copies, and one that mremap moves pages to,
+/// in another region, after the one that they come from (anon_vma_clone()).
 template <class Visit> void rmap_walk(folio* folio, u64 nr, Visit&& visit) {
   const u64 flags = READ_ONCE(folio->page.flags);
   if ((flags & BIT(PG_ksm)) != 0) return; // it is nobody's, and stays where it is

@@ -408,7 +408,7 @@ int mfill_atomic_install_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pm
     if (cached == page_in_cache::yes)
       folio_add_rmap_pte(page);
     else
-      folio_add_new_anon_rmap(folio, *vma.vm_mm, addr);
+      folio_add_new_anon_rmap(folio, vma, addr);
     smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range() and user accesses
     set_pte_at(addr, table.at(addr), entry);
   }

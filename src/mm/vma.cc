@@ -60,11 +60,36 @@ void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_content
   vma.attached = true;
 }
 
+} // namespace
+
+void vma_link(mmap_region& region, vm_area_struct& vma) {
+  region.areas.insert(vma);
+  if (vma_is_displaced(vma)) region.displaced.insert(vma.displaced_node, vma);
+}
+
+void vma_unlink(mmap_region& region, vm_area_struct& vma) {
+  region.areas.erase(vma);
+  if (vma_is_displaced(vma)) region.displaced.remove(vma.displaced_node);
+}
+
+namespace {
+
+/// Another end for an area in the trees. Caller holds what vma_write_guard takes, and the file's
+/// i_mmap_rwsem.
+void move_end(mmap_region& region, vm_area_struct& vma, vaddr_t end, const i_mmap_guard& i_mmap) {
+  const bool displaced = vma_is_displaced(vma);
+  i_mmap.remove(vma);
+  if (displaced) region.displaced.remove(vma.displaced_node);
+  vma.vm_end = end;
+  if (displaced) region.displaced.insert(vma.displaced_node, vma);
+  i_mmap.insert(vma);
+}
+
 /// Caller holds its vm_lock and the region's anon_vma_lock.
 void attach(mmap_region& region, vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_contents& what) {
   set_area(vma, start, end, what);
   i_mmap_guard(what.backing).insert(vma); // before a fault can map a page by it
-  region.areas.insert(vma);
+  vma_link(region, vma);
 }
 
 } // namespace
@@ -87,15 +112,13 @@ void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed) {
   vma_write_guard guard(region, vma);
   const i_mmap_guard i_mmap(vma.vm_file);
   if (swallowed != nullptr) {
-    region.areas.erase(*swallowed);
+    vma_unlink(region, *swallowed);
     swallowed->attached = false;
     i_mmap.remove(*swallowed);
     atomic_or(vma.bars, READ_ONCE(swallowed->bars));
   }
-  i_mmap.remove(vma);
-  vma.vm_end = end;
+  move_end(region, vma, end, i_mmap);
   vma.vm_flags = vma.vm_flags | (swallowed != nullptr ? swallowed->vm_flags : VM_SOFTDIRTY);
-  i_mmap.insert(vma);
 }
 
 bool split_vma(mmap_region& region, vaddr_t addr) {
@@ -111,13 +134,11 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
     // whoever comes from a page finds it in one half or the other
     vma_write_guard guard(region, *upper);
     const i_mmap_guard i_mmap(vma->vm_file);
-    i_mmap.remove(*vma);
-    vma->vm_end = addr;
-    i_mmap.insert(*vma);
+    move_end(region, *vma, addr, i_mmap);
     set_area(*upper, addr, end, contents_of(*vma).advanced(addr - vma->vm_start));
     WRITE_ONCE(upper->bars, READ_ONCE(vma->bars));
     i_mmap.insert(*upper);
-    region.areas.insert(*upper);
+    vma_link(region, *upper);
   }
   return true;
 }
@@ -313,7 +334,7 @@ void unmap_dying(mm_struct& mm, mmap_region& region, const dying_areas& gone, bo
   const unmap_range range{first, last, floor, next == nullptr ? region.end : next->vm_start};
   write_guard anon_vma(region.anon_vma_lock);
   for (vm_area_struct* vma = areas; vma != nullptr; vma = vma->next_free)
-    region.areas.erase(*vma);
+    vma_unlink(region, *vma);
   if (populated_range(mm, range).any()) {
     unmap_region(mm, range, fullmm, areas);
   } else {

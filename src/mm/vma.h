@@ -67,13 +67,11 @@ template <class F> void for_each_vma(mmap_region& region, vaddr_t start, vaddr_t
 struct vma_contents {
   vm_flags_t flags = VM_NONE;
   file* backing = nullptr; ///< null: anonymous memory
-  u64 pgoff = 0;           ///< the page of the file at the area's start
+  u64 pgoff = 0;           ///< vm_pgoff
   userfaultfd_ctx* uffd = nullptr;
 
   /// The same, seen from an address so many bytes further on.
-  vma_contents advanced(u64 bytes) const {
-    return {flags, backing, backing == nullptr ? 0 : pgoff + (bytes >> PAGE_SHIFT), uffd};
-  }
+  vma_contents advanced(u64 bytes) const { return {flags, backing, pgoff + (bytes >> PAGE_SHIFT), uffd}; }
   /// The same, of which userfaultfd knows nothing.
   vma_contents unregistered() const { return {flags & ~VM_UFFD_FLAGS, backing, pgoff, nullptr}; }
   /// May an area with one be continued by an area with the other? They may differ in whether they are
@@ -96,10 +94,10 @@ class i_mmap_guard {
   i_mmap_guard& operator=(const i_mmap_guard&) = delete;
 
   void insert(vm_area_struct& vma) const {
-    if (mapping_ != nullptr) mapping_->i_mmap.insert(vma);
+    if (mapping_ != nullptr) mapping_->i_mmap.insert(vma.i_mmap_node, vma);
   }
   void remove(vm_area_struct& vma) const {
-    if (mapping_ != nullptr) mapping_->i_mmap.remove(vma);
+    if (mapping_ != nullptr) mapping_->i_mmap.remove(vma.i_mmap_node);
   }
 
  private:
@@ -121,6 +119,9 @@ class vma_write_guard {
 
 // All of the following: caller holds the region's mmap_lock for writing.
 
+/// Puts an area into the region's trees, and takes it out. Caller holds the anon_vma_lock for writing, too.
+void vma_link(mmap_region& region, vm_area_struct& vma);
+void vma_unlink(mmap_region& region, vm_area_struct& vma);
 /// Gives the memory of an area back that nobody can find any more, and its reference to the file.
 void vma_free(mmap_region& region, vm_area_struct& vma);
 /// Fills in an area that vm_area_alloc() gave and puts it into the region and the file's i_mmap; there is
@@ -155,8 +156,8 @@ void map_in_region(mmap_region& region, vaddr_t start, vaddr_t end, vma_contents
 /// run in the mm again.
 void unmap_in_region(mm_struct& mm, mmap_region& region, vaddr_t start, vaddr_t end, bool fullmm = false);
 
-/// mmap of anything; caller holds no lock of the mm. `flags`: MAP_FIXED and MAP_FIXED_NOREPLACE count. The
-/// address, -EINVAL, -ENOMEM or -EEXIST.
+/// mmap of anything, of anonymous memory with any pgoff; caller holds no lock of the mm. `flags`: MAP_FIXED
+/// and MAP_FIXED_NOREPLACE count. The address, -EINVAL, -ENOMEM or -EEXIST.
 long do_mmap(mm_struct& mm, vaddr_t addr, u64 len, int flags, const vma_contents& what);
 
 /// Whether anything is mapped in the range.

@@ -1,6 +1,7 @@
 #include "racewalk/testbed.h"
 
 #include "arch/describe.h"
+#include "mm/anon_vma.h"
 #include "mm/collapse_file.h"
 #include "mm/filemap.h"
 #include "mm/page_pin.h"
@@ -84,6 +85,7 @@ vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_fl
   vm_area_struct* vma = region->vm_area_alloc(mm);
   vma->vm_start = start;
   vma->vm_end = start + bytes;
+  vma->vm_pgoff = start >> PAGE_SHIFT;
   vma->vm_flags = flags | VM_SOFTDIRTY; // as mmap() has it
   vma->attached = true;
   require(region->areas.preallocate(), "no memory for an area");
@@ -172,7 +174,8 @@ void testbed::map_file(mm_struct& mm, vaddr_t start, u64 bytes, file& f, u64 pgo
   vm_area_struct& vma = new_area(mm, start, bytes, flags);
   vma.vm_file = &f;
   vma.vm_pgoff = pgoff;
-  f.mapping().i_mmap.insert(vma);
+  f.mapping().i_mmap.insert(vma.i_mmap_node, vma);
+  if (vma_is_displaced(vma)) mm.existing_region(start)->displaced.insert(vma.displaced_node, vma);
 }
 
 void testbed::touch(mm_struct& mm, vaddr_t addr, fault_flags flags, const char* page_name) {
@@ -210,6 +213,10 @@ page* testbed::page_at(mm_struct& mm, vaddr_t addr) {
   const pmd_t pmd = pmdp_get(find_pmd(mm, addr).pmdp);
   if (pmd_leaf(pmd)) return pfn_to_page(pmd_pfn(pmd) + pte_index(addr));
   return pfn_to_page(pte_pfn(ptep_get(pte_offset(pmd, addr))));
+}
+
+void testbed::link_regions(mm_struct& mm, vaddr_t from, vaddr_t to) {
+  require(anon_vma_clone(*mm.existing_region(to), *mm.existing_region(from)), "no memory for a link");
 }
 
 void testbed::new_table(mm_struct& mm, vaddr_t addr) {

@@ -41,7 +41,10 @@ constexpr u64 huge_bytes = u64{2} << 20;
 constexpr u64 arena_bytes = 2 * huge_bytes;
 constexpr u64 arena_pages = arena_bytes / PAGE_SIZE;
 constexpr unsigned arenas_per_thread = 2;
-constexpr unsigned operations_per_look = 32; // at the clock
+constexpr u64 region_bytes = u64{1} << 39;       // what one mmap_lock is for
+constexpr vaddr_t other_region = u64{100} << 39; // that nobody's memory begins in
+constexpr u64 far_off = u64{1} << 37;            // beyond what is mapped in a region
+constexpr unsigned operations_per_look = 32;     // at the clock
 constexpr std::size_t max_held_pins = 4;
 constexpr u64 merged_per_wake = 256;
 constexpr std::chrono::milliseconds merger_pause{1};
@@ -62,6 +65,7 @@ struct totals {
   std::uint64_t collapses = 0;
   std::uint64_t splits = 0;
   std::uint64_t moves = 0;
+  std::uint64_t remaps = 0;
   std::uint64_t agings = 0;
   std::uint64_t refused = 0;
   std::uint64_t no_memory = 0;
@@ -69,8 +73,8 @@ struct totals {
   totals& operator+=(const totals& o) {
     reads += o.reads, writes += o.writes, pins += o.pins, device_accesses += o.device_accesses;
     shadow_accesses += o.shadow_accesses, maps += o.maps, collapses += o.collapses, splits += o.splits;
-    reads_of_zeros += o.reads_of_zeros, moves += o.moves, agings += o.agings, refused += o.refused,
-        no_memory += o.no_memory;
+    reads_of_zeros += o.reads_of_zeros, remaps += o.remaps, moves += o.moves, agings += o.agings,
+        refused += o.refused, no_memory += o.no_memory;
     return *this;
   }
 };
@@ -192,7 +196,8 @@ class worker {
   void access_by_pin(arena& a);
   void remap(arena& a);
   void read_zeros(arena& a);
-  void reshape();
+  void travel(arena& a);
+  void reshape(vaddr_t at);
   void age(vaddr_t huge);
   void hold_pin();
   void drop_pins();
@@ -418,10 +423,38 @@ void worker::read_zeros(arena& a) {
   done_.reads_of_zeros++;
 }
 
+/// Moves a part elsewhere and back. There it is used, and reshaped, as everywhere; if there is no memory for
+/// the way back, it is gone.
+void worker::travel(arena& a) {
+  const pages_of_arena p = any_pages();
+  const vaddr_t start = a.address(p.first);
+  const u64 bytes = p.count * PAGE_SIZE;
+  // in the same region or another, where whole tables can move or not
+  const vaddr_t region = below(2) == 0 ? start & ~(region_bytes - 1) : other_region;
+  const vaddr_t there =
+      region + far_off + u64{id_} * 2 * arena_bytes + (start & (huge_bytes - 1)) + below(2) * PAGE_SIZE;
+  constexpr int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+  const long at = vm_mremap(mm(), start, bytes, bytes, flags, there);
+  expect(at > 0 || at == -EFAULT || at == -ENOMEM, "mremap fails"); // EFAULT: it is not one area
+  if (at < 0) return;
+  done_.remaps++;
+  for (unsigned n = 0; n < 4; n++) {
+    const u64 page = below(p.count);
+    if (a.readable(p.first + page) && cpu_->copy_in(buffer_.data(), there + page * PAGE_SIZE, PAGE_SIZE).ok())
+      compare(a, (p.first + page) * PAGE_SIZE, buffer_.data(), PAGE_SIZE, "a load elsewhere");
+    reshape(there + page * PAGE_SIZE);
+  }
+  const long back = vm_mremap(mm(), there, bytes, bytes, flags, start);
+  expect(back > 0 || back == -ENOMEM, "mremap does not find the way back");
+  if (back > 0) return;
+  done_.no_memory++;
+  expect(vm_munmap(mm(), there, bytes) == 0, "what has been moved cannot be unmapped");
+  std::fill_n(a.mapped.begin() + static_cast<long>(p.first), p.count, false);
+}
+
 // ---- what anybody does to anybody's memory ---------------------------------------------------------------
 
-void worker::reshape() {
-  const vaddr_t at = any_address();
+void worker::reshape(vaddr_t at) {
   const vaddr_t huge = at & ~(huge_bytes - 1);
   switch (below(6)) {
   case 0:
@@ -491,8 +524,10 @@ void worker::step() {
     remap(my_arena());
   else if (dice < 910)
     read_zeros(my_arena());
+  else if (dice < 960)
+    reshape(any_address());
   else if (dice < 970)
-    reshape();
+    travel(my_arena());
   else
     hold_pin();
 }
@@ -552,6 +587,7 @@ outcome run_thp(const stress_options& options) {
           {"collapses by khugepaged", l.system.huge_pages().statistics().pages_collapsed},
           {"splits of folios", t.splits},
           {"moves", t.moves},
+          {"mremaps", t.remaps},
           {"agings", t.agings},
           {"accesses rightly refused", t.refused},
           {"calls that found no memory", t.no_memory}});
