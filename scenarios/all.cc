@@ -32,6 +32,7 @@ const std::vector<scenario>& all_scenarios() {
       pte_mapped_thp_vs_copy(),
       split_word_pmd(),
       retract_vs_munmap(),
+      reclaim_empty_table(),
       invalidate_migration_pmd(),
       split_migration_pmd(),
       store_vs_invalidate_pmd(),

@@ -33,6 +33,7 @@ scenario retract_vs_writeprotect();  // S3.3
 scenario collapse_vs_missing();      // S3.4
 scenario pte_mapped_thp_vs_copy();   // S3.7
 scenario retract_vs_munmap();        // S3.9
+scenario reclaim_empty_table();      // S3.9
 scenario split_word_pmd();           // S3.8
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3

@@ -237,12 +237,6 @@ bool table_is_barred(const vm_area_struct& vma) {
   return (READ_ONCE(vma.bars) & (BIT(VMA_HAS_ANON) | BIT(VMA_UFFD_WP))) != 0;
 }
 
-bool table_is_empty(pmd_t table, vaddr_t start) {
-  for (unsigned i = 0; i < hpage_pmd_nr(); ++i)
-    if (!pte_none(ptep_get(pte_offset(table, start + i * PAGE_SIZE)))) return false;
-  return true;
-}
-
 void free_retracted(page* table) {
   switch (policy().retract_free) {
   case retract_free_t::deferred:
@@ -279,7 +273,7 @@ page* unhook_retracted(vm_area_struct& vma, vaddr_t start, const pmdp_t& pmdp) {
   // Whoever puts in what bars the table has said so before taking this lock, and finds the table gone if it
   // comes after: pairs with vma_set_bar() before pte_map_lock (mail 3).
   if (policy().retract_test == retract_test_t::under_ptl && table_is_barred(vma)) return nullptr;
-  if (policy().retract_test == retract_test_t::entries && !table_is_empty(pmd, start)) return nullptr;
+  if (policy().retract_test == retract_test_t::entries && !pte_table_is_empty(pmd, start)) return nullptr;
   return unhook(mm, start, pmdp);
 }
 

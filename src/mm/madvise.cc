@@ -70,6 +70,7 @@ int madvise_dontneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
   return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::clear, from, to);
     mmu_gather tlb(mm);
+    tlb.reclaim_pt = true;
     tlb_gather_mmu(tlb);
     unmap_page_range(tlb, from, to, &vma);
     tlb_finish_mmu(tlb);

@@ -503,6 +503,26 @@ bool zap_huge_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr
   return false;
 }
 
+/// Takes away the table that all entries of have been taken out of, if it is still empty. The caller holds
+/// the mmap_lock for reading: faults go on, and may be reading the table.
+void try_to_free_pte(mmu_gather& tlb, const pmdp_t& pmdp, vaddr_t start) {
+  page* table = nullptr;
+  {
+    spin_guard pml(pmd_lockptr(pmdp));
+    const pmd_t pmd = pmdp_get(pmdp);
+    if (!pmd_is_table(pmd)) return; // somebody else has been here: it is none or huge
+    spin_guard ptl(pte_lockptr(pmd));
+    // A fault may have put a page in since the last entry was taken out. From here on none does: it finds the
+    // PMD entry changed once it holds the ptl. Pairs with the second look in pte_map_lock.
+    if (policy().reclaim_pt_rechecks && !pte_table_is_empty(pmd, start)) return;
+    pmd_clear(pmdp);
+    table = pmd_pgtable(pmd);
+    WRITE_ONCE(table->flags, 0); // as unhook_table()
+  }
+  add_mm_counter(tlb.mm, MM_PGTABLES, -1);
+  tlb_remove_table(tlb, table, start, pmd_size());
+}
+
 void zap_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, pudp_t pudp, pud_t pud, vaddr_t addr,
                    vaddr_t end) {
   for (vaddr_t next; addr < end; addr = next) {
@@ -511,8 +531,10 @@ void zap_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, pudp_t pudp, pud_
     const pmd_t pmd = pmdp_get_lockless(pmdp);
     if (pmd_none(pmd) && policy().zap_trusts_none) continue;
     if (!pmd_is_table(pmd) && zap_huge_pmd_range(tlb, vma, addr, next, pmdp)) continue;
+    const vaddr_t first = addr;
     while ((addr = zap_pte_range(tlb, vma, pmdp, addr, next)) != next) {
     }
+    if (tlb.reclaim_pt && next - first == pmd_size()) try_to_free_pte(tlb, pmdp, first);
   }
 }
 

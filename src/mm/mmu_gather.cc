@@ -41,9 +41,12 @@ void tlb_flush_mmu_tlbonly(mmu_gather& tlb) {
 
 // ---- tables ----------------------------------------------------------------------------------------------
 
-table_free_t table_free_rule() {
+/// What is reclaimed has been in use: who comes by its PMD entry is in an RCU section, which no interrupt
+/// waits for. What munmap frees, only walks with interrupts off can be in.
+table_free_t table_free_rule(const mmu_gather& tlb) {
   if (policy().table_free != table_free_t::arch_default) return policy().table_free;
-  return arch().table_free == table_free_rule_t::rcu ? table_free_t::rcu : table_free_t::at_once;
+  return tlb.reclaim_pt || arch().table_free == table_free_rule_t::rcu ? table_free_t::rcu
+                                                                       : table_free_t::at_once;
 }
 
 /// The page that an object inside a frame is in.
@@ -75,7 +78,7 @@ void tlb_table_flush(mmu_gather& tlb) {
   auto* batch = new (page_address(tlb.table_batch)) mmu_table_batch;
   tlb.table_batch = nullptr;
   tlb.nr_tables = 0;
-  if (table_free_rule() == table_free_t::at_once) {
+  if (table_free_rule(tlb) == table_free_t::at_once) {
     tlb_remove_table_free(
         &batch->rcu); // the flush has interrupted every CPU that may have been walking the mm
     return;
@@ -102,9 +105,10 @@ bool add_to_table_batch(mmu_gather& tlb, page* table) {
 /// Without a batch: flush, wait for every walk with interrupts off unless the flush has, free (M5 step 2).
 void tlb_remove_table_one(mmu_gather& tlb, page* table) {
   if (policy().gather_flush_before_free) tlb_flush_mmu_tlbonly(tlb);
+  if (tlb.reclaim_pt && table_free_rule(tlb) == table_free_t::rcu) return pte_free_defer(table);
   // Full barrier, then an interrupt that each walk holds back: a walk that read the entry before it was
   // cleared has ended when this returns. Pairs with lockless_walk's section in gup.cc.
-  if (table_free_rule() != table_free_t::at_once) tlb_remove_table_sync_one();
+  if (table_free_rule(tlb) != table_free_t::at_once) tlb_remove_table_sync_one();
   pagetable_free(table);
 }
 
@@ -220,7 +224,7 @@ void tlb_flush_rmaps(mmu_gather& tlb) {
 void tlb_remove_table(mmu_gather& tlb, page* table, vaddr_t addr, u64 size) {
   adjust_range(tlb, addr, size);
   tlb.freed_tables = true;
-  if (table_free_rule() == table_free_t::sync_ipi || !add_to_table_batch(tlb, table))
+  if (table_free_rule(tlb) == table_free_t::sync_ipi || !add_to_table_batch(tlb, table))
     tlb_remove_table_one(tlb, table);
 }
 

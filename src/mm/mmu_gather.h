@@ -51,6 +51,7 @@ struct mmu_gather {
   bool freed_tables = false; ///< walk caches must go too
   bool cleared_ptes = false;
   bool cleared_pmds = false;
+  bool reclaim_pt = false; ///< tables that become empty go, too; others may be reading them (M6)
   bool keeps_anon = false; ///< entries of anonymous pages stay: a hole is punched into a file (even_cows)
 
   page* table_batch = nullptr;        ///< the page of the batch that tables are added to

@@ -23,6 +23,12 @@ bool pte_alloc(mm_struct& mm, pmdp_t pmdp) {
   return true;
 }
 
+bool pte_table_is_empty(pmd_t table, vaddr_t start) {
+  for (unsigned i = 0; i < ptrs_per_table(); ++i)
+    if (!pte_none(ptep_get(pte_offset(table, start + i * PAGE_SIZE)))) return false;
+  return true;
+}
+
 namespace {
 
 /// One level of pmd_alloc: the table behind an entry that page_table_lock guards.

@@ -146,6 +146,9 @@ class SCOPED_CAPABILITY pte_map_lock {
 /// Makes sure that a PTE table, or a huge page, is behind the entry. False when memory is short.
 [[nodiscard]] bool pte_alloc(mm_struct& mm, pmdp_t pmdp);
 
+/// Whether a PTE table, for the addresses from `start` on, has no entries. Caller holds the ptl.
+[[nodiscard]] bool pte_table_is_empty(pmd_t table, vaddr_t start);
+
 /// The PMD entry for an address, with the tables above it made as needed; `found` is false when memory is
 /// short.
 pmd_lookup pmd_alloc(mm_struct& mm, vaddr_t addr);

@@ -258,6 +258,9 @@ struct policy_t {
   bool zap_leaves_markers = true; ///< what was protected stays so when its page goes (M26, 999dad824c39)
   bool wp_flushes_pending = true; ///< where a page is about to be copied (H10, 6ce64428d620)
 
+  // ---- tables that have become empty: S3.9, Linux 6.14 ----
+  bool reclaim_pt_rechecks = true; ///< that the table is empty, under both locks (try_to_free_pte)
+
   // ---- mremap: M37 ----
   bool mremap_flush_under_ptl = true; ///< before the tables' locks are dropped (H11a, eb66ae030829)
   mremap_rmap_lock_t mremap_rmap_lock = mremap_rmap_lock_t::write; ///< H11b, 97113eb39fa7
