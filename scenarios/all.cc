@@ -35,6 +35,7 @@ const std::vector<scenario>& all_scenarios() {
       reclaim_empty_table(),
       invalidate_migration_pmd(),
       split_migration_pmd(),
+      reordered_split(),
       store_vs_invalidate_pmd(),
       pin_invalidated_pmd(),
       pin_counter_only(),

@@ -37,6 +37,7 @@ scenario reclaim_empty_table();      // S3.9
 scenario split_word_pmd();           // S3.8
 scenario invalidate_migration_pmd(); // S4.1
 scenario split_migration_pmd();      // S4.2, S4.3
+scenario reordered_split();          // S4.4
 scenario store_vs_invalidate_pmd();  // S4.5
 scenario pin_invalidated_pmd();      // S4.7
 scenario pin_counter_only();         // S5.1
