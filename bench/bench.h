@@ -7,10 +7,13 @@
 #pragma once
 
 #include <cstdio>
+#include <string>
+#include <vector>
 
 namespace racewalk::bench {
 
-/// Measures everything and prints the table. Throws std::system_error if the kernel's side cannot run here.
-void run(std::FILE* out);
+/// Measures everything, or what is under headings that have one of the words, and prints the table. Throws
+/// std::system_error if the kernel's side cannot run here.
+void run(std::FILE* out, const std::vector<std::string>& words);
 
 } // namespace racewalk::bench

@@ -1,4 +1,6 @@
 // What is measured, and what each figure is meant to reach.
+#include "bench/limited_process.h"
+#include "bench/out_of_core.h"
 #include "bench/racewalk_side.h"
 #include "bench/workload.h"
 #include "bench/workloads.h"
@@ -120,6 +122,41 @@ figure_group dirty_figures() {
            make_figure<protect_with_peer>("mprotect and back, peer busy", 1, 1, no_slower)}};
 }
 
+/// A file of four times the memory.
+figure_group out_of_core_figures() {
+  // written when the first figure is measured
+  const auto file = [made = std::make_shared<std::shared_ptr<const large_file>>()] {
+    if (!*made) *made = std::make_shared<large_file>();
+    return *made;
+  };
+  const auto make = [&](const char* name, unsigned threads, disk_access a, std::uint64_t iterations) {
+    const auto limited_kernel_work = [=]() -> std::unique_ptr<workload> {
+      return std::make_unique<out_of_core<limited_kernel>>(threads, a, file());
+    };
+    return figure{.name = name,
+                  .threads = threads,
+                  .ours = [=] { return std::make_unique<out_of_core<limited_racewalk>>(threads, a, file()); },
+                  .kernel =
+                      [=] {
+                        file(); // before the process is made that has it, too
+                        return in_limited_process(core_bytes, limited_kernel_work);
+                      },
+                  .goals = {{kind::at_most_ratio, 0.67}},
+                  .iterations = iterations,
+                  .direct = [=] { return make_direct_io(threads, a, file()); },
+                  .direct_goals = {{kind::at_most_ratio, 1.25}}};
+  };
+  constexpr std::uint64_t accesses = 65536; // of all threads
+  figure_group group{"a file of 1 GiB in 256 MiB of memory", {}};
+  group.figures.push_back(make("sequential scan, per page", 1, disk_access::scan, file_bytes / page_bytes));
+  for (const unsigned threads : {2U, 16U})
+    group.figures.push_back(make("random loads", threads, disk_access::load, accesses / threads));
+  for (const unsigned threads : {2U, 16U})
+    group.figures.push_back(
+        make("random loads and stores", threads, disk_access::load_store, accesses / threads));
+  return group;
+}
+
 figure_group userfault_figures() {
   return {"userfaultfd, per page",
           {make_figure<userfault_round_trip>("missing fault, handled", 1, 1, {{kind::at_most_ratio, 1}})}};
@@ -152,8 +189,8 @@ figure_group scale_figures() {
 } // namespace
 
 std::vector<figure_group> figures() {
-  return {load_figures(),  fault_figures(),     map_figures(),       unmap_figures(), pin_figures(),
-          dirty_figures(), huge_page_figures(), userfault_figures(), scale_figures()};
+  return {load_figures(),  fault_figures(),       map_figures(),       unmap_figures(),     pin_figures(),
+          dirty_figures(), out_of_core_figures(), huge_page_figures(), userfault_figures(), scale_figures()};
 }
 
 } // namespace racewalk::bench

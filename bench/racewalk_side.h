@@ -134,7 +134,7 @@ class racewalk_side {
     Userfaultfd uffd_;
   };
 
- private:
+ protected:
   static constexpr std::uint64_t slack = 64U << 20; // page tables, and frames in the CPUs' lists
 
   System system_;

@@ -1,7 +1,10 @@
 // Measures every figure and prints it as soon as it is known.
+#include <algorithm>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 #include <sys/utsname.h>
@@ -51,14 +54,14 @@ double scaling(unsigned threads, nanoseconds alone, nanoseconds together) {
   return threads * (alone / together);
 }
 
-bool met(const goal& g, const comparison& c, double scale) {
+bool met(const goal& g, nanoseconds ours, nanoseconds beside, double scale) {
   switch (g.what) {
   case goal::kind::at_most:
-    return c.ours.count() <= g.value;
+    return ours.count() <= g.value;
   case goal::kind::at_most_added:
-    return (c.ours - c.kernel).count() <= g.value;
+    return (ours - beside).count() <= g.value;
   case goal::kind::at_most_ratio:
-    return c.ours / c.kernel <= g.value;
+    return ours / beside <= g.value;
   case goal::kind::scales:
     return scale >= g.value;
   case goal::kind::none:
@@ -67,11 +70,11 @@ bool met(const goal& g, const comparison& c, double scale) {
   return true;
 }
 
-std::string goals_column(const figure& f, const comparison& c, double scale) {
+std::string goals_column(const std::vector<goal>& goals, nanoseconds ours, nanoseconds beside, double scale) {
   std::string text;
-  for (const goal& g : f.goals)
-    text +=
-        fmt::format("{}{} {}", text.empty() ? "" : ", ", describe(g), met(g, c, scale) ? "met" : "MISSED");
+  for (const goal& g : goals)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", describe(g),
+                        met(g, ours, beside, scale) ? "met" : "MISSED");
   return text;
 }
 
@@ -85,34 +88,60 @@ class table {
   void row(const figure& f, const comparison& c);
 
  private:
+  void beside(const std::string& name, nanoseconds ours, std::optional<nanoseconds> other,
+              const std::string& scales, const std::string& goals);
   std::FILE* out_;
   std::map<std::string, comparison> alone_; // figures on one thread, by name
 };
 
+/// One line: two figures and what comes of them.
+void table::beside(const std::string& name, nanoseconds ours, std::optional<nanoseconds> other,
+                   const std::string& scales, const std::string& goals) {
+  fmt::print(out_, "{:<44} {:>10} {:>10} {:>7}  {:>13}  {}\n", name, number(ours.count()),
+             other ? number(other->count()) : "-", other ? fmt::format("{:.2f}x", ours / *other) : "-",
+             scales, goals);
+  std::fflush(out_);
+}
+
 void table::row(const figure& f, const comparison& c) {
   if (f.threads == 1) alone_[f.name] = c;
-  const comparison& alone = alone_.at(f.name);
-  const double ours = scaling(f.threads, alone.ours, c.ours);
-  const double kernel = scaling(f.threads, alone.kernel, c.kernel);
+  const auto alone = alone_.find(f.name);
+  double scale = 1;
   std::string name = "  " + f.name;
   std::string scales;
-  if (f.threads > 1) {
-    name += fmt::format(", {} threads", f.threads);
-    scales = fmt::format("{:.2f}x / {:.2f}x", ours, kernel);
+  if (f.threads > 1) name += fmt::format(", {} threads", f.threads);
+  if (f.threads > 1 && alone != alone_.end()) {
+    scale = scaling(f.threads, alone->second.ours, c.ours);
+    scales = fmt::format("{:.2f}x / {:.2f}x", scale,
+                         scaling(f.threads, alone->second.kernel.value(), c.kernel.value()));
   }
-  fmt::print(out_, "{:<44} {:>10} {:>10} {:>6.2f}x  {:>13}  {}\n", name, number(c.ours.count()),
-             number(c.kernel.count()), c.ours / c.kernel, scales, goals_column(f, c, ours));
-  std::fflush(out_);
+  beside(name, c.ours, c.kernel, scales,
+         c.kernel ? goals_column(f.goals, c.ours, *c.kernel, scale)
+                  : "the kernel's memory cannot be limited");
+  if (c.direct)
+    beside("    beside direct I/O", c.ours, c.direct, "", goals_column(f.direct_goals, c.ours, *c.direct, 1));
 }
 
 } // namespace
 
-void run(std::FILE* out) {
+namespace {
+
+/// Whether the heading has one of the words; with no word, all have.
+bool chosen(const std::string& heading, const std::vector<std::string>& words) {
+  return words.empty() || std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+           return heading.find(word) != std::string::npos;
+         });
+}
+
+} // namespace
+
+void run(std::FILE* out, const std::vector<std::string>& words) {
   fmt::print(out, "{}\n", machine_line());
   fmt::print(out, "Nanoseconds per operation of one thread, median of rounds that take turns; ratio: "
                   "racewalk / kernel.\n");
   table t(out);
   for (const figure_group& group : figures()) {
+    if (!chosen(group.heading, words)) continue;
     t.heading(group.heading);
     for (const figure& f : group.figures)
       t.row(f, compare(f));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,14 +36,20 @@ struct goal {
   double value = 0;
 };
 
-/// A row of the table.
+/// A row of the table, or two.
 struct figure {
   std::string name;
   unsigned threads = 1;
   double operations = 1; ///< in one iteration of one thread
   make_workload ours;
-  make_workload kernel;
+  make_workload kernel; ///< may make none: it cannot be had here
   std::vector<goal> goals;
+  /// Of one thread in a round; 0: as many as fill one.
+  std::uint64_t iterations = 0;
+  /// What the disk does without any cache, in the same rounds, if that is to be looked at; the goals beside
+  /// it.
+  make_workload direct{};
+  std::vector<goal> direct_goals{};
 };
 
 /// Rows under one heading.
@@ -57,7 +64,8 @@ std::vector<figure_group> figures();
 /// What a round of a figure took, per operation of one thread.
 struct comparison {
   nanoseconds ours;
-  nanoseconds kernel;
+  std::optional<nanoseconds> kernel; ///< none: it cannot be had here
+  std::optional<nanoseconds> direct{};
 };
 
 /// Rounds of both sides, taking turns; the medians.

@@ -21,7 +21,7 @@ constexpr std::size_t MiB = 1024 * KiB;
 constexpr std::size_t GiB = 1024 * MiB;
 constexpr std::size_t page_bytes = 4 * KiB;
 constexpr std::size_t huge_page_bytes = 2 * MiB;
-constexpr unsigned max_threads = 2;
+constexpr unsigned max_threads = 16;
 
 constexpr std::size_t step_of(backing b) { return b == backing::huge_pages ? huge_page_bytes : page_bytes; }
 

@@ -8,8 +8,8 @@
 
 namespace racewalk::cli {
 
-int run_bench(const bench_options& /*options*/) {
-  bench::run(stdout);
+int run_bench(const bench_options& options) {
+  bench::run(stdout, options.headings);
   return EXIT_AS_EXPECTED;
 }
 

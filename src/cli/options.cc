@@ -103,6 +103,7 @@ class parser {
   replay_options replay_options_;
   stress_options stress_options_;
   std::string mix_ = "maps";
+  bench_options bench_options_;
   litmus_options litmus_options_;
   std::string archs_;
   std::string format_ = "text";
@@ -120,6 +121,7 @@ parser::parser() {
   add_check();
   replay_->add_option("FILE.race", replay_options_.file, "what `racewalk check NAME` saved")->required();
   add_stress();
+  bench_->add_option("WORD", bench_options_.headings, "only figures under headings with one of these words");
   litmus_
       ->add_option("FILE|DIR", litmus_options_.paths,
                    "tests in the kernel's C format, or directories of them")
@@ -263,7 +265,7 @@ command_line parser::parse(int argc, const char* const* argv) {
     stress_options_.mix = *stress_mix_named(mix_);
     return stress_options_;
   }
-  if (bench_->parsed()) return bench_options{};
+  if (bench_->parsed()) return bench_options_;
   if (litmus_->parsed()) return litmus_options_;
   if (!check_->parsed()) throw usage_error("no command given; see --help");
 

@@ -64,7 +64,9 @@ struct stress_options {
   [[nodiscard]] bool memory_is_short() const { return fail_nth != 0 || fail_probability != 0 || memory != 0; }
 };
 
-struct bench_options {};
+struct bench_options {
+  std::vector<std::string> headings; ///< parts of the headings that are wanted; none: all of them
+};
 
 struct litmus_options {
   std::vector<std::string> paths; ///< files and directories

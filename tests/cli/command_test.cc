@@ -326,6 +326,7 @@ TEST_F(Command, PassesOptionsOn) {
           .out,
       "stress seconds=2 seed=1 mix=thp threads=8 fail_nth=100 fail_probability=0.25 memory=8 swap=64\n");
   EXPECT_EQ(run({"bench"}).out, "bench\n");
+  EXPECT_EQ(run({"bench", "huge", "of memory"}).out, "bench huge of memory\n");
   EXPECT_EQ(run({"--version"}).out, "racewalk " RACEWALK_VERSION "\n");
   EXPECT_EQ(run({"check", "--help"}).status, 0);
 }

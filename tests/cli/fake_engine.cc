@@ -105,8 +105,11 @@ int run_stress(const stress_options& options) {
   return 0;
 }
 
-int run_bench(const bench_options&) {
-  fmt::print("bench\n");
+int run_bench(const bench_options& options) {
+  fmt::print("bench");
+  for (const std::string& word : options.headings)
+    fmt::print(" {}", word);
+  fmt::print("\n");
   return 0;
 }
 

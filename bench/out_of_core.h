@@ -1,0 +1,157 @@
+// Files that are larger than memory, mapped: ours, the kernel's under the same limit, and what direct I/O
+// does with the same file.
+//
+// Side: limited_racewalk or limited_kernel; the kernel's is run by limited_process.h. Each round begins with
+// nothing of the file in any cache. A round of random accesses then fills memory with the first part of the
+// file, which does not count; one that stores counts until everything is on the disk. On both sides the
+// mapping is said to be used at random (MADV_RANDOM), or nothing is said.
+#pragma once
+
+#include "bench/racewalk_side.h"
+#include "bench/workloads.h"
+#include "racewalk/writeback.h"
+
+namespace racewalk::bench {
+
+constexpr std::size_t core_bytes = 256 * MiB; ///< the memory that there is
+constexpr std::size_t file_bytes = 4 * core_bytes;
+
+/// A file of file_bytes that are on the disk, without a name: it goes with this process and its children.
+class large_file {
+ public:
+  large_file();
+  ~large_file();
+  large_file(const large_file&) = delete;
+  large_file& operator=(const large_file&) = delete;
+
+  /// To open it by, here and in a child.
+  [[nodiscard]] std::string path() const;
+  /// Nothing of it is in the host's page cache, as far as nobody has it mapped.
+  void drop_caches() const;
+
+ private:
+  int fd_;
+};
+
+/// The kernel; the process is limited already.
+class limited_kernel : public kernel_side {
+ public:
+  using kernel_side::kernel_side;
+
+  static std::uint64_t map(cpu& on, const large_file& file);
+  static void unmap(cpu& on, std::uint64_t at);
+  static void at_random(std::uint64_t at);
+};
+
+/// A machine of exactly the memory that it is given, with kswapd and the flusher at work as they are in the
+/// kernel.
+class limited_racewalk : public racewalk_side {
+ public:
+  limited_racewalk(unsigned threads, std::uint64_t memory) : racewalk_side(threads, memory - slack) {
+    system_.reclaim().start_kswapd();
+    flusher_.start();
+  }
+
+  std::uint64_t map(cpu& /*on*/, const large_file& file) {
+    file_.emplace(File::open(system_, file.path(), O_RDWR).value());
+    return space_->mmap(*file_, 0, file_bytes).value();
+  }
+  /// With the mapping and the opening the file's pages go.
+  void unmap(cpu& /*on*/, std::uint64_t at) {
+    space_->munmap(at, file_bytes).value();
+    file_.reset();
+  }
+  void at_random(std::uint64_t at) { space_->madvise(at, file_bytes, MADV_RANDOM).value(); }
+
+ private:
+  Writeback flusher_{system_};
+  std::optional<File> file_;
+};
+
+enum class disk_access {
+  scan,       ///< an 8-byte load from each page, one after the other
+  load,       ///< 8-byte loads at random
+  load_store, ///< half of them stores
+};
+
+/// Where a thread goes next: a page, and which kind of access it is. Xorshift.
+class random_walk {
+ public:
+  explicit random_walk(std::uint64_t seed) : state_(88172645463325252 * (seed + 1)) {}
+  std::uint64_t next() {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+  static std::size_t offset(std::uint64_t random) { return random % file_bytes & ~std::uint64_t{7}; }
+  static bool stores(std::uint64_t random) { return (random >> 62 & 1) != 0; }
+
+ private:
+  std::uint64_t state_;
+};
+
+template <class Side> class out_of_core : public shared_space<Side> {
+ public:
+  out_of_core(unsigned threads, disk_access a, std::shared_ptr<const large_file> file)
+      : shared_space<Side>(threads, core_bytes), access_(a), file_(std::move(file)) {
+    for (unsigned i = 0; i < threads; i++)
+      walks_.emplace_back(i);
+  }
+  nanoseconds run(std::uint64_t iterations) override {
+    alone([this](auto& cpu) { begin(cpu); });
+    nanoseconds counted = this->together([this, iterations](unsigned i) {
+      access_ == disk_access::scan ? scan(this->on(i), iterations) : walk(this->on(i), walks_[i], iterations);
+    });
+    if (access_ == disk_access::load_store)
+      counted += alone([this](auto& cpu) { cpu.sync(at_, file_bytes); });
+    alone([this](auto& cpu) { this->side().unmap(cpu, at_); });
+    return counted;
+  }
+
+ private:
+  template <class Job> nanoseconds alone(Job job) {
+    return this->together([this, job](unsigned i) {
+      if (i == 0) job(this->on(0));
+    });
+  }
+  template <class Cpu> void begin(Cpu& cpu) {
+    file_->drop_caches();
+    at_ = this->side().map(cpu, *file_);
+    if (access_ == disk_access::scan) return;
+    scan(cpu, core_bytes / page_bytes);
+    this->side().at_random(at_);
+  }
+  template <class Cpu> void scan(Cpu& cpu, std::uint64_t pages) {
+    const std::uint64_t at = at_;
+    std::uint64_t sum = 0;
+    for (std::uint64_t n = 0; n < pages; n++)
+      sum += cpu.load(at + n * page_bytes % file_bytes);
+    keep(sum);
+  }
+  template <class Cpu> void walk(Cpu& cpu, random_walk& walk, std::uint64_t accesses) {
+    const std::uint64_t at = at_;
+    const bool may_store = access_ == disk_access::load_store;
+    std::uint64_t sum = 0;
+    for (; accesses > 0; accesses--) {
+      const std::uint64_t random = walk.next();
+      if (may_store && random_walk::stores(random))
+        cpu.store(at + random_walk::offset(random), random);
+      else
+        sum += cpu.load(at + random_walk::offset(random));
+    }
+    keep(sum);
+  }
+
+  disk_access access_;
+  std::shared_ptr<const large_file> file_;
+  std::vector<random_walk> walks_;
+  std::uint64_t at_ = 0;
+};
+
+/// The same accesses to the file without any cache: O_DIRECT by io_uring, as many at a time as there are
+/// threads. At random a page each; a scan in blocks of 128 KiB, four at a time.
+std::unique_ptr<workload> make_direct_io(unsigned threads, disk_access a,
+                                         std::shared_ptr<const large_file> file);
+
+} // namespace racewalk::bench
