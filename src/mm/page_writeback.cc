@@ -177,6 +177,14 @@ int writeback_folio(folio* folio) {
   return batch.error();
 }
 
+int writeback_folios(address_space& mapping, std::span<folio* const> folios) {
+  writeback_batch batch(mapping, false);
+  for (folio* folio : folios)
+    batch.add(folio); // which waits for none of them, as each is somebody's first to write
+  batch.submit();
+  return batch.error();
+}
+
 int write_cache_pages(address_space& mapping, u64 first, u64 last) {
   writeback_batch batch(mapping, true);
   for (u64 index = first; index <= last; ++index) {

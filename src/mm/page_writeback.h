@@ -12,6 +12,8 @@
 // PG_writeback and wait or find the entry write-protected.
 #pragma once
 
+#include <span>
+
 #include "mm/fs.h"
 #include "mm/page_ref.h"
 
@@ -31,6 +33,8 @@ enum class writeback_decision : u8 {
 /// meanwhile. On error it is dirty as before, and the mapping's next fsync() says so. The caller has a
 /// reference. May sleep. 0 or a negative errno.
 int writeback_folio(folio* folio);
+/// The same for several, all of them of this file, together. The first error. Natively only.
+int writeback_folios(address_space& mapping, std::span<folio* const> folios);
 
 /// Writes what is dirty of pages [first, last] of a file that tracks dirtiness, many at a time, whatever
 /// becomes of the others: all that was stored before the call, but for what somebody else is writing just

@@ -1,6 +1,7 @@
 #include "mm/vmscan.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "mm/deferred_split.h"
@@ -99,18 +100,6 @@ bool unmap_folio(folio* folio, const scan_control& sc, tlbflush_unmap_batch& bat
   return try_to_unmap(folio, batch);
 }
 
-/// Writes a locked folio of a file that is dirty, which unlocks it for the time. False: it is not what it was
-/// afterwards, or somebody else has it.
-bool pageout_file(folio* folio) {
-  const address_space* mapping = folio_mapping(folio);
-  const int error = writeback_folio(folio); // the next fsync() of the file says what went wrong
-  if (error == 0) count_vm_events(PGPGOUT);
-  if (!folio_trylock(folio)) return false;
-  if (error == 0 && folio_mapping(folio) == mapping) return true;
-  folio_unlock(folio);
-  return false;
-}
-
 /// The last step for a folio of anonymous memory, whose entries are gone and flushed: true, and its count is
 /// frozen.
 bool give_up_anon(folio* folio) {
@@ -140,9 +129,66 @@ reclaim_result reclaim_folio(folio* folio) {
 
 namespace {
 
-/// A folio whose entries are gone and flushed: frees it or leaves it, unlocks it, and drops the caller's
-/// reference. How many pages are free.
-u64 give_up(folio* folio, const scan_control& sc) {
+/// Folios whose entries are gone and flushed, of each of which the caller has a reference.
+class unmapped_folios {
+ public:
+  void add(folio* folio) { folios_[nr_++] = {folio, true}; }
+  /// Writes those of files that are dirty, file by file.
+  void pageout();
+  /// Frees or leaves each, unlocks it, and drops the caller's references. How many pages are free.
+  u64 give_up();
+
+ private:
+  struct isolated {
+    struct folio* folio;
+    bool locked; ///< not if somebody else has got it while it was being written
+  };
+
+  void pageout_file(address_space& mapping, unsigned first);
+  static u64 give_up(const isolated& of);
+
+  unsigned nr_ = 0;
+  isolated folios_[SWAP_CLUSTER_MAX];
+};
+
+bool is_dirty_file(const folio* folio) { return !folio_test_anon(folio) && folio_test_dirty(folio); }
+
+/// What is dirty of this file, from the first one on: together, in the order of the file. Writing unlocks
+/// them for the time.
+void unmapped_folios::pageout_file(address_space& mapping, unsigned first) {
+  folio* dirty[SWAP_CLUSTER_MAX];
+  unsigned nr = 0;
+  for (unsigned i = first; i < nr_; ++i) {
+    folio* folio = folios_[i].folio;
+    if (!folios_[i].locked || !is_dirty_file(folio) || folio_mapping(folio) != &mapping) continue;
+    folios_[i].locked = false;
+    dirty[nr++] = folio;
+  }
+  std::sort(dirty, dirty + nr,
+            [](const folio* a, const folio* b) { return folio_index(a) < folio_index(b); });
+  // the next fsync() of the file says what went wrong
+  if (writeback_folios(mapping, std::span(dirty, nr)) == 0) count_vm_events(PGPGOUT, nr);
+  for (isolated& of : std::span(folios_, nr_)) {
+    if (of.locked || std::find(dirty, dirty + nr, of.folio) == dirty + nr || !folio_trylock(of.folio))
+      continue;
+    of.locked = folio_mapping(of.folio) == &mapping;
+    if (!of.locked) folio_unlock(of.folio);
+  }
+}
+
+void unmapped_folios::pageout() {
+  const address_space* last = nullptr;
+  for (unsigned i = 0; i < nr_; ++i) {
+    if (!folios_[i].locked || !is_dirty_file(folios_[i].folio)) continue;
+    address_space* mapping = folio_mapping(folios_[i].folio);
+    if (mapping == last) continue; // dirty again: another time
+    pageout_file(*mapping, i);
+    last = mapping;
+  }
+}
+
+u64 unmapped_folios::give_up(const isolated& of) {
+  folio* folio = of.folio;
   const u64 pages = pages_of(folio);
   if (folio_test_anon(folio)) {
     const bool frozen = give_up_anon(folio);
@@ -150,25 +196,28 @@ u64 give_up(folio* folio, const scan_control& sc) {
     frozen ? free_unref_folio(folio) : folio_put(folio);
     return frozen ? pages : 0;
   }
-  bool locked = true;
-  if (sc.may_writepage && folio_test_dirty(folio)) locked = pageout_file(folio);
-  const bool dropped = locked && remove_mapping(*folio_mapping(folio), folio) == reclaim_result::dropped;
-  if (locked) folio_unlock(folio);
+  const bool dropped = of.locked && remove_mapping(*folio_mapping(folio), folio) == reclaim_result::dropped;
+  if (of.locked) folio_unlock(folio);
   folio_put(folio);
   return dropped ? pages : 0;
 }
 
+u64 unmapped_folios::give_up() {
+  u64 pages = 0;
+  for (const isolated& of : std::span(folios_, nr_))
+    pages += give_up(of);
+  return pages;
+}
+
 } // namespace
 
-u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc) {
-  tlbflush_unmap_batch batch;
-  folio* unmapped[SWAP_CLUSTER_MAX];
-  unsigned nr_unmapped = 0;
+u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc, tlbflush_unmap_batch batch) {
+  unmapped_folios unmapped;
   for (unsigned i = 0; i < nr; ++i) {
     folio* folio = folios[i];
     const bool locked = folio_trylock(folio);
     if (locked && unmap_folio(folio, sc, batch)) {
-      unmapped[nr_unmapped++] = folio;
+      unmapped.add(folio);
       continue;
     }
     if (locked) folio_unlock(folio);
@@ -176,9 +225,8 @@ u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc)
   }
   // No CPU stores to what is written, or uses what somebody else gets.
   try_to_unmap_flush(batch);
-  u64 pages = 0;
-  for (unsigned i = 0; i < nr_unmapped; ++i)
-    pages += give_up(unmapped[i], sc);
+  if (sc.may_writepage) unmapped.pageout();
+  const u64 pages = unmapped.give_up();
   count_vm_events(PGSTEAL, pages);
   return pages;
 }
@@ -311,7 +359,6 @@ unsigned isolate_folios(lru_scan& scan, u64* frames, folio** batch) {
   }
   *frames -= looked;
   count_vm_events(PGSCAN, looked);
-  try_to_unmap_flush(scan.young);
   return nr;
 }
 
@@ -321,7 +368,8 @@ u64 shrink_round(lru_scan& scan, u64 nr_to_reclaim) {
   for (u64 frames = scan.pgdat.nr_frames; frames > 0 && reclaimed < nr_to_reclaim;) {
     folio* batch[SWAP_CLUSTER_MAX];
     const unsigned nr = isolate_folios(scan, &frames, batch);
-    reclaimed += shrink_folio_list(batch, nr, scan.sc);
+    // one flush for what goes and for what was made old
+    reclaimed += shrink_folio_list(batch, nr, scan.sc, std::exchange(scan.young, {}));
   }
   return reclaimed;
 }

@@ -26,6 +26,7 @@
 #include "mm/fs.h"
 #include "mm/mm_types.h"
 #include "mm/mmzone.h"
+#include "mm/tlbbatch.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -56,8 +57,10 @@ struct scan_control {
 
 /// Takes back what it can of `nr` folios, at most SWAP_CLUSTER_MAX, of each of which the caller has a
 /// reference and gives it up. Returns how many pages are free now. Caller holds no lock that a look for a
-/// folio's entries takes: anon_vma_lock, i_mmap_rwsem, page-table locks. May sleep.
-u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc = {});
+/// folio's entries takes: anon_vma_lock, i_mmap_rwsem, page-table locks. May sleep. `batch`: a flush that is
+/// owed already, and is made with the others.
+u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc = {},
+                      tlbflush_unmap_batch batch = {});
 
 /// The generation of what was not used for so many rounds, or more.
 inline constexpr u8 MAX_AGE = 3;
