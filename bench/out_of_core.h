@@ -53,7 +53,7 @@ class limited_racewalk : public racewalk_side {
   }
 
   std::uint64_t map(cpu& /*on*/, const large_file& file) {
-    file_.emplace(File::open(system_, file.path(), O_RDWR).value());
+    file_.emplace(File::open(system_, file.path(), O_RDWR | O_DIRECT).value());
     return space_->mmap(*file_, 0, file_bytes).value();
   }
   /// With the mapping and the opening the file's pages go.

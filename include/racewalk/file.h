@@ -25,9 +25,14 @@ class File {
   /// A file of `bytes` zeros that is made of the machine's memory, as memfd_create() makes one.
   static expected<File> in_memory(System& system, std::uint64_t bytes);
 
-  /// A file of the host's. `flags`: O_RDONLY or O_RDWR, and O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW; `mode`: the
-  /// rights of a file that is made. What is no regular file is refused (is_a_directory, no_such_device), and
-  /// so is O_WRONLY (permission_denied).
+  /// A file of the host's. `flags`: O_RDONLY or O_RDWR, and O_CREAT, O_EXCL, O_TRUNC, O_NOFOLLOW, O_DIRECT;
+  /// `mode`: the rights of a file that is made. What is no regular file is refused (is_a_directory,
+  /// no_such_device), and so is O_WRONLY (permission_denied).
+  ///
+  /// O_DIRECT: from now on the file's pages, for whomever, go past the host's page cache, where its file
+  /// system can do that; where not, it changes nothing. So a file that is larger than the System's memory
+  /// takes no more of the host's than that. Without it, a page that comes back may be in the host's memory
+  /// still.
   ///
   /// All openings of a file in one System share its pages. Pages are read when they are first touched. What
   /// is stored is written by sync(), msync(), writeback in the background, and when the last File and mapping

@@ -32,6 +32,7 @@ enum pageflags : unsigned {
   PG_reserved,
   PG_partially_mapped, ///< a huge page, of which a part has been unmapped, waits to be split
   PG_mappedtodisk,     ///< of a file: there is room on its disk for it
+  PG_readahead,        ///< who comes here reads in order: the next pages are to be read (readahead.h)
   NR_PAGEFLAGS,
 };
 
@@ -126,6 +127,7 @@ RW_PAGEFLAG(Buddy, buddy)
 RW_PAGEFLAG(Reserved, reserved)
 RW_PAGEFLAG(PartiallyMapped, partially_mapped)
 RW_PAGEFLAG(MappedToDisk, mappedtodisk)
+RW_PAGEFLAG(Readahead, readahead)
 #undef RW_PAGEFLAG
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -29,6 +29,7 @@ io_fault_attr& System::fail_io() { return hostfs_->io.fail_io; }
 io_fault_attr& System::fail_reserve() { return hostfs_->fail_reserve; }
 
 void System::settle() {
+  hostfs_->io.drain();
   rcu_barrier();
   {
     machine_scope machine(machine_);

@@ -167,8 +167,9 @@ filemap_result filemap_get_page(file& f, u64 index, const ra_request& request, f
   address_space& mapping = f.mapping();
   // what memory alone holds is never read
   if (mapping.a_ops == nullptr) return read_mapping_folio(mapping, index, how);
-  const filemap_result cached = read_mapping_folio(mapping, index, fgp::uptodate);
   const bool reads_ahead = mapping.ra_pages != 0;
+  if (reads_ahead) page_cache_async_ra(f, index, request); // before this waits for the page
+  const filemap_result cached = read_mapping_folio(mapping, index, fgp::uptodate);
   if (cached.error == 0) {
     if (reads_ahead && request.mapped) filemap_fault_hit(f);
     return cached;
@@ -237,7 +238,9 @@ folio* next_uptodate_folio(address_space& mapping, u64 index) {
   const xa_entry entry = mapping.i_pages.load(index);
   folio* folio = entry.is_folio() ? try_get_entry(mapping, index, entry) : nullptr;
   if (folio == nullptr) return nullptr;
-  if (folio_trylock(folio)) {
+  // who is to read more must come by a fault
+  const bool marked = mapping.ra_pages != 0 && folio_test_readahead(folio);
+  if (!marked && folio_trylock(folio)) {
     if (folio_mapping(folio) == &mapping && folio_test_uptodate(folio) && index < i_size_pages(mapping.host))
       return folio;
     folio_unlock(folio);

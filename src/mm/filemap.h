@@ -69,6 +69,12 @@ filemap_result filemap_get_page(file& f, u64 index, const ra_request& request, f
 /// Caller holds i_rwsem for writing.
 filemap_result filemap_write_begin(address_space& mapping, u64 index, u64 from, u64 to);
 
+/// A locked folio has been read, or could not be: unlocks it.
+inline void folio_end_read(folio* folio, bool success) {
+  if (success) folio_set_uptodate(folio);
+  folio_unlock(folio);
+}
+
 /// Marks the folio dirty, for writeback to find. The caller holds its lock, or the lock of an entry that maps
 /// it, or has it pinned. True if it was clean.
 bool folio_mark_dirty(folio* folio);

@@ -34,6 +34,9 @@ struct address_space_operations {
   /// Fills pages [index, index + nr) of the file, which nobody has read yet and which are locked. Null: they
   /// are zero.
   int (*read_pages)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
+  /// The same for who wants them later: marks those that it could read as up to date, unlocks all and drops
+  /// the caller's references, perhaps only after it has returned. Null: there is nothing to be gained.
+  void (*readahead)(address_space& mapping, u64 index, page* const* pages, unsigned nr) = nullptr;
   /// Writes these pages, which are under writeback, in the order of the file; says of each how it went.
   void (*write_pages)(address_space& mapping, std::span<page_io> pages) = nullptr;
   /// A page is about to be dirtied: room for it on the disk. The folio is locked.
@@ -73,7 +76,7 @@ struct address_space {
   bool tracks_dirty = false;
   /// Its content may not change while it is written back: a checksum is made of it.
   bool stable_writes = false;
-  /// How many pages are read at once at most, for who goes through the file in order; 0: each by itself.
+  /// How many pages are read ahead at most, for who goes through the file in order; 0: each by itself.
   unsigned ra_pages = 0;
   page_tree i_pages;
   /// Held for reading by who fills a page, and for writing by who changes what pages are filled with: inside

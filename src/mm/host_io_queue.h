@@ -4,6 +4,10 @@
 // ring belongs to one thread while that waits, and is kept for the next. Where the host has no io_uring, or
 // no room for another ring, and for a transfer alone, it is preadv() and pwritev().
 //
+// Who does not wait submits a transfer that says what is to be done at its end, to one more ring, which all
+// share; a thread of the house waits for what comes out of that. Where there can be no such ring or thread,
+// and while it is full, the transfer is done by who submits it.
+//
 // Natively only.
 #pragma once
 
@@ -25,6 +29,13 @@ struct io_fault_attr : fault_attr {
   explicit io_fault_attr(int with);
 };
 
+/// A transfer that nobody waits for. Lives until `done` is called, which may give it up.
+struct async_io {
+  io_dir dir;
+  host_io io;
+  void (*done)(async_io& io); ///< called once at its end, by whichever thread; may sleep
+};
+
 class host_io_queue {
  public:
   host_io_queue();
@@ -35,6 +46,11 @@ class host_io_queue {
   /// Does them all, in any order. May sleep.
   void submit_and_wait(io_dir dir, std::span<host_io> ios);
 
+  /// Begins it. May sleep.
+  void submit(async_io& a);
+  /// Waits until all that has been submitted so far is done.
+  void drain();
+
   io_fault_attr fail_io{EIO};
 
   /// Transfers asked for so far.
@@ -42,6 +58,10 @@ class host_io_queue {
 
  private:
   class ring;
+  class background_ring;
+
+  host_io& count(io_dir dir, host_io& io);
+  background_ring* background();
 
   std::unique_ptr<ring> take_ring();
   void keep_ring(std::unique_ptr<ring> r);
@@ -50,6 +70,8 @@ class host_io_queue {
   std::unique_ptr<ring> idle_;        ///< under lock_: each has the next
   std::atomic<bool> no_rings_{false}; ///< the host has none
   std::atomic<u64> nr_ios_[2]{};
+  std::unique_ptr<background_ring> background_; ///< under lock_; null: it was not needed, or cannot be had
+  bool background_tried_ = false;               ///< under lock_
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

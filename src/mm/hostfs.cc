@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "mm/filemap.h"
@@ -38,35 +39,95 @@ u64 bytes_of_page(const inode& i, u64 index) {
   return size <= pos ? 0 : std::min<u64>(PAGE_SIZE, size - pos);
 }
 
-/// Pages that one system call takes.
-constexpr unsigned MAX_VECTORS = 64;
+/// Pages that one transfer takes.
+constexpr unsigned MAX_VECTORS = 128;
 
-/// A run of pages. What the host's file does not have is zero; if it has nothing of a page where ours has
-/// something, somebody has cut it: -EIO, which is a bus error to who touches it.
-int read_run(hostfs_inode& i, u64 index, std::span<page* const> pages) {
-  iovec vectors[MAX_VECTORS];
-  u64 wanted = 0;
-  for (u64 n = 0; n < pages.size(); ++n) {
-    vectors[n] = {page_address(pages[n]), PAGE_SIZE};
-    wanted += bytes_of_page(i, index + n);
+/// Whether these pages are whole.
+bool whole_pages(const inode& i, u64 index, u64 nr) { return i_size_read(i) >> PAGE_SHIFT >= index + nr; }
+
+int fd_for(const hostfs_inode& i, io_dir dir, bool whole) {
+  return whole ? i.openings.fd_for_pages(dir) : i.openings.fd(dir);
+}
+
+/// A run of pages on its way in; it is not moved.
+class read_run : public async_io {
+ public:
+  read_run(hostfs_inode& i, u64 index, std::span<page* const> pages)
+      : async_io{.dir = io_dir::read,
+                 .io = {fd_for(i, io_dir::read, whole_pages(i, index, pages.size())), index << PAGE_SHIFT,
+                        std::span(vectors_, pages.size()), pages.size() * PAGE_SIZE},
+                 .done = end_readahead},
+        inode_(i), nr_(static_cast<unsigned>(pages.size())) {
+    for (u64 n = 0; n < pages.size(); ++n) {
+      pages_[n] = pages[n];
+      vectors_[n] = {page_address(pages[n]), PAGE_SIZE};
+      wanted_ += bytes_of_page(i, index + n);
+    }
   }
-  host_io io{i.read_fd, index << PAGE_SHIFT, std::span(vectors, pages.size()), pages.size() * PAGE_SIZE};
-  i.fs.io.submit_and_wait(io_dir::read, std::span(&io, 1));
-  if (io.error != 0) return io.error;
-  for (u64 n = 0; n < pages.size(); ++n) {
-    const u64 got = std::min(io.done - std::min(io.done, n * PAGE_SIZE), PAGE_SIZE);
-    if (got == 0 && n * PAGE_SIZE < wanted) return -EIO;
-    std::memset(static_cast<std::byte*>(page_address(pages[n])) + got, 0, PAGE_SIZE - got);
+  read_run(const read_run&) = delete;
+  read_run& operator=(const read_run&) = delete;
+
+  /// The transfer has ended. What the host's file does not have is zero; if it has nothing of a page where
+  /// ours has something, somebody has cut it: -EIO, which is a bus error to who touches it.
+  int finish() {
+    inode_.openings.finish(io_dir::read, io);
+    if (io.error != 0) return io.error;
+    for (u64 n = 0; n < nr_; ++n) {
+      const u64 got = std::min(io.done - std::min(io.done, n * PAGE_SIZE), PAGE_SIZE);
+      if (got == 0 && n * PAGE_SIZE < wanted_) return -EIO;
+      std::memset(static_cast<std::byte*>(page_address(pages_[n])) + got, 0, PAGE_SIZE - got);
+    }
+    return 0;
   }
-  return 0;
+
+ private:
+  /// Nobody waits for it, but perhaps for its pages. Who has waited for the last one may free the inode.
+  static void end_readahead(async_io& a) {
+    const std::unique_ptr<read_run> run(static_cast<read_run*>(&a));
+    const bool success = run->finish() == 0;
+    for (page* page : std::span(run->pages_, run->nr_)) {
+      folio_end_read(page_folio(page), success);
+      put_page(page);
+    }
+  }
+
+  hostfs_inode& inode_;
+  const unsigned nr_;
+  u64 wanted_ = 0; ///< bytes that the file has of them
+  page* pages_[MAX_VECTORS];
+  iovec vectors_[MAX_VECTORS];
+};
+
+/// Calls f(index, pages) for parts of at most MAX_VECTORS pages.
+template <class F> void for_each_run(u64 index, page* const* pages, unsigned nr, F&& f) {
+  for (unsigned n = 0; n < nr; n += MAX_VECTORS)
+    f(index + n, std::span(pages + n, std::min(nr - n, MAX_VECTORS)));
 }
 
 int hostfs_read_pages(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
-  for (unsigned n = 0; n < nr; n += MAX_VECTORS)
-    if (const int error =
-            read_run(HOSTFS_I(mapping.host), index + n, std::span(pages + n, std::min(nr - n, MAX_VECTORS))))
-      return error;
-  return 0;
+  hostfs_inode& i = HOSTFS_I(mapping.host);
+  int error = 0;
+  for_each_run(index, pages, nr, [&](u64 first, std::span<page* const> part) {
+    if (error != 0) return;
+    read_run run(i, first, part);
+    i.fs.io.submit_and_wait(io_dir::read, std::span(&run.io, 1));
+    error = run.finish();
+  });
+  return error;
+}
+
+void hostfs_readahead(address_space& mapping, u64 index, page* const* pages, unsigned nr) {
+  hostfs_inode& i = HOSTFS_I(mapping.host);
+  for_each_run(index, pages, nr, [&](u64 first, std::span<page* const> part) {
+    if (auto* run = kmalloc_obj<read_run>(i, first, part)) {
+      i.fs.io.submit(*run);
+      return;
+    }
+    for (page* page : part) { // without memory they are left to who wants them
+      folio_end_read(page_folio(page), false);
+      put_page(page);
+    }
+  });
 }
 
 /// Writes at most MAX_VECTORS pages, up to the end of the file: pages that follow each other in one transfer.
@@ -79,16 +140,19 @@ void write_runs(hostfs_inode& i, std::span<page_io> pages) {
   for (u64 n = 0; n < pages.size(); ++n) {
     const u64 offset = pages[n].index << PAGE_SHIFT;
     const u64 bytes = bytes_of_page(i, pages[n].index);
+    const int fd = fd_for(i, io_dir::write, bytes == PAGE_SIZE);
     vectors[n] = {page_address(pages[n].content), bytes};
-    if (nr != 0 && ios[nr - 1].offset + ios[nr - 1].bytes == offset)
+    if (nr != 0 && ios[nr - 1].offset + ios[nr - 1].bytes == offset && ios[nr - 1].fd == fd)
       ios[nr - 1].vectors = {ios[nr - 1].vectors.data(), ios[nr - 1].vectors.size() + 1};
     else
-      ios[nr++] = {READ_ONCE(i.write_fd), offset, std::span(vectors + n, 1), 0};
+      ios[nr++] = {fd, offset, std::span(vectors + n, 1), 0};
     ios[nr - 1].bytes += bytes;
     run_of[n] = nr - 1;
     end_in_run[n] = ios[nr - 1].bytes;
   }
   i.fs.io.submit_and_wait(io_dir::write, std::span(ios, nr));
+  for (host_io& io : std::span(ios, nr))
+    i.openings.finish(io_dir::write, io);
   for (u64 n = 0; n < pages.size(); ++n) {
     const host_io& io = ios[run_of[n]];
     pages[n].error = io.done >= end_in_run[n] ? 0 : io.error;
@@ -107,7 +171,7 @@ int hostfs_reserve(inode& of, u64 start, u64 end) {
   hostfs_inode& i = HOSTFS_I(of);
   if (!i.i_sparse) return 0;
   if (i.fs.fail_reserve.should_fail()) return -i.fs.fail_reserve.error;
-  const int fd = READ_ONCE(i.write_fd);
+  const int fd = i.openings.fd(io_dir::write);
   const long r = restarted([&] {
     return ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start), static_cast<off_t>(end - start));
   });
@@ -157,7 +221,7 @@ template <class Call> int give_room_back(hostfs_inode& i, Call call) {
 int hostfs_set_size(inode& of, u64 bytes) {
   hostfs_inode& i = HOSTFS_I(of);
   if (bytes > i_size_read(i)) i.i_sparse = true;
-  return give_room_back(i, [&] { return ::ftruncate(READ_ONCE(i.write_fd), static_cast<off_t>(bytes)); });
+  return give_room_back(i, [&] { return ::ftruncate(i.openings.fd(io_dir::write), static_cast<off_t>(bytes)); });
 }
 
 /// The same by writing zeros, up to the end of the file.
@@ -174,7 +238,7 @@ int write_zeros(int fd, u64 start, u64 end) {
 
 int hostfs_punch_hole(inode& of, u64 start, u64 end) {
   hostfs_inode& i = HOSTFS_I(of);
-  const int fd = READ_ONCE(i.write_fd);
+  const int fd = i.openings.fd(io_dir::write);
   i.i_sparse = true;
   const int r = give_room_back(i, [&] {
     return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(start),
@@ -185,13 +249,14 @@ int hostfs_punch_hole(inode& of, u64 start, u64 end) {
 }
 
 int hostfs_fsync(inode& i, bool datasync) {
-  const int fd = HOSTFS_I(i).read_fd; // whichever opening: it is the file that is synchronized
+  const int fd =
+      HOSTFS_I(i).openings.fd(io_dir::read); // whichever opening: it is the file that is synchronized
   return static_cast<int>(restarted([&] { return datasync ? ::fdatasync(fd) : ::fsync(fd); }));
 }
 
 long host_size(hostfs_inode& i) {
   struct stat st;
-  const long r = restarted([&] { return ::fstat(i.read_fd, &st); });
+  const long r = restarted([&] { return ::fstat(i.openings.fd(io_dir::read), &st); });
   return r < 0 ? r : st.st_size;
 }
 
@@ -224,6 +289,7 @@ void hostfs_put(inode& i) { HOSTFS_I(i).fs.put(HOSTFS_I(i)); }
 void hostfs_evict(inode& i) { delete &HOSTFS_I(i); }
 
 constexpr address_space_operations HOSTFS_AOPS{.read_pages = hostfs_read_pages,
+                                               .readahead = hostfs_readahead,
                                                .write_pages = hostfs_write_pages,
                                                .page_mkwrite = hostfs_page_mkwrite,
                                                .balance_dirty = hostfs_balance_dirty};
@@ -239,17 +305,11 @@ constexpr inode_operations HOSTFS_IOPS{.set_size = hostfs_set_size,
 
 // ---- opening ---------------------------------------------------------------------------------------------
 
-hostfs_inode::~hostfs_inode() {
-  const int for_writing = READ_ONCE(write_fd);
-  if (for_writing >= 0 && for_writing != read_fd) ::close(for_writing);
-  if (read_fd >= 0) ::close(read_fd);
-}
-
 namespace {
 
 /// Whether the flags are those of an opening that can be mapped. 0 or a negative errno.
 int check_flags(int flags) {
-  if ((flags & ~(O_ACCMODE | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC)) != 0) return -EINVAL;
+  if ((flags & ~(O_ACCMODE | O_CREAT | O_EXCL | O_NOFOLLOW | O_DIRECT | O_CLOEXEC)) != 0) return -EINVAL;
   if ((flags & O_ACCMODE) == O_WRONLY) return -EACCES;
   return (flags & O_ACCMODE) == O_ACCMODE ? -EINVAL : 0;
 }
@@ -257,6 +317,12 @@ int check_flags(int flags) {
 int check_type(const struct stat& st) {
   if (S_ISDIR(st.st_mode)) return -EISDIR;
   return S_ISREG(st.st_mode) ? 0 : -ENODEV;
+}
+
+/// For who goes through a file in order.
+unsigned read_ahead_pages() {
+  return static_cast<unsigned>(std::clamp<u64>(machine().nr_pages() / hostfs::RA_PART_OF_MEMORY,
+                                               hostfs::RA_PAGES, hostfs::RA_PAGES_IN_ORDER));
 }
 
 /// A descriptor that is closed, unless somebody takes it over.
@@ -280,12 +346,12 @@ class descriptor {
 int hostfs::open(const char* path, int flags, mode_t mode, file** opened) {
   if (const int error = check_flags(flags)) return error;
   // O_NONBLOCK: a pipe that nobody writes to is refused, not waited for
-  const int host_flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  const int host_flags = (flags & ~O_DIRECT) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   const long fd = restarted([&] { return ::open(path, host_flags, mode); });
   if (fd < 0) return static_cast<int>(fd);
   const bool writable = (flags & O_ACCMODE) == O_RDWR;
   hostfs_inode* i = nullptr;
-  if (const int error = iget(static_cast<int>(fd), writable, &i)) return error;
+  if (const int error = iget(static_cast<int>(fd), flags, &i)) return error;
   *opened = kmalloc_obj<file>(*i, writable ? FMODE_READ | FMODE_WRITE : FMODE_READ);
   if (*opened == nullptr) {
     put(*i);
@@ -296,7 +362,7 @@ int hostfs::open(const char* path, int flags, mode_t mode, file** opened) {
 }
 
 /// The inode of a file that has just been opened, with a reference; takes the descriptor.
-int hostfs::iget(int fd, bool writable, hostfs_inode** got) {
+int hostfs::iget(int fd, int flags, hostfs_inode** got) {
   descriptor opening(fd);
   std::unique_lock guard(lock_);
   for (;;) {
@@ -316,26 +382,18 @@ int hostfs::iget(int fd, bool writable, hostfs_inode** got) {
       }
       known->i_data.a_ops = &HOSTFS_AOPS;
       known->i_data.tracks_dirty = true;
-      known->i_data.ra_pages = RA_PAGES;
+      known->i_data.ra_pages = read_ahead_pages();
       known->i_op = &HOSTFS_IOPS;
       known->i_sparse = ::lseek(opening.get(), 0, SEEK_HOLE) < st.st_size;
       atomic_set(known->i_size, static_cast<s64>(st.st_size));
     } else {
       atomic_inc(known->i_count); // perhaps from 0, if it has stayed
     }
-    adopt(*known, opening.release(), writable);
+    known->openings.adopt(opening.release(), (flags & O_ACCMODE) == O_RDWR);
+    if ((flags & O_DIRECT) != 0) known->openings.bypass_page_cache();
     *got = known;
     return 0;
   }
-}
-
-/// Keeps the descriptor if it is of use. Caller holds the lock.
-void hostfs::adopt(hostfs_inode& i, int fd, bool writable) {
-  const bool first = i.read_fd < 0;
-  const bool first_for_writing = writable && READ_ONCE(i.write_fd) < 0;
-  if (first) i.read_fd = fd;
-  if (first_for_writing) WRITE_ONCE(i.write_fd, fd);
-  if (!first && !first_for_writing) ::close(fd);
 }
 
 // ---- closing ---------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@
 #include "mm/fs.h"
 #include "mm/fs_writeback.h"
 #include "mm/host_io_queue.h"
+#include "mm/host_openings.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -34,12 +35,10 @@ struct hostfs_inode : inode {
   using number = std::pair<dev_t, ino_t>;
 
   hostfs_inode(hostfs& of, number n) : fs(of), i_no(n) {}
-  ~hostfs_inode();
 
   hostfs& fs;
   const number i_no;
-  int read_fd = -1;         ///< its first opening
-  shared<int> write_fd{-1}; ///< its first opening for writing; from then on
+  host_openings openings;
   /// Parts of the host's file may have no room on its disk. Set before i_size includes them, and before what
   /// is in memory of them goes.
   std::atomic<bool> i_sparse{false};
@@ -53,8 +52,11 @@ struct hostfs_inode : inode {
 
 class hostfs {
  public:
-  /// How far files are read ahead, in pages: 128 KiB, as in Linux.
+  /// How far files are read ahead, in pages, while that is a guess: 128 KiB, as in Linux. Who goes on in
+  /// order gets more by and by, up to a part of the memory.
   static constexpr unsigned RA_PAGES = 32;
+  static constexpr unsigned RA_PAGES_IN_ORDER = 1024;
+  static constexpr unsigned RA_PART_OF_MEMORY = 64;
 
   hostfs() = default;
   /// Writes what is dirty. Nothing is open or mapped, and nothing pinned. Caller is a CPU.
@@ -62,9 +64,10 @@ class hostfs {
   hostfs(const hostfs&) = delete;
   hostfs& operator=(const hostfs&) = delete;
 
-  /// Opens a regular file. `flags`: O_RDONLY or O_RDWR; O_CREAT, O_EXCL, O_NOFOLLOW as open(). 0 or a
-  /// negative errno: those of open(), -EACCES for O_WRONLY (who writes a part of a page reads the rest),
-  /// -EISDIR, -ENODEV for what else is no regular file, -EINVAL for other flags, -ENOMEM. May sleep.
+  /// Opens a regular file. `flags`: O_RDONLY or O_RDWR; O_CREAT, O_EXCL, O_NOFOLLOW as open(); O_DIRECT: from
+  /// now on past the host's page cache, whoever has it open, where the host can. 0 or a negative errno: those
+  /// of open(), -EACCES for O_WRONLY (who writes a part of a page reads the rest), -EISDIR, -ENODEV for what
+  /// else is no regular file, -EINVAL for other flags, -ENOMEM. May sleep.
   int open(const char* path, int flags, mode_t mode, file** opened);
 
   /// Drops a reference (inode_operations::put).
@@ -81,8 +84,7 @@ class hostfs {
 
  private:
   std::vector<hostfs_inode*> grab_all();
-  int iget(int fd, bool writable, hostfs_inode** got);
-  void adopt(hostfs_inode& i, int fd, bool writable);
+  int iget(int fd, int flags, hostfs_inode** got);
   bool drop(hostfs_inode& i);
 
   std::mutex lock_;

@@ -76,18 +76,19 @@ namespace {
 constexpr unsigned MAX_RECLAIM_RETRIES = 16;
 
 zone::block_found take_block(zone& zone, unsigned order, gfp_t gfp) {
-  zone::block_found block = zone.rmqueue(order);
+  const bool zeroed = (gfp & GFP_ZERO) != 0;
+  zone::block_found block = zone.rmqueue(order, zeroed);
   if (block.pfn != zone::NO_FRAME || (gfp & GFP_NOWAIT) != 0) return block;
   if (zone.deferred_batches != 0) {
     rcu_barrier();
-    block = zone.rmqueue(order);
+    block = zone.rmqueue(order, zeroed);
   }
   if (block.pfn == zone::NO_FRAME && order == hpage_pmd_order() && compact_memory())
-    block = zone.rmqueue(order);
+    block = zone.rmqueue(order, zeroed);
   // others may be faster to take what this frees
   for (unsigned n = 0; block.pfn == zone::NO_FRAME && order == 0 && n < MAX_RECLAIM_RETRIES; ++n) {
     if (!try_to_free_pages()) break;
-    block = zone.rmqueue(order);
+    block = zone.rmqueue(order, zeroed);
   }
   return block;
 }

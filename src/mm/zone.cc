@@ -66,7 +66,7 @@ void zone::give(u32 frame, unsigned order) {
   link(frame, order);
 }
 
-void zone::refill(per_thread_pages& pcp) {
+void zone::refill(per_thread_pages& pcp, bool zeroed) {
   {
     spin_guard guard(lock_);
     while (pcp.count < PCP_BATCH) {
@@ -76,11 +76,14 @@ void zone::refill(per_thread_pages& pcp) {
     }
     low_.store(free_ < watermark_.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
-  // nobody has used them for a while, and almost everybody wants zeros
-  for (unsigned i = 0; i < pcp.count; ++i)
-    clear_cold(frames_ + ((first_ + pcp.frame[i]) << PAGE_SHIFT), PAGE_SIZE);
-  clear_cold_done();
-  pcp.zeroed = pcp.count;
+  pcp.zeroed = 0;
+  if (zeroed) {
+    // nobody has used them for a while, and who wants zeros once wants more of them
+    for (unsigned i = 0; i < pcp.count; ++i)
+      clear_cold(frames_ + ((first_ + pcp.frame[i]) << PAGE_SHIFT), PAGE_SIZE);
+    clear_cold_done();
+    pcp.zeroed = pcp.count;
+  }
   // lowest on top: neighbours in time become neighbours in memory
   std::reverse(pcp.frame.begin(), pcp.frame.begin() + pcp.count);
 }
@@ -105,16 +108,16 @@ pfn_t zone::explored_block(unsigned slot) const {
   return slot < explored_slots_ ? first_ + count_ + u64{slot} * hpage_pmd_nr() : NO_FRAME;
 }
 
-zone::block_found zone::rmqueue(unsigned order) {
+zone::block_found zone::rmqueue(unsigned order, bool zeroed) {
   if (order == 0) {
     per_thread_pages& pcp = local_pages();
     spin_guard guard(pcp.lock);
-    if (pcp.count == 0) refill(pcp);
+    if (pcp.count == 0) refill(pcp, zeroed);
     if (pcp.count > 0) {
       const u32 frame = pcp.frame[--pcp.count];
-      const bool zeroed = pcp.count < pcp.zeroed;
+      const bool is_zeroed = pcp.count < pcp.zeroed;
       pcp.zeroed = std::min(pcp.zeroed, pcp.count);
-      return {first_ + frame, zeroed};
+      return {first_ + frame, is_zeroed};
     }
   } else {
     spin_guard guard(lock_);

@@ -29,7 +29,8 @@ struct zone {
     pfn_t pfn;   ///< of the first frame, or NO_FRAME
     bool zeroed; ///< the content is zeros
   };
-  block_found rmqueue(unsigned order);
+  /// `zeroed`: that is wanted, which need not be, of what comes.
+  block_found rmqueue(unsigned order, bool zeroed = true);
   void free_block(pfn_t pfn, unsigned order);
 
   // Frames whose words are all zero, which is what a page table is when it is freed and when it is allocated
@@ -110,7 +111,7 @@ struct zone {
   void unlink(u32 frame) REQUIRES(lock_);
   u32 take(unsigned order) REQUIRES(lock_);
   void give(u32 frame, unsigned order) REQUIRES(lock_);
-  void refill(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(lock_);
+  void refill(per_thread_pages& pcp, bool zeroed) REQUIRES(pcp.lock) EXCLUDES(lock_);
   void spill(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(lock_);
   void refill_zeroed(per_thread_pages& pcp) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);
   void spill_zeroed(per_thread_pages& pcp, unsigned frames) REQUIRES(pcp.lock) EXCLUDES(zeroed_lock_, lock_);

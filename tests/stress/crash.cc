@@ -110,7 +110,8 @@ class writer {
   Writeback flusher(system);
   flusher.tune({.dirty_writeback = 1ms, .dirty_expire = 1ms}).value();
   flusher.start();
-  const File file = File::open(system, path, O_RDWR).value();
+  // every other time past the host's page cache
+  const File file = File::open(system, path, seed % 2 == 0 ? O_RDWR : O_RDWR | O_DIRECT).value();
   const vaddr_t at = space.mmap(file, 0, bytes).value();
   std::vector<std::jthread> all;
   for (unsigned id = 0; id < threads; id++)

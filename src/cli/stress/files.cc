@@ -69,8 +69,8 @@ struct totals {
 
 /// A file that one thread owns, and what must be in it.
 struct owned_file {
-  owned_file(System& system, AddressSpace& space, std::string name)
-      : path(std::move(name)), opening(File::open(system, path, O_RDWR | O_CREAT).value()) {
+  owned_file(System& system, AddressSpace& space, std::string name, int how)
+      : path(std::move(name)), opening(File::open(system, path, O_RDWR | O_CREAT | how).value()) {
     for (vaddr_t& at : mappings)
       at = space.mmap(opening, 0, file_bytes).value();
   }
@@ -96,9 +96,9 @@ struct shared_state {
                 .dirty_ratio = 4})
         .value();
     flusher->start();
-    for (unsigned i = 0; i < o.threads; i++)
-      files.push_back(
-          std::make_unique<owned_file>(system, *space, fmt::format("{}/{}", directory.path(), i)));
+    for (unsigned i = 0; i < o.threads; i++) // every other one past the host's page cache
+      files.push_back(std::make_unique<owned_file>(system, *space, fmt::format("{}/{}", directory.path(), i),
+                                                   i % 2 == 0 ? 0 : O_DIRECT));
   }
 
   const stress_options options;
@@ -376,6 +376,10 @@ void worker::disturb() {
     break;
   case 4:
     hold_pin();
+    break;
+  case 6: // as far as it is mapped
+    done_.calls++;
+    (void)vm_madvise(mm(), at, part_pages * PAGE_SIZE, MADV_WILLNEED);
     break;
   case 5:
     done_.taken_back++;
