@@ -168,7 +168,8 @@ filemap_result filemap_get_page(file& f, u64 index, const ra_request& request, f
   // what memory alone holds is never read
   if (mapping.a_ops == nullptr) return read_mapping_folio(mapping, index, how);
   const bool reads_ahead = mapping.ra_pages != 0;
-  if (reads_ahead) page_cache_async_ra(f, index, request); // before this waits for the page
+  if (reads_ahead && how == fgp::creat)
+    page_cache_async_ra(f, index, request); // before this waits for the page
   const filemap_result cached = read_mapping_folio(mapping, index, fgp::uptodate);
   if (cached.error == 0) {
     if (reads_ahead && request.mapped) filemap_fault_hit(f);

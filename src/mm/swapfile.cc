@@ -238,18 +238,12 @@ bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   return true;
 }
 
-/// A page of the swap file, whole. 0 or a negative errno.
-int transfer_page(io_dir dir, const folio* folio) {
-  iovec memory{page_address(&folio->page), PAGE_SIZE};
-  host_io io{the_swap().fd, slot_of(folio) << PAGE_SHIFT, std::span(&memory, 1), PAGE_SIZE};
-  transfer(dir, io);
-  if (io.error != 0) return io.error;
-  return io.done == PAGE_SIZE ? 0 : -EIO;
-}
-
 int swap_readpage(folio* folio) {
   if (the_swap().fail_read.should_fail()) return -EIO;
-  if (const int error = transfer_page(io_dir::read, folio)) return error;
+  iovec memory{page_address(&folio->page), PAGE_SIZE};
+  host_io io{the_swap().fd, slot_of(folio) << PAGE_SHIFT, std::span(&memory, 1), PAGE_SIZE};
+  transfer(io_dir::read, io);
+  if (io.done != PAGE_SIZE) return io.error != 0 ? io.error : -EIO;
   count_vm_events(PSWPIN);
   folio_set_uptodate(folio);
   return 0;
@@ -288,17 +282,59 @@ swapin_result swapin_folio(swp_entry_t entry) {
   return result;
 }
 
-int swap_writepage(folio* folio) {
-  folio_clear_dirty(folio);
-  folio_set_writeback(folio);
-  const int error = the_swap().fail_write.should_fail() ? -EIO : transfer_page(io_dir::write, folio);
-  if (error != 0)
-    folio_set_dirty(folio); // before it ends: at no time does it look clean without being there
-  else
-    count_vm_events(PSWPOUT);
-  folio_clear_writeback(folio);
-  wake_up_all(folio->page.flags);
-  return error;
+namespace {
+
+/// Folios of slots that follow each other, on their way out.
+class swap_run {
+ public:
+  [[nodiscard]] bool takes(const folio* folio) const {
+    return nr_ == 0 || (nr_ < MAX_FOLIOS && slot_of(folio) == slot_of(folios_[0]) + nr_);
+  }
+  void add(folio* folio) {
+    folio_clear_dirty(folio);
+    folio_set_writeback(folio);
+    vectors_[nr_] = {page_address(&folio->page), PAGE_SIZE};
+    folios_[nr_++] = folio;
+  }
+  /// Writes what has been added.
+  void write() {
+    if (nr_ == 0) return;
+    host_io io{the_swap().fd, slot_of(folios_[0]) << PAGE_SHIFT, std::span(vectors_, nr_), nr_ * PAGE_SIZE};
+    transfer(io_dir::write, io);
+    const u64 written = io.done / PAGE_SIZE;
+    for (unsigned n = 0; n < nr_; ++n)
+      end(folios_[n], n < written);
+    count_vm_events(PSWPOUT, written);
+    nr_ = 0;
+  }
+
+ private:
+  static constexpr unsigned MAX_FOLIOS = 32;
+
+  static void end(folio* folio, bool success) {
+    // before it ends: at no time does it look clean without being there
+    if (!success) folio_set_dirty(folio);
+    folio_clear_writeback(folio);
+    wake_up_all(folio->page.flags);
+  }
+
+  unsigned nr_ = 0;
+  folio* folios_[MAX_FOLIOS];
+  iovec vectors_[MAX_FOLIOS];
+};
+
+} // namespace
+
+void swap_writepages(std::span<folio*> folios) {
+  std::sort(folios.begin(), folios.end(),
+            [](const folio* a, const folio* b) { return slot_of(a) < slot_of(b); });
+  swap_run run;
+  for (folio* folio : folios) {
+    if (the_swap().fail_write.should_fail()) continue; // it stays
+    if (!run.takes(folio)) run.write();
+    run.add(folio);
+  }
+  run.write();
 }
 
 // ---- swapon, swapoff -------------------------------------------------------------------------------------

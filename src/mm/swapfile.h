@@ -12,6 +12,7 @@
 // The swap lock is inside page-table locks. What was swapped is brought back by do_swap_page() (memory.cc).
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "arch/swapops.h"
@@ -73,8 +74,8 @@ struct swapin_result {
 };
 swapin_result swapin_folio(swp_entry_t entry);
 
-/// Writes the folio to its slot: it is clean then. 0, or a negative errno, and it is dirty still. Caller
-/// holds the folio lock; no CPU stores to it.
-[[nodiscard]] int swap_writepage(folio* folio);
+/// Writes dirty folios to their slots, neighbours together: each is clean then, or dirty still if that has
+/// failed. Sorts them. Caller holds the folio locks; no CPU stores to them. May sleep.
+void swap_writepages(std::span<folio*> folios);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

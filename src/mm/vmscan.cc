@@ -107,7 +107,7 @@ bool give_up_anon(folio* folio) {
   if (!swap_possible() || !folio_test_swapcache(folio))
     // Frozen by its last reference, the caller's: nobody has found it since its entries went (M3).
     return folio_ref_freeze(folio, 1);
-  if (folio_mapped(folio) || (folio_test_dirty(folio) && swap_writepage(folio) != 0)) return false;
+  if (folio_mapped(folio) || folio_test_dirty(folio)) return false;
   return remove_from_swap_cache(folio);
 }
 
@@ -133,6 +133,8 @@ namespace {
 class unmapped_folios {
  public:
   void add(folio* folio) { folios_[nr_++] = {folio, true}; }
+  /// Writes those that are to go to the swap file.
+  void swap_out();
   /// Writes those of files that are dirty, file by file.
   void pageout();
   /// Frees or leaves each, unlocks it, and drops the caller's references. How many pages are free.
@@ -150,6 +152,19 @@ class unmapped_folios {
   unsigned nr_ = 0;
   isolated folios_[SWAP_CLUSTER_MAX];
 };
+
+void unmapped_folios::swap_out() {
+  if (!swap_possible()) return;
+  folio* dirty[SWAP_CLUSTER_MAX];
+  unsigned nr = 0;
+  for (const isolated& of : std::span(folios_, nr_)) {
+    if (!folio_test_anon(of.folio)) continue;
+    folio_free_swap(of.folio); // all its entries may have been given back meanwhile
+    if (folio_test_swapcache(of.folio) && folio_test_dirty(of.folio) && !folio_mapped(of.folio))
+      dirty[nr++] = of.folio;
+  }
+  swap_writepages(std::span(dirty, nr));
+}
 
 bool is_dirty_file(const folio* folio) { return !folio_test_anon(folio) && folio_test_dirty(folio); }
 
@@ -225,6 +240,7 @@ u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc,
   }
   // No CPU stores to what is written, or uses what somebody else gets.
   try_to_unmap_flush(batch);
+  unmapped.swap_out();
   if (sc.may_writepage) unmapped.pageout();
   const u64 pages = unmapped.give_up();
   count_vm_events(PGSTEAL, pages);
