@@ -245,6 +245,20 @@ TEST_F(Readahead, neighbours_are_written_together) {
   EXPECT_EQ(writeback.statistics().dirty, 0U);
 }
 
+TEST_F(Readahead, what_is_taken_back_is_written_together) {
+  put_numbered();
+  File f = open();
+  const vaddr_t at = map_file(f, PAGES);
+  for (u64 n = 0; n < 64; ++n)
+    write(at + n * PAGE_SIZE, 7);
+  const u64 before = writes();
+  ASSERT_TRUE(space.madvise(at, 64 * PAGE_SIZE, MADV_PAGEOUT));
+  EXPECT_LE(writes() - before, 4U);
+  EXPECT_EQ(on_host(63 * PAGE_SIZE), 7);
+  for (u64 n = 0; n < 64; ++n)
+    EXPECT_EQ(read(at + n * PAGE_SIZE), 7);
+}
+
 TEST_F(Readahead, of_pages_written_together_those_that_fail_stay_dirty) {
   put_numbered(64);
   File f = open();
