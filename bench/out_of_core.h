@@ -99,7 +99,7 @@ template <class Side> class out_of_core : public shared_space<Side> {
       walks_.emplace_back(i);
   }
   nanoseconds run(std::uint64_t iterations) override {
-    alone([this](auto& cpu) { begin(cpu); });
+    alone([this](auto& cpu) { this->begin(cpu); });
     nanoseconds counted = this->together([this, iterations](unsigned i) {
       access_ == disk_access::scan ? scan(this->on(i), iterations) : walk(this->on(i), walks_[i], iterations);
     });

@@ -155,7 +155,7 @@ class unmapped_folios {
 
 void unmapped_folios::swap_out() {
   if (!swap_possible()) return;
-  folio* dirty[SWAP_CLUSTER_MAX];
+  folio* dirty[SWAP_CLUSTER_MAX] = {};
   unsigned nr = 0;
   for (const isolated& of : std::span(folios_, nr_)) {
     if (!folio_test_anon(of.folio)) continue;
@@ -171,7 +171,7 @@ bool is_dirty_file(const folio* folio) { return !folio_test_anon(folio) && folio
 /// What is dirty of this file, from the first one on: together, in the order of the file. Writing unlocks
 /// them for the time.
 void unmapped_folios::pageout_file(address_space& mapping, unsigned first) {
-  folio* dirty[SWAP_CLUSTER_MAX];
+  folio* dirty[SWAP_CLUSTER_MAX] = {};
   unsigned nr = 0;
   for (unsigned i = first; i < nr_; ++i) {
     folio* folio = folios_[i].folio;
