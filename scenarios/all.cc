@@ -24,6 +24,7 @@ const std::vector<scenario>& all_scenarios() {
       plain_update_of_entry(),
       merge_equal_pages(),
       nested_gather(),
+      fsync_vs_redirty(),
       missing_notifier(),
       retract_vs_uffdio_copy(),
       retract_vs_fault(),

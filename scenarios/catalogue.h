@@ -26,6 +26,7 @@ scenario merge_equal_pages();        // S2.9
 scenario dirty_vs_writeback();       // S2.1, S2.2
 scenario wrprotect_vs_writeback();   // S2.3, S2.4
 scenario nested_gather();            // S2.10
+scenario fsync_vs_redirty();         // S2.11
 scenario missing_notifier();         // S3.5
 scenario retract_vs_uffdio_copy();   // S3.1
 scenario retract_vs_fault();         // S3.2, S3.6

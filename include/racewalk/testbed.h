@@ -59,6 +59,8 @@ class testbed : public scenario_world {
   static void retract_tables(const file& f);
   /// A file of so many pages on a disk. Stores to its shared mappings are tracked.
   file& new_disk_file(u64 pages);
+  /// The first word of a page as the disk has it.
+  static u64 on_disk(const file& f, u64 index);
   /// The first word of a page as a reader gets it: from memory if it is there, else from the disk. For
   /// finally().
   static u64 read_back(const file& f, u64 index);

@@ -196,14 +196,25 @@ filemap_result filemap_write_begin(address_space& mapping, u64 index, u64 from, 
   return {nullptr, error};
 }
 
+namespace {
+
+bool has_dirty_mark(const address_space& mapping, folio* folio) {
+  return (mapping.i_pages.load(folio_index(folio)).val & xa_entry::DIRTY) != 0;
+}
+
+} // namespace
+
 bool folio_mark_dirty(folio* folio) {
-  if (folio_test_set_dirty(folio)) return false;
+  const bool was_dirty = folio_test_set_dirty(folio);
   address_space* mapping = folio_mapping(folio);
-  if (mapping == nullptr || !mapping->tracks_dirty) return true;
+  if (mapping == nullptr || !mapping->tracks_dirty) return !was_dirty;
+  // Who made it dirty may not have come to the mark yet: writeback does so when it leaves a folio dirty,
+  // which it has not locked. An fsync() of the caller's would not find the folio (S2.11).
+  if (was_dirty && (!policy().dirty_checks_mark || has_dirty_mark(*mapping, folio))) return false;
   spin_guard xa_lock(mapping->i_pages.xa_lock);
-  if (folio_mapping(folio) == mapping) // not truncated meanwhile
+  if (folio_mapping(folio) == mapping && folio_test_dirty(folio)) // not truncated meanwhile, nor written
     mapping->i_pages.set_mark(folio_index(folio), xa_entry::DIRTY);
-  return true;
+  return !was_dirty;
 }
 
 // ---- faults ----------------------------------------------------------------------------------------------

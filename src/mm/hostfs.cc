@@ -221,7 +221,8 @@ template <class Call> int give_room_back(hostfs_inode& i, Call call) {
 int hostfs_set_size(inode& of, u64 bytes) {
   hostfs_inode& i = HOSTFS_I(of);
   if (bytes > i_size_read(i)) i.i_sparse = true;
-  return give_room_back(i, [&] { return ::ftruncate(i.openings.fd(io_dir::write), static_cast<off_t>(bytes)); });
+  return give_room_back(i,
+                        [&] { return ::ftruncate(i.openings.fd(io_dir::write), static_cast<off_t>(bytes)); });
 }
 
 /// The same by writing zeros, up to the end of the file.

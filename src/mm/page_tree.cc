@@ -115,7 +115,9 @@ void page_tree::set_mark(u64 index, u64 mark, site s) {
 
 void page_tree::clear_mark(u64 index, u64 mark, site s) {
   const ref<u64> slot = slot_of(index, s);
-  WRITE_ONCE(slot, READ_ONCE(slot, s) & ~mark, s);
+  // release: what came before it is seen by who finds the mark gone. Pairs with the read barrier in
+  // filemap_fdatawait_range().
+  smp_store_release(slot, READ_ONCE(slot, s) & ~mark, s);
 }
 
 void page_tree::free_node(pfn_t node, unsigned height) {

@@ -95,39 +95,7 @@ page* stable_content(folio* folio, writeback_decision pins) {
   return copy;
 }
 
-/// Folios of one file that go to its disk together, in the order of the file.
-///
-/// Those that are in it are under writeback and wait for submit(): who has any of them in it waits for no
-/// folio before that, as whoever has that folio may be waiting for one of these.
-class writeback_batch {
- public:
-  /// `own`: the references of the folios are the batch's, which drops them.
-  writeback_batch(address_space& mapping, bool own) : mapping_(mapping), own_(own) {}
-
-  [[nodiscard]] bool empty() const { return nr_ == 0; }
-  /// Takes a locked folio, and unlocks it. May sleep.
-  void add(folio* folio);
-  /// Writes them all. May sleep.
-  void submit();
-  /// The first error so far.
-  [[nodiscard]] int error() const { return error_; }
-
- private:
-  static constexpr unsigned MAX_FOLIOS = 64;
-
-  void release(folio* folio) {
-    if (own_) folio_put(folio);
-  }
-  void written(folio* folio, writeback_decision pins, int error);
-
-  address_space& mapping_;
-  const bool own_;
-  int error_ = 0;
-  unsigned nr_ = 0;
-  page_io ios_[MAX_FOLIOS];
-  folio* folios_[MAX_FOLIOS];
-  writeback_decision pins_[MAX_FOLIOS];
-};
+} // namespace
 
 void writeback_batch::add(folio* folio) {
   if (nr_ == MAX_FOLIOS || (nr_ != 0 && folio_test_writeback(folio))) submit();
@@ -156,6 +124,10 @@ void writeback_batch::submit() {
   nr_ = 0;
 }
 
+void writeback_batch::release(folio* folio) const {
+  if (own_) folio_put(folio);
+}
+
 void writeback_batch::written(folio* folio, writeback_decision pins, int error) {
   // Dirty again before writeback ends: at no time does it look clean without being on the disk. A device may
   // have stored to a pinned page since it was copied.
@@ -167,8 +139,6 @@ void writeback_batch::written(folio* folio, writeback_decision pins, int error) 
   folio_end_writeback(folio);
   release(folio);
 }
-
-} // namespace
 
 int writeback_folio(folio* folio) {
   writeback_batch batch(*folio_mapping(folio), false);
@@ -211,13 +181,16 @@ int write_cache_pages(address_space& mapping, u64 first, u64 last) {
 void filemap_fdatawait_range(address_space& mapping, u64 first, u64 last) {
   for (u64 index = first; index <= last; ++index) {
     const xa_entry entry = mapping.i_pages.find(&index, last);
-    if (entry.none()) return;
+    if (entry.none()) break;
     if ((entry.val & xa_entry::WRITEBACK) == 0) continue;
     folio* folio = filemap_get_folio(mapping, index);
     if (folio == nullptr) continue; // truncated, which has waited
     folio_wait_writeback(folio);
     folio_put(folio);
   }
+  // The marks, then what is on the disk and the mapping's error: pairs with the release in clear_mark(),
+  // after both.
+  if (policy().fdatawait_rmb) smp_rmb();
 }
 
 void folio_end_writeback(folio* folio) {

@@ -29,6 +29,38 @@ enum class writeback_decision : u8 {
 /// dirties it again. Whether it was dirty.
 [[nodiscard]] bool folio_clear_dirty_for_io(folio* folio);
 
+/// Folios of one file that go to its disk together, in the order of the file.
+///
+/// Those that are in it are under writeback and wait for submit(): who has any of them in it waits for no
+/// folio before that, as whoever has that folio may be waiting for one of these.
+class writeback_batch {
+ public:
+  /// `own`: the references of the folios are the batch's, which drops them.
+  writeback_batch(address_space& mapping, bool own) : mapping_(mapping), own_(own) {}
+
+  [[nodiscard]] bool empty() const { return nr_ == 0; }
+  /// Takes a locked folio, and unlocks it. May sleep.
+  void add(folio* folio);
+  /// Writes them all. May sleep.
+  void submit();
+  /// The first error so far.
+  [[nodiscard]] int error() const { return error_; }
+
+ private:
+  static constexpr unsigned MAX_FOLIOS = 64;
+
+  void release(folio* folio) const;
+  void written(folio* folio, writeback_decision pins, int error);
+
+  address_space& mapping_;
+  const bool own_;
+  int error_ = 0;
+  unsigned nr_ = 0;
+  page_io ios_[MAX_FOLIOS];
+  folio* folios_[MAX_FOLIOS];
+  writeback_decision pins_[MAX_FOLIOS];
+};
+
 /// Writes a locked folio of a file if it is dirty, and unlocks it; it may be stored to and dirtied again
 /// meanwhile. On error it is dirty as before, and the mapping's next fsync() says so. The caller has a
 /// reference. May sleep. 0 or a negative errno.

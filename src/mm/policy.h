@@ -221,6 +221,8 @@ struct policy_t {
   bool mkclean_flushes = true;                                                  ///< S5.8
   mkclean_fence_t mkclean_fence = mkclean_fence_t::none; ///< between mkclean and looking for pins (S5.8)
   bool drop_freezes_first = true;    ///< then asks whether it is dirty; false: asks first (M18)
+  bool dirty_checks_mark = true;     ///< of a folio that is dirty already: can writeback find it? (S2.11)
+  bool fdatawait_rmb = true;         ///< between what is under writeback and what is on the disk (S2.11)
   bool wb_bounces_pinned = true;     ///< a pinned page is written from a copy and stays dirty (S5.10)
   bool longterm_refuses_file = true; ///< long-term pins for writing, where writeback counts on faults (S5.10)
   u8 fault_around_pages = 16;        ///< in the cache, that a read fault maps: a power of two

@@ -123,10 +123,14 @@ file& testbed::new_disk_file(u64 pages) {
   return open(disk_inodes_.emplace_back(), pages);
 }
 
+u64 testbed::on_disk(const file& f, u64 index) {
+  return READ_ONCE(static_cast<const disk_inode&>(*f.f_inode).disk[index]);
+}
+
 u64 testbed::read_back(const file& f, u64 index) {
   const xa_entry entry = f.mapping().i_pages.load(index);
   if (entry.is_folio()) return READ_ONCE(page_words(folio_page(entry.folio(), 0))[0]);
-  return READ_ONCE(static_cast<const disk_inode&>(*f.f_inode).disk[index]);
+  return on_disk(f, index);
 }
 
 file& testbed::new_file(u64 pages) { return open(inodes_.emplace_back(), pages); }

@@ -160,29 +160,33 @@ inline void cpu_relax(site s = RW_HERE) {
 /// INV-LIVE if this thread may not sleep here (interrupts off, a spinlock held, in an RCU section).
 void might_sleep(const char* what, site s = RW_HERE);
 
+namespace detail {
+
+/// Waits until ((READ_ONCE(r) & mask) == v) == `met`; returns the value seen (acquire). Set-up does not wait.
+template <class R> auto await_bits(const R& r, value_of<R> mask, value_of<R> v, bool met, site s) {
+  using T = value_of<R>;
+  if (!explored()) {
+    const T now = READ_ONCE(r, s);
+    VM_BUG_ON(((now & mask) == v) != met, "INV-LIVE", "set-up waits for what nobody will do", s);
+    return now;
+  }
+  interruptible_point(s);
+  const u64 seen = current_engine->await(access_of(r, order::acquire, s), {to_bits(mask), to_bits(v), met});
+  return from_bits<T>(seen);
+}
+
+} // namespace detail
+
 /// Sleeps while (READ_ONCE(r) & mask) == v; returns the value seen (acquire).
 template <class R>
 auto wait_while(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site s = RW_HERE) {
-  using T = detail::value_of<R>;
   might_sleep("waits for another thread", s);
-  detail::interruptible_point(s);
-  u64 seen = current_engine->await(detail::access_of(r, order::acquire, s),
-                                   {detail::to_bits(mask), detail::to_bits(v), false});
-  return detail::from_bits<T>(seen);
+  return detail::await_bits(r, mask, v, false, s);
 }
 /// Spins until (READ_ONCE(r) & mask) == v; returns the value seen (acquire).
 template <class R>
 auto smp_cond_load_acquire(const R& r, detail::value_of<R> mask, detail::value_of<R> v, site s = RW_HERE) {
-  using T = detail::value_of<R>;
-  if (!explored()) {
-    const T now = READ_ONCE(r, s);
-    VM_BUG_ON((now & mask) != v, "INV-LIVE", "set-up waits for what nobody will do", s);
-    return now;
-  }
-  detail::interruptible_point(s);
-  u64 seen = current_engine->await(detail::access_of(r, order::acquire, s),
-                                   {detail::to_bits(mask), detail::to_bits(v), true});
-  return detail::from_bits<T>(seen);
+  return detail::await_bits(r, mask, v, true, s);
 }
 /// Wakes the sleepers of wait_while(); the change itself is what the model waits for.
 template <class R> void wake_up_all(R&&, site = RW_HERE) {}
