@@ -157,6 +157,20 @@ figure_group out_of_core_figures() {
   return group;
 }
 
+figure_group move_figures() {
+  using of_kernel = move_pages<kernel_side>;
+  return {"pages moved to other frames, per page (kernel: compact_memory)",
+          {{.name = "4 KiB",
+            .operations = static_cast<double>(of_kernel::bytes / page_bytes),
+            .ours = [] { return std::make_unique<move_pages<racewalk_side>>(); },
+            .kernel = []() -> std::unique_ptr<workload> {
+              if (!kernel_side::cpu::can_move_pages()) return nullptr;
+              return std::make_unique<of_kernel>();
+            },
+            .goals = {{kind::at_most_ratio, 1}},
+            .iterations = 1}}};
+}
+
 figure_group userfault_figures() {
   return {"userfaultfd, per page",
           {make_figure<userfault_round_trip>("missing fault, handled", 1, 1, {{kind::at_most_ratio, 1}})}};
@@ -189,8 +203,9 @@ figure_group scale_figures() {
 } // namespace
 
 std::vector<figure_group> figures() {
-  return {load_figures(),  fault_figures(),       map_figures(),       unmap_figures(),     pin_figures(),
-          dirty_figures(), out_of_core_figures(), huge_page_figures(), userfault_figures(), scale_figures()};
+  return {load_figures(), fault_figures(),     map_figures(),         unmap_figures(),
+          pin_figures(),  dirty_figures(),     out_of_core_figures(), huge_page_figures(),
+          move_figures(), userfault_figures(), scale_figures()};
 }
 
 } // namespace racewalk::bench

@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
+#include <string>
 #include <system_error>
 
 #include <fcntl.h>
@@ -110,6 +112,37 @@ void kernel_side::cpu::clear_refs() {
   const int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
   if (fd < 0 || write(fd, "1", 1) != 1) fail("/proc/self/clear_refs");
   close(fd);
+}
+
+namespace {
+
+constexpr const char* compact_memory = "/proc/sys/vm/compact_memory";
+
+std::uint64_t pages_migrated() {
+  std::ifstream vmstat("/proc/vmstat");
+  std::string name;
+  for (std::uint64_t value = 0; vmstat >> name >> value;)
+    if (name == "pgmigrate_success") return value;
+  return 0;
+}
+
+} // namespace
+
+bool kernel_side::cpu::can_move_pages() { return access(compact_memory, W_OK) == 0; }
+
+nanoseconds kernel_side::cpu::move_pages(std::uint64_t at, std::size_t bytes) {
+  for (std::size_t offset = 0; offset < bytes; offset += 2 * page)
+    dont_need(at + offset, page);
+  const int fd = open(compact_memory, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) fail(compact_memory);
+  const std::uint64_t before = pages_migrated();
+  const auto from = bench_clock::now();
+  const bool done = write(fd, "1", 1) == 1;
+  const nanoseconds taken = bench_clock::now() - from;
+  close(fd);
+  const std::uint64_t moved = pages_migrated() - before;
+  if (!done || moved == 0) fail(compact_memory);
+  return taken * (static_cast<double>(bytes / page) / static_cast<double>(moved));
 }
 
 kernel_side::child::child(kernel_side& /*side*/) : pid_(fork()) {

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "bench/workload.h"
+
 namespace racewalk::bench {
 
 /// What backs a mapping.
@@ -59,6 +61,12 @@ class kernel_side {
     static void sync(std::uint64_t at, std::size_t bytes);
     /// Forgets which pages have been used.
     static void clear_refs();
+    /// How long it takes to move so many pages as the range, which is touched, has. The kernel moves pages to
+    /// another node or, on a machine that has but one, to make large blocks: that of its memory, of which the
+    /// range is made to be in pieces, is divided by the pages that it moved, the search for them included.
+    static nanoseconds move_pages(std::uint64_t at, std::size_t bytes);
+    /// Whether it does so when it is told to.
+    static bool can_move_pages();
 
    private:
     int file(std::size_t bytes);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "bench/kernel_side.h"
 #include "mm/mmap.h"
@@ -67,6 +69,16 @@ class racewalk_side {
     void collapse(std::uint64_t at, std::size_t bytes) { advise(at, bytes, MADV_COLLAPSE); }
     void sync(std::uint64_t at, std::size_t bytes) { space_.msync(at, bytes).value(); }
     void clear_refs() { check(racewalk::clear_refs(space_.mm(), clear_refs_t::all) == 0); }
+    nanoseconds move_pages(std::uint64_t at, std::size_t bytes) {
+      std::vector<vaddr_t> which;
+      for (std::size_t offset = 0; offset < bytes; offset += PAGE_SIZE)
+        which.push_back(at + offset);
+      const auto from = bench_clock::now();
+      const std::vector<std::errc> statuses = space_.move_pages(which);
+      const nanoseconds taken = bench_clock::now() - from;
+      check(std::all_of(statuses.begin(), statuses.end(), [](std::errc e) { return e == std::errc{}; }));
+      return taken;
+    }
 
    private:
     friend class racewalk_side;

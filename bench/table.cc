@@ -116,8 +116,7 @@ void table::row(const figure& f, const comparison& c) {
                          scaling(f.threads, alone->second.kernel.value(), c.kernel.value()));
   }
   beside(name, c.ours, c.kernel, scales,
-         c.kernel ? goals_column(f.goals, c.ours, *c.kernel, scale)
-                  : "the kernel's memory cannot be limited");
+         c.kernel ? goals_column(f.goals, c.ours, *c.kernel, scale) : "the kernel's side cannot be had here");
   if (c.direct)
     beside("    beside direct I/O", c.ours, c.direct, "", goals_column(f.direct_goals, c.ours, *c.direct, 1));
 }

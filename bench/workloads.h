@@ -354,6 +354,26 @@ template <class Side> class split : public shared_space<Side> {
   }
 };
 
+/// Small pages go to other frames.
+template <class Side> class move_pages : public shared_space<Side> {
+ public:
+  static constexpr std::size_t bytes = 256 * MiB;
+
+  move_pages() : shared_space<Side>(1, 2 * bytes) {}
+  nanoseconds run(std::uint64_t iterations) override {
+    nanoseconds counted{0};
+    this->together([&](unsigned i) {
+      auto& cpu = this->on(i);
+      for (std::uint64_t n = 0; n < iterations; n++) {
+        const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
+        counted += cpu.move_pages(at, bytes);
+        cpu.unmap(at, bytes);
+      }
+    });
+    return counted;
+  }
+};
+
 // ---- dirty, shared, protected ----------------------------------------------------------------------------
 
 /// The first store to each page of a shared mapping of a file that is in memory and clean.
