@@ -38,7 +38,7 @@ namespace {
 class contestant {
  public:
   contestant(const figure& f, const make_workload& make)
-      : operations_(f.operations), work_(make ? make() : nullptr) {
+      : operations_(static_cast<double>(f.operations)), work_(make ? make() : nullptr) {
     if (work_) iterations_ = f.iterations != 0 ? f.iterations : calibrate(*work_);
   }
   void run_round() {

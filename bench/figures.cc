@@ -14,14 +14,14 @@ using kind = goal::kind;
 
 /// The figure that Work<Side>(arguments...) measures on both sides.
 template <template <class> class Work, class... Arguments>
-figure make_figure(std::string name, unsigned threads, double operations, std::vector<goal> goals,
-                   Arguments... arguments) {
-  return {.name = std::move(name),
+figure make_figure(const std::string& name, unsigned threads, std::uint64_t operations,
+                   const std::vector<goal>& goals, Arguments... arguments) {
+  return {.name = name,
           .threads = threads,
           .operations = operations,
           .ours = [=] { return std::make_unique<Work<racewalk_side>>(arguments...); },
           .kernel = [=] { return std::make_unique<Work<kernel_side>>(arguments...); },
-          .goals = std::move(goals)};
+          .goals = goals};
 }
 
 template <class Side> using pins = pin_unpin<Side>;
@@ -95,8 +95,7 @@ figure_group pin_figures() {
       if (threads == 1 && pages == 1) goals.push_back({kind::at_most, 25});
       if (threads == 1 && pages == 256) goals.push_back({kind::at_most, 6});
       const std::string name = fmt::format("{} page{} a call", pages, pages == 1 ? "" : "s");
-      group.figures.push_back(
-          make_figure<pins>(name, threads, static_cast<double>(pages), goals, threads, pages));
+      group.figures.push_back(make_figure<pins>(name, threads, pages, goals, threads, pages));
     }
   return group;
 }
@@ -110,10 +109,10 @@ figure_group huge_page_figures() {
 
 figure_group dirty_figures() {
   const std::vector<goal> no_slower = {{kind::at_most_ratio, 1}};
-  const auto pages = [](std::size_t bytes) { return static_cast<double>(bytes / page_bytes); };
-  const double written = pages(shared_write_fault<kernel_side>::bytes);
-  const double forked = pages(fork_and_store<kernel_side>::bytes);
-  const double cleared = pages(bench::clear_refs<kernel_side>::bytes);
+  const auto pages = [](std::size_t bytes) { return bytes / page_bytes; };
+  const std::uint64_t written = pages(shared_write_fault<kernel_side>::bytes);
+  const std::uint64_t forked = pages(fork_and_store<kernel_side>::bytes);
+  const std::uint64_t cleared = pages(bench::clear_refs<kernel_side>::bytes);
   return {"dirty, shared and protected pages, per page",
           {make_figure<shared_write_fault>("store to a clean page of a file", 1, written, no_slower),
            make_figure<fork_and_store>("fork", 1, forked, no_slower, of_fork::call),
@@ -161,7 +160,7 @@ figure_group move_figures() {
   using of_kernel = move_pages<kernel_side>;
   return {"pages moved to other frames, per page (kernel: compact_memory)",
           {{.name = "4 KiB",
-            .operations = static_cast<double>(of_kernel::bytes / page_bytes),
+            .operations = of_kernel::bytes / page_bytes,
             .ours = [] { return std::make_unique<move_pages<racewalk_side>>(); },
             .kernel = []() -> std::unique_ptr<workload> {
               if (!kernel_side::cpu::can_move_pages()) return nullptr;
@@ -178,17 +177,17 @@ figure_group userfault_figures() {
 
 figure_group scale_figures() {
   constexpr std::size_t memory = 128 * MiB;
-  constexpr double pages = memory / page_bytes;
+  constexpr std::uint64_t pages = memory / page_bytes;
   figure_group group{"the shapes of will-it-scale", {}};
   for (const unsigned threads : {1U, 2U}) {
     const std::vector<goal> ahead = {{kind::at_most_ratio, 1}};
-    const auto map = [&](const char* name, double operations, backing b, bool touch) {
+    const auto map = [&](const char* name, std::uint64_t operations, backing b, bool touch) {
       group.figures.push_back(
           make_figure<map_unmap>(name, threads, operations, ahead, threads, memory, b, touch));
     };
     const auto flush = [&](const char* name, std::size_t bytes, backing b) {
-      group.figures.push_back(make_figure<touch_and_drop>(
-          name, threads, static_cast<double>(bytes / page_bytes), ahead, threads, bytes, b));
+      group.figures.push_back(
+          make_figure<touch_and_drop>(name, threads, bytes / page_bytes, ahead, threads, bytes, b));
     };
     map("page_fault1", pages, backing::small_pages, true);
     map("mmap1", 1, backing::small_pages, false);

@@ -142,7 +142,8 @@ nanoseconds kernel_side::cpu::move_pages(std::uint64_t at, std::size_t bytes) {
   close(fd);
   const std::uint64_t moved = pages_migrated() - before;
   if (!done || moved == 0) fail(compact_memory);
-  return taken * (static_cast<double>(bytes / page) / static_cast<double>(moved));
+  const std::size_t wanted = bytes / page;
+  return taken * (static_cast<double>(wanted) / static_cast<double>(moved));
 }
 
 kernel_side::child::child(kernel_side& /*side*/) : pid_(fork()) {

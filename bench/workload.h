@@ -40,7 +40,7 @@ struct goal {
 struct figure {
   std::string name;
   unsigned threads = 1;
-  double operations = 1; ///< in one iteration of one thread
+  std::uint64_t operations = 1; ///< in one iteration of one thread
   make_workload ours;
   make_workload kernel; ///< may make none: it cannot be had here
   std::vector<goal> goals;

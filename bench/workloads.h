@@ -156,7 +156,7 @@ template <class Side> class first_touch : public shared_space<Side> {
 template <class Side> class map_unmap : public shared_space<Side> {
  public:
   map_unmap(unsigned threads, std::size_t bytes, backing b, bool touch)
-      : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b),
+      : shared_space<Side>(threads, 256 * MiB + std::size_t{2} * threads * bytes), bytes_(bytes), backing_(b),
         touch_(touch) {}
   nanoseconds run(std::uint64_t iterations) override {
     return this->together([this, iterations](unsigned i) {
@@ -287,7 +287,8 @@ template <class Side> class userfault_round_trip : public shared_space<Side> {
 template <class Side> class touch_and_drop : public shared_space<Side> {
  public:
   touch_and_drop(unsigned threads, std::size_t bytes, backing b)
-      : shared_space<Side>(threads, 256 * MiB + 2 * threads * bytes), bytes_(bytes), backing_(b) {}
+      : shared_space<Side>(threads, 256 * MiB + std::size_t{2} * threads * bytes), bytes_(bytes),
+        backing_(b) {}
   nanoseconds run(std::uint64_t iterations) override {
     return this->together([this, iterations](unsigned i) {
       auto& cpu = this->on(i);

@@ -31,10 +31,7 @@ enum shape : unsigned {
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
-    map_file(mm_, 0, PAGE_SIZE, file_, 0, VM_READ | VM_WRITE | VM_SHARED);
-    touch(mm_, 0, FAULT_FLAG_WRITE, "p");
-    page_ = page_at(mm_, 0);
-    folio_get(page_folio(page_)); // reclaim's
+    page_ = dirty_page_of(mm_, file_); // with reclaim's reference
     load_mm(0, mm_);
     if (shape == DIRTY_PTE || shape == CLEAN_PTE)
       by_mapping(shape == CLEAN_PTE);

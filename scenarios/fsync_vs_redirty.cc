@@ -29,13 +29,8 @@ enum shape : unsigned {
 class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
-    map_file(mm_, 0, PAGE_SIZE, file_, 0, VM_READ | VM_WRITE | VM_SHARED);
-    touch(mm_, 0, FAULT_FLAG_WRITE, "p");
-    page_ = page_at(mm_, 0);
-    folio_get(page_folio(page_)); // the writer's
-    // the store is by write(): entries have no part in it
-    unmap_region(mm_, whole_table(0));
-    file_.mapping().i_mmap.remove(mm_.region(0)->areas.lookup(0)->i_mmap_node);
+    page_ = dirty_page_of(mm_, file_); // with the writer's reference
+    unmap_page_of(mm_, file_);         // the store is by write(): entries have no part in it
     begin_writeback(shape == PINNED);
     if (shape == CLEAN) {
       batch_.submit();

@@ -27,14 +27,10 @@ class world : public testbed {
  public:
   explicit world(unsigned shape) : testbed(2) {
     file& f = new_disk_file(1);
-    map_file(mm_, 0, PAGE_SIZE, f, 0, VM_READ | VM_WRITE | VM_SHARED);
-    touch(mm_, 0, FAULT_FLAG_WRITE, "p");
-    page_ = page_at(mm_, 0);
+    page_ = dirty_page_of(mm_, f);
     // what nobody maps is no different, but for who faults it in
     if (shape != LONGTERM) {
-      folio_get(page_folio(page_));
-      unmap_region(mm_, whole_table(0));
-      f.mapping().i_mmap.remove(mm_.region(0)->areas.lookup(0)->i_mmap_node);
+      unmap_page_of(mm_, f);
       f.mapping().tracks_dirty = false; // nobody looks for dirty pages here
     }
     describe(&prepared_, "prepared");

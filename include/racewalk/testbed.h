@@ -59,6 +59,11 @@ class testbed : public scenario_world {
   static void retract_tables(const file& f);
   /// A file of so many pages on a disk. Stores to its shared mappings are tracked.
   file& new_disk_file(u64 pages);
+  /// Maps a file's first page shared at 0 and stores to it: the page, called "p", which is dirty, with a
+  /// reference.
+  page* dirty_page_of(mm_struct& mm, file& f);
+  /// Takes that mapping away: the page is in the file, and out of everybody's sight.
+  void unmap_page_of(mm_struct& mm, file& f);
   /// The first word of a page as the disk has it.
   static u64 on_disk(const file& f, u64 index);
   /// The first word of a page as a reader gets it: from memory if it is there, else from the disk. For

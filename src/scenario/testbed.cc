@@ -123,6 +123,19 @@ file& testbed::new_disk_file(u64 pages) {
   return open(disk_inodes_.emplace_back(), pages);
 }
 
+page* testbed::dirty_page_of(mm_struct& mm, file& f) {
+  map_file(mm, 0, PAGE_SIZE, f, 0, VM_READ | VM_WRITE | VM_SHARED);
+  touch(mm, 0, FAULT_FLAG_WRITE, "p");
+  page* dirty = page_at(mm, 0);
+  folio_get(page_folio(dirty));
+  return dirty;
+}
+
+void testbed::unmap_page_of(mm_struct& mm, file& f) {
+  unmap_region(mm, whole_table(0));
+  f.mapping().i_mmap.remove(mm.region(0)->areas.lookup(0)->i_mmap_node);
+}
+
 u64 testbed::on_disk(const file& f, u64 index) {
   return READ_ONCE(static_cast<const disk_inode&>(*f.f_inode).disk[index]);
 }

@@ -15,8 +15,6 @@ namespace {
 
 class CollapseFile : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
   vaddr_t map_file(AddressSpace& by, Sharing sharing = Sharing::shared) {
     return by.mmap(file, 0, HUGE, sharing).value();
   }

@@ -49,8 +49,7 @@ struct operation;
 
 class FaultInjection : public World {
  public:
-  static constexpr u64 HUGE = 2 * MIB;
-
+  using World::HUGE;
   mm_struct& of() { return mm; }
   AddressSpace& in() { return space; }
   Cpu& by() { return *cpu; }

@@ -20,33 +20,16 @@ using Defrag = TransparentHugePages::Defrag;
 
 class HugePagesTest : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
   TransparentHugePages& thp = system.huge_pages();
 
-  static bool is_huge(mm_struct& in, vaddr_t at) {
-    const pmd_lookup found = find_pmd(in, at);
-    return found.found && pmd_trans_huge(pmdp_get(found.pmdp));
-  }
-  bool is_huge(vaddr_t at) { return is_huge(mm, at); }
   int advise(vaddr_t at, int advice) { return vm_madvise(mm, at, HUGE, advice); }
   /// A PMD's range with so many pages touched, all of them small.
   vaddr_t small_pages(u64 pages = 512) {
     const Enabled mode = thp.enabled();
     thp.set_enabled(Enabled::never);
     const vaddr_t at = map(HUGE);
-    for (vaddr_t a = at; a < at + pages * PAGE_SIZE; a += PAGE_SIZE)
-      touch(a);
+    touch_all(at, pages * PAGE_SIZE);
     thp.set_enabled(mode);
-    return at;
-  }
-  /// One with every page touched.
-  vaddr_t huge_page() {
-    const vaddr_t at = map(HUGE);
-    EXPECT_EQ(advise(at, MADV_HUGEPAGE), 0);
-    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
-      touch(a);
-    EXPECT_TRUE(is_huge(at));
     return at;
   }
   static bool in_one_folio(const File& file) {

@@ -15,8 +15,6 @@ namespace {
 
 class HugeZeroPage : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
   /// Memory that wants huge pages.
   vaddr_t advised(AddressSpace& in, u64 bytes = HUGE) {
     const vaddr_t at = in.mmap(bytes).value();

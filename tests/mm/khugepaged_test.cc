@@ -13,16 +13,12 @@ namespace {
 
 class Khugepaged : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
   /// A PMD's range with every page touched.
   vaddr_t small_pages() {
     const vaddr_t at = map(HUGE);
-    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
-      touch(a);
+    touch_all(at);
     return at;
   }
-  bool is_huge(vaddr_t at) { return pmd_trans_huge(pmdp_get(find_pmd(mm, at).pmdp)); }
   /// What touch() has left in all pages but the one at `except`.
   void expect_content(vaddr_t at, vaddr_t except = 0) {
     for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)

@@ -17,20 +17,6 @@ namespace {
 
 class Migrate : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
-  vaddr_t huge_page() {
-    const vaddr_t at = map(HUGE);
-    EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_HUGEPAGE), 0);
-    touch_all(at);
-    EXPECT_TRUE(is_huge(at));
-    return at;
-  }
-  void touch_all(vaddr_t at) {
-    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
-      touch(a);
-  }
-  bool is_huge(vaddr_t at) { return pmd_trans_huge(pmdp_get(find_pmd(mm, at).pmdp)); }
   page* page_at(vaddr_t at) {
     const pmd_t pmd = pmdp_get(find_pmd(mm, at).pmdp);
     if (pmd_trans_huge(pmd)) return pfn_to_page(pmd_pfn(pmd) + pte_index(at));

@@ -18,7 +18,6 @@ namespace {
 
 class MovedPages : public HostFile {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
   static constexpr u64 PAGES = 4;
   static constexpr u64 BYTES = PAGES * PAGE_SIZE;
   static constexpr vaddr_t elsewhere = u64{9} << 39; ///< another region
@@ -26,19 +25,9 @@ class MovedPages : public HostFile {
   void swapon() { ASSERT_TRUE(system.reclaim().swapon(directory + "/swap", 4096 * PAGE_SIZE)); }
   vaddr_t touched(u64 bytes = BYTES) {
     const vaddr_t at = map(bytes);
-    for (vaddr_t a = at; a < at + bytes; a += PAGE_SIZE)
-      touch(a);
+    touch_all(at, bytes);
     return at;
   }
-  vaddr_t huge_page() {
-    const vaddr_t at = map(HUGE);
-    EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_HUGEPAGE), 0);
-    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
-      touch(a);
-    EXPECT_TRUE(is_huge(at));
-    return at;
-  }
-  bool is_huge(vaddr_t at) { return pmd_trans_huge(pmdp_get(find_pmd(mm, at).pmdp)); }
   /// In the region that it is in, among nothing else.
   vaddr_t place_near(vaddr_t at) { return (at & ~((u64{1} << 39) - 1)) + (u64{1} << 33); }
   vaddr_t moved(vaddr_t at, vaddr_t to, u64 bytes = BYTES) {

@@ -13,8 +13,6 @@ namespace {
 
 class Mremap : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
   /// Touched memory at a multiple of 2 MiB, plus `offset`.
   vaddr_t touched(u64 bytes, u64 offset = 0) {
     const vaddr_t at = map(bytes + offset + HUGE);
@@ -22,17 +20,8 @@ class Mremap : public World {
     if (offset != 0) {
       EXPECT_EQ(vm_munmap(mm, at, offset), 0);
     }
-    for (vaddr_t a = at + offset; a < at + offset + bytes; a += PAGE_SIZE)
-      touch(a);
+    touch_all(at + offset, bytes);
     return at + offset;
-  }
-  vaddr_t huge_page() {
-    const vaddr_t at = map(HUGE);
-    EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_HUGEPAGE), 0);
-    for (vaddr_t a = at; a < at + HUGE; a += PAGE_SIZE)
-      touch(a);
-    EXPECT_TRUE(is_huge(at));
-    return at;
   }
   /// Room that nothing else takes, not mapped.
   vaddr_t room(u64 bytes) {
@@ -40,7 +29,6 @@ class Mremap : public World {
     EXPECT_EQ(vm_munmap(mm, at, bytes), 0);
     return at;
   }
-  bool is_huge(vaddr_t at) { return pmd_trans_huge(pmdp_get(find_pmd(mm, at).pmdp)); }
   pmd_t pmd(vaddr_t at) {
     const pmd_lookup found = find_pmd(mm, at);
     return found.found ? pmdp_get(found.pmdp) : pmd_t{};

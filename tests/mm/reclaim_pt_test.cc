@@ -10,8 +10,6 @@ namespace {
 
 class ReclaimPt : public World {
  protected:
-  static constexpr u64 HUGE = 2 * MIB;
-
   /// Small pages behind so many tables.
   vaddr_t behind_tables(u64 n) {
     const vaddr_t at = map(n * HUGE);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "mm/mmap.h"
+#include "mm/pgalloc.h"
 #include "racewalk/address_space.h"
 
 namespace racewalk::test {
@@ -11,10 +12,28 @@ namespace racewalk::test {
 class World : public ::testing::Test {
  protected:
   static constexpr u64 MIB = u64{1} << 20;
+  static constexpr u64 HUGE = 2 * MIB;
 
   /// Somewhere, `bytes` of readable and writable memory.
   vaddr_t map(u64 bytes) { return space.mmap(bytes).value(); }
   void touch(vaddr_t addr) { ASSERT_TRUE(cpu->store<u64>(addr, addr).ok()); }
+  void touch_all(vaddr_t from, u64 bytes = HUGE) {
+    for (vaddr_t a = from; a < from + bytes; a += PAGE_SIZE)
+      touch(a);
+  }
+  /// One with every page touched.
+  vaddr_t huge_page() {
+    const vaddr_t at = map(HUGE);
+    EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_HUGEPAGE), 0);
+    touch_all(at);
+    EXPECT_TRUE(is_huge(at));
+    return at;
+  }
+  static bool is_huge(mm_struct& in, vaddr_t at) {
+    const pmd_lookup found = find_pmd(in, at);
+    return found.found && pmd_trans_huge(pmdp_get(found.pmdp));
+  }
+  bool is_huge(vaddr_t at) { return is_huge(mm, at); }
   bool can_read(vaddr_t addr) { return cpu->load<u64>(addr).ok(); }
   bool can_write(vaddr_t addr) { return cpu->fetch_add<u64>(addr, 0).ok(); }
 

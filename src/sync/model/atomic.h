@@ -34,7 +34,7 @@ template <class T> class ref {
   ref(shared<T>* s, dep_t dep) : s_(s), dep_(dep) {}
   shared<T>* get() const { return s_; }
   dep_t dep() const { return dep_; }
-  T& storage() const { return s_->storage(); }
+  T& storage() const { return s_->storage(); } // NOLINT(clang-analyzer-core.CallAndMessage): not if null
   friend bool operator==(ref a, ref b) { return a.s_ == b.s_; }
 
  private:

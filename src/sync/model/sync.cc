@@ -179,7 +179,7 @@ void smp_call_function_many(cpumask_bits mask, ipi_handler fn, const void* arg, 
   request r{fn, {}};
   std::memcpy(r.arg, arg, bytes);
   const u64 id = current_engine->intern(&r, sizeof r);
-  unsigned ticket[MAX_CPUS];
+  unsigned ticket[MAX_CPUS]{};
   current_engine->fence(fence_kind::mb, s); // the target's handler sees what the sender did before
   for (unsigned cpu = 0; cpu < current_engine->cpus(); cpu++) {
     if (!(mask >> cpu & 1)) continue;
