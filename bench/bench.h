@@ -12,8 +12,8 @@
 
 namespace racewalk::bench {
 
-/// Measures everything, or what is under headings that have one of the words, and prints the table. Throws
-/// std::system_error if the kernel's side cannot run here.
-void run(std::FILE* out, const std::vector<std::string>& words);
+/// Measures everything, or what is under headings that have one of the words, and prints the table. False if
+/// something could not be measured, which the table says.
+bool run(std::FILE* out, const std::vector<std::string>& words);
 
 } // namespace racewalk::bench

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <exception>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -17,7 +18,8 @@ class crew {
   template <class Begin> crew(unsigned threads, Begin begin) : start_(threads + 1), end_(threads + 1) {
     for (unsigned i = 0; i < threads; i++)
       threads_.emplace_back([this, i, begin] {
-        auto kept = begin(i);
+        decltype(begin(i)) kept;
+        attempt([&] { kept = begin(i); });
         serve(i);
       });
   }
@@ -28,13 +30,16 @@ class crew {
   crew(const crew&) = delete;
   crew& operator=(const crew&) = delete;
 
-  /// Runs job(i) on every thread i; the time from the common start to the last one's end.
+  /// Runs job(i) on every thread i; the time from the common start to the last one's end. Throws what a
+  /// thread has thrown, now and whenever it is called again.
   nanoseconds run(const std::function<void(unsigned)>& job) {
     job_ = &job;
     start_.arrive_and_wait();
     const auto from = bench_clock::now();
     end_.arrive_and_wait();
-    return bench_clock::now() - from;
+    const nanoseconds taken = bench_clock::now() - from;
+    if (failed_) std::rethrow_exception(failure_);
+    return taken;
   }
 
  private:
@@ -42,14 +47,29 @@ class crew {
     for (;;) {
       start_.arrive_and_wait();
       if (!job_) return;
-      (*job_)(i);
+      attempt([&] { (*job_)(i); });
       end_.arrive_and_wait();
+    }
+  }
+
+  template <class F> void attempt(F work) {
+    if (failed_) return; // somebody's begin(), which the work needs
+    try {
+      work();
+    } catch (...) {
+      if (!failing_.test_and_set()) {
+        failure_ = std::current_exception();
+        failed_ = true;
+      }
     }
   }
 
   const std::function<void(unsigned)>* job_ = nullptr; // changes only while all threads wait at start_
   std::barrier<> start_;
   std::barrier<> end_;
+  std::atomic_flag failing_;
+  std::exception_ptr failure_; // the first; written before failed_
+  std::atomic<bool> failed_{false};
   std::vector<std::jthread> threads_;
 };
 

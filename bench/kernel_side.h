@@ -62,10 +62,10 @@ class kernel_side {
     /// Forgets which pages have been used.
     static void clear_refs();
     /// How long it takes to move so many pages as the range, which is touched, has. The kernel moves pages to
-    /// another node or, on a machine that has but one, to make large blocks: that of its memory, of which the
-    /// range is made to be in pieces, is divided by the pages that it moved, the search for them included.
+    /// another node or, on a machine that has but one, to make large blocks: it is told to, when there is
+    /// memory in pieces, and the time divided by the pages that it moved, its search for them included.
     static nanoseconds move_pages(std::uint64_t at, std::size_t bytes);
-    /// Whether it does so when it is told to.
+    /// Whether it does so here when it is told to.
     static bool can_move_pages();
 
    private:

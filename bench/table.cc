@@ -86,6 +86,9 @@ class table {
                "2 threads do", "goal");
   }
   void row(const figure& f, const comparison& c);
+  void no_row(const figure& f, const char* why) {
+    fmt::print(out_, "  {:<42} cannot be measured: {}\n", f.name, why);
+  }
 
  private:
   void beside(const std::string& name, nanoseconds ours, std::optional<nanoseconds> other,
@@ -134,17 +137,24 @@ bool chosen(const std::string& heading, const std::vector<std::string>& words) {
 
 } // namespace
 
-void run(std::FILE* out, const std::vector<std::string>& words) {
+bool run(std::FILE* out, const std::vector<std::string>& words) {
   fmt::print(out, "{}\n", machine_line());
   fmt::print(out, "Nanoseconds per operation of one thread, median of rounds that take turns; ratio: "
                   "racewalk / kernel.\n");
   table t(out);
+  bool all = true;
   for (const figure_group& group : figures()) {
     if (!chosen(group.heading, words)) continue;
     t.heading(group.heading);
     for (const figure& f : group.figures)
-      t.row(f, compare(f));
+      try {
+        t.row(f, compare(f));
+      } catch (const std::exception& e) {
+        all = false;
+        t.no_row(f, e.what());
+      }
   }
+  return all;
 }
 
 } // namespace racewalk::bench

@@ -358,7 +358,7 @@ template <class Side> class split : public shared_space<Side> {
 /// Small pages go to other frames.
 template <class Side> class move_pages : public shared_space<Side> {
  public:
-  static constexpr std::size_t bytes = 256 * MiB;
+  static constexpr std::size_t bytes = 64 * MiB;
 
   move_pages() : shared_space<Side>(1, 2 * bytes) {}
   nanoseconds run(std::uint64_t iterations) override {
