@@ -58,6 +58,42 @@ template <class Side> class shared_space : public workload {
   crew crew_;
 };
 
+/// How long the work takes.
+template <class Work> nanoseconds time_of(Work work) {
+  const auto from = bench_clock::now();
+  work();
+  return bench_clock::now() - from;
+}
+
+/// What one CPU does again and again, of which a part counts.
+template <class Side> class one_cpu : public shared_space<Side> {
+ public:
+  nanoseconds run(std::uint64_t iterations) final {
+    nanoseconds counted{0};
+    this->together([&](unsigned) {
+      for (std::uint64_t n = 0; n < iterations; n++)
+        counted += once(this->on(0), n);
+    });
+    return counted;
+  }
+
+ protected:
+  using typename shared_space<Side>::side_cpu;
+  explicit one_cpu(std::uint64_t memory) : shared_space<Side>(1, memory) {}
+  /// Returns the time that counts.
+  virtual nanoseconds once(side_cpu& cpu, std::uint64_t n) = 0;
+
+  std::uint64_t map_touched(std::size_t bytes, backing b) {
+    return shared_space<Side>::map_touched(0, bytes, b);
+  }
+  /// Stores to every page, or huge page, of the range.
+  static void touch(side_cpu& cpu, std::uint64_t at, std::size_t bytes, std::size_t step,
+                    std::uint64_t value) {
+    for (std::size_t offset = 0; offset < bytes; offset += step)
+      cpu.store(at + offset, value);
+  }
+};
+
 enum class pattern {
   sequential, ///< a load at a time
   spans,      ///< in order, as much at a time as the interface gives
@@ -127,26 +163,18 @@ template <class Side> class loads : public shared_space<Side> {
 };
 
 /// The first store to each page of a fresh mapping; mapping and unmapping are not counted.
-template <class Side> class first_touch : public shared_space<Side> {
+template <class Side> class first_touch : public one_cpu<Side> {
  public:
-  first_touch(std::size_t bytes, backing b) : shared_space<Side>(1, 4 * bytes), bytes_(bytes), backing_(b) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        const std::uint64_t at = cpu.map(bytes_, backing_);
-        const auto from = bench_clock::now();
-        for (std::size_t offset = 0; offset < bytes_; offset += step_of(backing_))
-          cpu.store(at + offset, 1);
-        counted += bench_clock::now() - from;
-        cpu.unmap(at, bytes_);
-      }
-    });
-    return counted;
-  }
+  first_touch(std::size_t bytes, backing b) : one_cpu<Side>(4 * bytes), bytes_(bytes), backing_(b) {}
 
  private:
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t /*n*/) override {
+    const std::uint64_t at = cpu.map(bytes_, backing_);
+    const nanoseconds stores = time_of([&] { this->touch(cpu, at, bytes_, step_of(backing_), 1); });
+    cpu.unmap(at, bytes_);
+    return stores;
+  }
+
   std::size_t bytes_;
   backing backing_;
 };
@@ -312,93 +340,69 @@ template <class Side> class touch_and_drop : public shared_space<Side> {
 // ---- huge pages ------------------------------------------------------------------------------------------
 
 /// MADV_COLLAPSE of 512 touched pages. Only the call is counted.
-template <class Side> class collapse : public shared_space<Side> {
+template <class Side> class collapse : public one_cpu<Side> {
  public:
-  collapse() : shared_space<Side>(1, 256 * MiB) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        const std::uint64_t raw = cpu.map(2 * huge_page_bytes, backing::small_pages);
-        const std::uint64_t at = (raw + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes;
-        for (std::size_t offset = 0; offset < huge_page_bytes; offset += page_bytes)
-          cpu.store(at + offset, offset);
-        cpu.want_huge(at, huge_page_bytes);
-        const auto from = bench_clock::now();
-        cpu.collapse(at, huge_page_bytes);
-        counted += bench_clock::now() - from;
-        cpu.unmap(raw, 2 * huge_page_bytes);
-      }
-    });
-    return counted;
+  collapse() : one_cpu<Side>(256 * MiB) {}
+
+ private:
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t n) override {
+    const std::uint64_t raw = cpu.map(2 * huge_page_bytes, backing::small_pages);
+    const std::uint64_t at = (raw + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes;
+    this->touch(cpu, at, huge_page_bytes, page_bytes, n);
+    cpu.want_huge(at, huge_page_bytes);
+    const nanoseconds call = time_of([&] { cpu.collapse(at, huge_page_bytes); });
+    cpu.unmap(raw, 2 * huge_page_bytes);
+    return call;
   }
 };
 
 /// MADV_DONTNEED of one small page of a huge one. Only the call is counted.
-template <class Side> class split : public shared_space<Side> {
+template <class Side> class split : public one_cpu<Side> {
  public:
-  split() : shared_space<Side>(1, 256 * MiB) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        const std::uint64_t at = this->map_touched(i, huge_page_bytes, backing::huge_pages);
-        const auto from = bench_clock::now();
-        cpu.dont_need(at + page_bytes, page_bytes);
-        counted += bench_clock::now() - from;
-        cpu.unmap(at, huge_page_bytes);
-      }
-    });
-    return counted;
+  split() : one_cpu<Side>(256 * MiB) {}
+
+ private:
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t /*n*/) override {
+    const std::uint64_t at = this->map_touched(huge_page_bytes, backing::huge_pages);
+    const nanoseconds call = time_of([&] { cpu.dont_need(at + page_bytes, page_bytes); });
+    cpu.unmap(at, huge_page_bytes);
+    return call;
   }
 };
 
 /// Small pages go to other frames.
-template <class Side> class move_pages : public shared_space<Side> {
+template <class Side> class move_pages : public one_cpu<Side> {
  public:
   static constexpr std::size_t bytes = 64 * MiB;
 
-  move_pages() : shared_space<Side>(1, 2 * bytes) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
-        counted += cpu.move_pages(at, bytes);
-        cpu.unmap(at, bytes);
-      }
-    });
-    return counted;
+  move_pages() : one_cpu<Side>(2 * bytes) {}
+
+ private:
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t /*n*/) override {
+    const std::uint64_t at = this->map_touched(bytes, backing::small_pages);
+    const nanoseconds moves = cpu.move_pages(at, bytes);
+    cpu.unmap(at, bytes);
+    return moves;
   }
 };
 
 // ---- dirty, shared, protected ----------------------------------------------------------------------------
 
 /// The first store to each page of a shared mapping of a file that is in memory and clean.
-template <class Side> class shared_write_fault : public shared_space<Side> {
+template <class Side> class shared_write_fault : public one_cpu<Side> {
  public:
   static constexpr std::size_t bytes = 16 * MiB;
 
-  shared_write_fault() : shared_space<Side>(1, 256 * MiB) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        const std::uint64_t at = this->map_touched(i, bytes, backing::shared_file);
-        cpu.sync(at, bytes);
-        const auto from = bench_clock::now();
-        for (std::size_t offset = 0; offset < bytes; offset += page_bytes)
-          cpu.store(at + offset, n);
-        counted += bench_clock::now() - from;
-        cpu.sync(at, bytes);
-        cpu.unmap(at, bytes);
-      }
-    });
-    return counted;
+  shared_write_fault() : one_cpu<Side>(256 * MiB) {}
+
+ private:
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t n) override {
+    const std::uint64_t at = this->map_touched(bytes, backing::shared_file);
+    cpu.sync(at, bytes);
+    const nanoseconds stores = time_of([&] { this->touch(cpu, at, bytes, page_bytes, n); });
+    cpu.sync(at, bytes);
+    cpu.unmap(at, bytes);
+    return stores;
   }
 };
 
@@ -409,33 +413,24 @@ enum class of_fork {
 
 /// fork of a mapping whose pages are all present. The kernel's process has more than that, so a call without
 /// the mapping is taken off: the second one, as the first has more to protect.
-template <class Side> class fork_and_store : public shared_space<Side> {
+template <class Side> class fork_and_store : public one_cpu<Side> {
  public:
   static constexpr std::size_t bytes = 64 * MiB;
 
-  explicit fork_and_store(of_fork what) : shared_space<Side>(1, 512 * MiB), what_(what) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        if (what_ == of_fork::call) {
-          fork_and([] {});
-          counted -= fork_and([] {}).first;
-        }
-        const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
-        const auto [call, stores] = fork_and([&] {
-          for (std::size_t offset = 0; offset < bytes; offset += page_bytes)
-            cpu.store(at + offset, n);
-        });
-        counted += what_ == of_fork::call ? call : stores;
-        cpu.unmap(at, bytes);
-      }
-    });
-    return counted;
-  }
+  explicit fork_and_store(of_fork what) : one_cpu<Side>(512 * MiB), what_(what) {}
 
  private:
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t n) override {
+    nanoseconds without{0};
+    if (what_ == of_fork::call) {
+      fork_and([] {});
+      without = fork_and([] {}).first;
+    }
+    const std::uint64_t at = this->map_touched(bytes, backing::small_pages);
+    const auto [call, stores] = fork_and([&] { this->touch(cpu, at, bytes, page_bytes, n); });
+    cpu.unmap(at, bytes);
+    return what_ == of_fork::call ? call - without : stores;
+  }
   /// How long the call takes, and then the work.
   template <class Work> std::pair<nanoseconds, nanoseconds> fork_and(Work work) {
     const auto from = bench_clock::now();
@@ -449,31 +444,21 @@ template <class Side> class fork_and_store : public shared_space<Side> {
 };
 
 /// Forgetting which pages have been used; what present pages add to the call, as above.
-template <class Side> class clear_refs : public shared_space<Side> {
+template <class Side> class clear_refs : public one_cpu<Side> {
  public:
   static constexpr std::size_t bytes = 64 * MiB;
 
-  clear_refs() : shared_space<Side>(1, 256 * MiB) {}
-  nanoseconds run(std::uint64_t iterations) override {
-    nanoseconds counted{0};
-    this->together([&](unsigned i) {
-      auto& cpu = this->on(i);
-      for (std::uint64_t n = 0; n < iterations; n++) {
-        call(cpu);
-        counted -= call(cpu);
-        const std::uint64_t at = this->map_touched(i, bytes, backing::small_pages);
-        counted += call(cpu);
-        cpu.unmap(at, bytes);
-      }
-    });
-    return counted;
-  }
+  clear_refs() : one_cpu<Side>(256 * MiB) {}
 
  private:
-  template <class Cpu> static nanoseconds call(Cpu& cpu) {
-    const auto from = bench_clock::now();
-    cpu.clear_refs();
-    return bench_clock::now() - from;
+  nanoseconds once(typename one_cpu<Side>::side_cpu& cpu, std::uint64_t /*n*/) override {
+    const auto call = [&] { return time_of([&] { cpu.clear_refs(); }); };
+    call();
+    const nanoseconds without = call();
+    const std::uint64_t at = this->map_touched(bytes, backing::small_pages);
+    const nanoseconds with = call();
+    cpu.unmap(at, bytes);
+    return with - without;
   }
 };
 

@@ -61,9 +61,7 @@ class world : public testbed {
     folio* folio = page_folio(page_);
     folio_get(folio);
     folio_lock(folio);
-    tlbflush_unmap_batch batch;
-    try_to_migrate(folio, split_entry::no, batch);
-    try_to_unmap_flush(batch);
+    try_to_migrate(folio, split_entry::no);
     VM_BUG_ON(folio_mapcount(folio) != 0, "INV-REF", "an entry was missed while it was being moved");
     remove_migration_ptes(page_, page_, 1);
     folio_unlock(folio);

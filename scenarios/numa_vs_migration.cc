@@ -47,9 +47,7 @@ class world : public testbed {
   }
   /// migrate_folio(), up to where it copies the page.
   void move() {
-    tlbflush_unmap_batch batch;
-    try_to_migrate(page_folio(page_), split_entry::no, batch);
-    try_to_unmap_flush(batch);
+    try_to_migrate(page_folio(page_), split_entry::no);
     moved_ = folio_ref_count(page_folio(page_)) == 1;
     copied_ = READ_ONCE(page_words(page_)[0]);
   }

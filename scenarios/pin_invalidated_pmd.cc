@@ -53,11 +53,7 @@ class world : public testbed {
   }
 
  private:
-  void unmap() {
-    tlbflush_unmap_batch batch;
-    try_to_migrate(folio_, split_entry::no, batch);
-    try_to_unmap_flush(batch);
-  }
+  void unmap() { try_to_migrate(folio_, split_entry::no); }
   void change(unsigned shape) {
     switch (shape) {
     case UNMAP:

@@ -104,9 +104,7 @@ class world : public testbed {
     folio* moving = page_folio(page_);
     folio_get(moving);
     folio_lock(moving);
-    tlbflush_unmap_batch batch;
-    try_to_migrate(moving, split_entry::no, batch);
-    try_to_unmap_flush(batch);
+    try_to_migrate(moving, split_entry::no);
     cpu([this] {
       const pmd_t pmd = pmdp_get_lockless(pmdp_);
       VM_BUG_ON(pmd_present(pmd) && pmd_leaf(pmd), "INV-TYPE", "a migration entry reads as a huge page");

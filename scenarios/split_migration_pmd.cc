@@ -82,9 +82,7 @@ class world : public testbed {
     folio_get(moving_);
     folio_lock(moving_);
     pmdp_t pmdp = find_pmd(mm_, 0).pmdp;
-    tlbflush_unmap_batch batch;
-    try_to_migrate(moving_, split_entry::no, batch);
-    try_to_unmap_flush(batch);
+    try_to_migrate(moving_, split_entry::no);
     cpu([this, shape, pmdp] { look(shape, pmdp); });
     cpu([this, pmdp] { split_huge_pmd(*mm_.region(0)->areas.lookup(0), 0, pmdp); });
   }

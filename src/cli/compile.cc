@@ -17,6 +17,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/ranks/transport.h"
+#include "cli/temporary_directory.h"
 #include "cli/usage.h"
 
 namespace racewalk::cli {
@@ -27,26 +28,6 @@ using words = std::vector<std::string>;
 
 /// Beside the program in a build tree: its include directories, one a line.
 constexpr const char* build_tree_note = "racewalk_include_directories";
-
-/// A directory that only this user can look into, and that goes away with this object.
-class private_directory {
- public:
-  private_directory() : path_((fs::temp_directory_path() / "racewalk.XXXXXX").string()) {
-    if (!mkdtemp(path_.data()))
-      throw usage_error(fmt::format("cannot make a directory like '{}': {}", path_, std::strerror(errno)));
-  }
-  ~private_directory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  private_directory(const private_directory&) = delete;
-  private_directory& operator=(const private_directory&) = delete;
-
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 words words_of(const std::string& text) {
   std::istringstream in(text);
@@ -167,7 +148,7 @@ std::string shared_object::path() const { return fmt::format("/proc/self/fd/{}",
 
 shared_object compile(const std::string& source) {
   require_source(source);
-  const private_directory directory;
+  const temporary_directory directory;
   const std::string object = directory.path() + "/scenario.so";
   const bool done =
       run(command_for(fs::absolute(source).string(), object), environment_with_files_in(directory.path()));

@@ -95,7 +95,9 @@ bool map_huge_zero_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
     mapped = pmd_none(pmdp_get(pmdp));
     if (mapped) {
       pgtable_trans_huge_deposit(pmdp, table);
-      smp_wmb(); // as in do_anonymous_page(): the zeros, then the entry
+      // The zeros, then the entry: pairs with the address dependency from the entry to the page in
+      // gup_fast_pmd_leaf() and in user accesses.
+      smp_wmb();
       set_pmd_at(addr & pmd_mask(), pmdp, pmd_mkspecial(mk_huge_pmd(folio_pfn(zeros), prot)));
     }
   }
@@ -557,9 +559,7 @@ int split_huge_page(folio* folio) {
   if (!folio_test_large(folio)) return 0;
   const u64 nr = folio_nr_pages(folio);
   if (folio_ref_count(folio) != folio_mapcount(folio) + 1) return -EAGAIN;
-  tlbflush_unmap_batch batch;
-  try_to_migrate(folio, split_entry::yes, batch);
-  try_to_unmap_flush(batch);
+  try_to_migrate(folio, split_entry::yes);
   // Every entry has given its reference back, so what is left is the caller's. From here on no walk gets one
   // (M3); whoever has the entry from before finds it changed.
   const bool frozen = folio_ref_freeze(folio, 1);

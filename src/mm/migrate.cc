@@ -86,6 +86,12 @@ void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch
   });
 }
 
+void try_to_migrate(folio* folio, split_entry split) {
+  tlbflush_unmap_batch batch;
+  try_to_migrate(folio, split, batch);
+  try_to_unmap_flush(batch);
+}
+
 // ---- and out again ---------------------------------------------------------------------------------------
 
 namespace {
@@ -207,9 +213,7 @@ int migrate_folio(folio* from, folio* to) {
   const u64 nr = folio_test_large(from) ? folio_nr_pages(from) : 1;
   const bool locked = folio_trylock(to); // until all its entries are there
   VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
-  tlbflush_unmap_batch batch;
-  try_to_migrate(from, split_entry::no, batch);
-  try_to_unmap_flush(batch); // nobody stores to what is copied
+  try_to_migrate(from, split_entry::no); // nobody stores to what is copied
   // Frozen: the entries' references are gone, and nobody else has one or gets one (M3).
   const bool moved = folio_ref_freeze(from, 1);
   if (moved) {

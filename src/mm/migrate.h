@@ -30,6 +30,8 @@ enum class split_entry : bool { no, yes };
 /// entry becomes one of its own, or with `split` a table of them. Until the caller has flushed `batch`, CPUs
 /// may go on using the page. Caller holds the folio lock and a reference.
 void try_to_migrate(folio* folio, split_entry split, tlbflush_unmap_batch& batch);
+/// The same, and flushed: no CPU uses the folio through one of these entries any more.
+void try_to_migrate(folio* folio, split_entry split);
 
 /// Makes the migration entries for the `nr` pages from `from` on entries that map the pages from `to` on,
 /// with a reference each. They stand where `to` would be mapped. Caller has locked both folios since before

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
+#include "cli/temporary_directory.h"
 #include "process.h"
 
 namespace racewalk::cli {
@@ -21,10 +22,7 @@ using words = std::vector<std::string>;
 
 class Command : public testing::Test {
  protected:
-  Command() { std::filesystem::create_directories(directory_); }
-  ~Command() override { std::filesystem::remove_all(directory_); }
-
-  process start(const words& arguments) { return process(RACEWALK_COMMAND, arguments, directory_.string()); }
+  process start(const words& arguments) { return process(RACEWALK_COMMAND, arguments, directory_.path()); }
   outcome run(const words& arguments) { return start(arguments).wait(); }
 
   /// Wrong usage: exit 2, nothing on stdout, one line on stderr that has `line` in it.
@@ -37,7 +35,9 @@ class Command : public testing::Test {
     EXPECT_NE(o.err.find(line), std::string::npos) << o.err;
   }
 
-  std::filesystem::path file(const std::string& name) const { return directory_ / name; }
+  std::filesystem::path file(const std::string& name) const {
+    return std::filesystem::path(directory_.path()) / name;
+  }
   std::string text_of(const std::string& name) const {
     std::ostringstream text;
     text << std::ifstream(file(name)).rdbuf();
@@ -52,9 +52,7 @@ class Command : public testing::Test {
   }
 
  private:
-  std::filesystem::path directory_ = std::filesystem::temp_directory_path() /
-                                     ("racewalk_cli_" + std::to_string(getpid()) +
-                                      testing::UnitTest::GetInstance()->current_test_info()->name());
+  const temporary_directory directory_;
 };
 
 std::vector<nlohmann::json> json_lines(const std::string& text) {

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "cli/temporary_directory.h"
 #include "process.h"
 
 namespace racewalk::cli {
@@ -28,16 +29,13 @@ constexpr const char* RING = RACEWALK_TEST_SCENARIOS "/ring.cc";
 class ranks : public ::testing::Test {
  protected:
   ranks() {
-    char name[] = "/tmp/racewalk_ranks.XXXXXX";
-    directory_ = mkdtemp(name);
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 1);
     unsetenv("OMPI_MCA_orte_enable_recovery");
     unsetenv("OMPI_MCA_odls_base_sigkill_timeout");
-    setenv("OMPI_MCA_orte_tmpdir_base", directory_.c_str(), 1); // others may run mpirun, and clean up
+    setenv("OMPI_MCA_orte_tmpdir_base", directory_.path().c_str(), 1); // others may run mpirun, and clean up
   }
-  ~ranks() override { fs::remove_all(directory_); }
 
   /// The others go on without a rank that dies.
   static void let_survivors_go_on() { setenv("OMPI_MCA_orte_enable_recovery", "1", 1); }
@@ -46,7 +44,7 @@ class ranks : public ::testing::Test {
 
   process start(const std::string& n, std::vector<std::string> arguments, const char* format = "json") {
     arguments.insert(arguments.begin(), {"-n", n, RACEWALK_COMMAND, "check", "--format", format});
-    return {RACEWALK_MPIRUN, arguments, directory_};
+    return {RACEWALK_MPIRUN, arguments, directory_.path()};
   }
   /// One object a result, without the time that it took.
   static std::vector<json> results(const outcome& o) {
@@ -61,10 +59,10 @@ class ranks : public ::testing::Test {
   }
   std::vector<json> results_without_mpi(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"check", "--format", "json"});
-    return results(process(RACEWALK_COMMAND, arguments, directory_).wait());
+    return results(process(RACEWALK_COMMAND, arguments, directory_.path()).wait());
   }
 
-  std::string directory_;
+  const temporary_directory directory_;
 };
 
 struct stat_line {
@@ -215,10 +213,8 @@ TEST_F(ranks, a_killed_rank_cuts_no_table_short) {
 TEST(ranks_without_mpi, are_told_so) {
   setenv("OMPI_COMM_WORLD_RANK", "0", 1);
   setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
-  char name[] = "/tmp/racewalk_ranks.XXXXXX";
-  const std::string directory = mkdtemp(name);
-  const outcome o = process(RACEWALK_FAKE, {"check", "odd_text"}, directory).wait();
-  fs::remove_all(directory);
+  const temporary_directory directory;
+  const outcome o = process(RACEWALK_FAKE, {"check", "odd_text"}, directory.path()).wait();
   unsetenv("OMPI_COMM_WORLD_RANK");
   unsetenv("OMPI_COMM_WORLD_SIZE");
   EXPECT_EQ(o.status, 2);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "cli/temporary_directory.h"
 #include "process.h"
 
 namespace racewalk::cli {
@@ -18,22 +19,20 @@ using words = std::vector<std::string>;
 
 class UserFile : public testing::Test {
  protected:
-  UserFile() {
-    fs::create_directories(directory_ / "tmp");
-    setenv("TMPDIR", (directory_ / "tmp").c_str(), 1);
-  }
-  ~UserFile() override { fs::remove_all(directory_); }
+  UserFile() { fs::create_directory(file("tmp")); }
 
   outcome run(const words& arguments) {
-    const outcome o = process(RACEWALK_COMMAND, arguments, directory_.string()).wait();
-    EXPECT_TRUE(fs::is_empty(directory_ / "tmp")) << "something was left behind";
+    setenv("TMPDIR", file("tmp").c_str(), 1);
+    const outcome o = process(RACEWALK_COMMAND, arguments, directory_.path()).wait();
+    unsetenv("TMPDIR");
+    EXPECT_TRUE(fs::is_empty(file("tmp"))) << "something was left behind";
     return o;
   }
   outcome check(const std::string& file) {
     return run({"check", file, "--arch", "x86-64,arm64", "--format", "json"});
   }
 
-  void write(const std::string& name, const std::string& text) { std::ofstream(directory_ / name) << text; }
+  void write(const std::string& name, const std::string& text) { std::ofstream(file(name)) << text; }
   /// A scenario in which one CPU sets a flag, and the other, or the set-up, does `what`.
   void write_body(const std::string& what) {
     write("mine.cc", R"(#include <cstdlib>
@@ -59,13 +58,10 @@ const declare_scenario mine{{.name = "mine", .threads = {"one", "other"}, .set_u
     EXPECT_NE(o.err.find("racewalk: "), std::string::npos) << o.err;
     EXPECT_NE(o.err.find(line), std::string::npos) << o.err;
   }
-  fs::path file(const std::string& name) const { return directory_ / name; }
+  fs::path file(const std::string& name) const { return fs::path(directory_.path()) / name; }
 
  private:
-  fs::path directory_ =
-      fs::temp_directory_path() / ("racewalk_user_" + std::to_string(getpid()) +
-                                   std::to_string(testing::UnitTest::GetInstance()->random_seed()) +
-                                   testing::UnitTest::GetInstance()->current_test_info()->name());
+  const temporary_directory directory_;
 };
 
 std::vector<nlohmann::json> json_lines(const std::string& text) {

@@ -9,19 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "cli/temporary_directory.h"
 #include "world.h"
 
 namespace racewalk::test {
 
 class HostFile : public World {
  protected:
-  HostFile() {
-    std::string name = ::testing::TempDir() + "racewalk-XXXXXX";
-    directory = ::mkdtemp(name.data());
-    path = directory + "/file";
-  }
-  ~HostFile() override { std::filesystem::remove_all(directory); }
-
   /// What the host has, past this library.
   void put(std::size_t bytes, std::byte value) { put(std::vector<std::byte>(bytes, value)); }
   void put(const std::vector<std::byte>& content) {
@@ -50,8 +44,9 @@ class HostFile : public World {
   void write(vaddr_t at, int value) { ASSERT_TRUE(cpu->store<u8>(at, static_cast<u8>(value)).ok()); }
   static u64 cached(const File& f) { return static_cast<u64>(atomic_read(f.opening().mapping().nrpages)); }
 
-  std::string directory;
-  std::string path;
+  const temporary_directory own_;
+  std::string directory = own_.path();
+  std::string path = directory + "/file";
 };
 
 } // namespace racewalk::test

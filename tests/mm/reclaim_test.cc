@@ -26,13 +26,8 @@ struct small_world {
 class OutOfCore : public ::testing::Test {
  protected:
   static constexpr u64 MIB = u64{1} << 20;
-  OutOfCore() {
-    std::string name = ::testing::TempDir() + "racewalk-XXXXXX";
-    directory = ::mkdtemp(name.data());
-  }
-  ~OutOfCore() override { std::filesystem::remove_all(directory); }
-
-  std::string directory;
+  const temporary_directory own;
+  const std::string directory = own.path();
   small_world w;
 };
 

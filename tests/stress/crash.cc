@@ -16,7 +16,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <random>
 #include <string>
 #include <thread>
@@ -24,6 +23,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/temporary_directory.h"
 #include "racewalk/address_space.h"
 #include "racewalk/writeback.h"
 
@@ -187,9 +187,8 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const auto rounds = std::strtoul(argv[1], nullptr, 10);
   const auto seed = std::strtoull(argv[2], nullptr, 10);
-  std::string directory = (std::filesystem::temp_directory_path() / "racewalk-crash-XXXXXX").string();
-  if (::mkdtemp(directory.data()) == nullptr) return 1;
-  const std::string path = directory + "/file";
+  const temporary_directory directory;
+  const std::string path = directory.path() + "/file";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT, 0600);
   bool good = ::ftruncate(fd, bytes) == 0;
   ::close(fd);
@@ -200,7 +199,6 @@ int main(int argc, char** argv) {
     const std::chrono::microseconds life(random() % 60'000);
     good = round(path, seed * 1'000'003 + n, life, newest, &count);
   }
-  std::filesystem::remove_all(directory);
   fmt::print("{} rounds, {} words acknowledged, {}\n", rounds, count, good ? "none lost" : "FAILED");
   return good ? 0 : 1;
 }

@@ -20,6 +20,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/temporary_directory.h"
 #include "mm/host_io_queue.h"
 #include "racewalk/address_space.h"
 
@@ -75,25 +76,6 @@ class failing_allocations {
 inline std::uint64_t machine_bytes(const stress_options& options, std::uint64_t liked) {
   return options.memory == 0 ? liked : options.memory << 20;
 }
-
-/// A directory that goes with everything in it.
-class temporary_directory {
- public:
-  temporary_directory() {
-    path_ = (std::filesystem::temp_directory_path() / "racewalk-stress-XXXXXX").string();
-    if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
-  }
-  ~temporary_directory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  temporary_directory(const temporary_directory&) = delete;
-  temporary_directory& operator=(const temporary_directory&) = delete;
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// What takes memory back, as the options say: kswapd and a swap file. The machine outlives
 /// it.
