@@ -12,7 +12,12 @@
 
 namespace racewalk::bench {
 
-/// Measures everything, or what is under headings that have one of the words, and prints the table. False if
+/// What there is: the headings and the names of the figures.
+std::vector<std::string> names();
+/// Whether a word chooses what is called so.
+bool chooses(const std::string& word, const std::string& name);
+
+/// Measures everything, or what the words choose by its heading or its name, and prints the table. False if
 /// something could not be measured, which the table says.
 bool run(std::FILE* out, const std::vector<std::string>& words);
 

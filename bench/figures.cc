@@ -48,6 +48,8 @@ figure_group load_figures() {
     add("64 KiB random", 64 * KiB, pattern::random, {kind::at_most_added, 0.5});
     add("64 MiB random", 64 * MiB, pattern::random, {kind::at_most_added, 4});
     add("1 GiB random", GiB, pattern::random, {kind::at_most_added, 10});
+    add("64 MiB gathered", 64 * MiB, pattern::gathered, {kind::at_most_ratio, 1.3});
+    add("1 GiB gathered", GiB, pattern::gathered, {kind::at_most_ratio, 1.3});
   }
   return group;
 }
@@ -150,6 +152,7 @@ figure_group out_of_core_figures() {
   group.figures.push_back(make("sequential scan, per page", 1, disk_access::scan, file_bytes / page_bytes));
   for (const unsigned threads : {2U, 16U})
     group.figures.push_back(make("random loads", threads, disk_access::load, accesses / threads));
+  group.figures.push_back(make("random loads, gathered", 2, disk_access::gather, accesses / 2));
   for (const unsigned threads : {2U, 16U})
     group.figures.push_back(
         make("random loads and stores", threads, disk_access::load_store, accesses / threads));

@@ -44,6 +44,7 @@ class kernel_side {
     static std::uint64_t load(std::uint64_t at) {
       return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at), __ATOMIC_RELAXED);
     }
+    static constexpr bool gathers = false; ///< its loads are what there is
     static std::uint64_t sum(std::uint64_t from, std::size_t bytes) {
       return sum_words(reinterpret_cast<const std::byte*>(from), bytes);
     }

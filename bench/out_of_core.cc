@@ -68,7 +68,9 @@ namespace {
 class direct_io : public workload {
  public:
   direct_io(unsigned threads, disk_access a, std::shared_ptr<const large_file> file)
-      : threads_(threads), access_(a), depth_(a == disk_access::scan ? 4 : threads),
+      : threads_(threads), access_(a), depth_(a == disk_access::scan     ? 4
+                                              : a == disk_access::gather ? threads * gathered_at_once
+                                                                         : threads),
         block_(a == disk_access::scan ? 128 * KiB : page_bytes), file_(std::move(file)),
         fd_(open_or_fail(file_->path(), O_RDWR | O_DIRECT)),
         memory_(static_cast<std::byte*>(std::aligned_alloc(page_bytes, depth_ * block_))) {

@@ -68,27 +68,21 @@ class limited_racewalk : public racewalk_side {
   std::optional<File> file_;
 };
 
+constexpr unsigned gathered_at_once = 16;
+
 enum class disk_access {
   scan,       ///< an 8-byte load from each page, one after the other
   load,       ///< 8-byte loads at random
+  gather,     ///< the same, 16 at a time
   load_store, ///< half of them stores
 };
 
-/// Where a thread goes next: a page, and which kind of access it is. Xorshift.
-class random_walk {
+/// Where a thread goes next: a page, and which kind of access it is.
+class random_walk : public xorshift {
  public:
-  explicit random_walk(std::uint64_t seed) : state_(88172645463325252 * (seed + 1)) {}
-  std::uint64_t next() {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
+  using xorshift::xorshift;
   static std::size_t offset(std::uint64_t random) { return random % file_bytes & ~std::uint64_t{7}; }
   static bool stores(std::uint64_t random) { return (random >> 62 & 1) != 0; }
-
- private:
-  std::uint64_t state_;
 };
 
 template <class Side> class out_of_core : public shared_space<Side> {
@@ -131,6 +125,9 @@ template <class Side> class out_of_core : public shared_space<Side> {
   }
   template <class Cpu> void walk(Cpu& cpu, random_walk& walk, std::uint64_t accesses) {
     const std::uint64_t at = at_;
+    if (access_ == disk_access::gather)
+      return keep(sum_gathered(cpu, accesses, gathered_at_once,
+                               [&walk, at] { return at + random_walk::offset(walk.next()); }));
     const bool may_store = access_ == disk_access::load_store;
     std::uint64_t sum = 0;
     for (; accesses > 0; accesses--) {
@@ -150,7 +147,7 @@ template <class Side> class out_of_core : public shared_space<Side> {
 };
 
 /// The same accesses to the file without any cache: O_DIRECT by io_uring, as many at a time as there are
-/// threads. At random a page each; a scan in blocks of 128 KiB, four at a time.
+/// threads, or as these gather. At random a page each; a scan in blocks of 128 KiB, four at a time.
 std::unique_ptr<workload> make_direct_io(unsigned threads, disk_access a,
                                          std::shared_ptr<const large_file> file);
 

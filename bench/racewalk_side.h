@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -40,6 +42,13 @@ class racewalk_side {
     cpu(racewalk_side& side, unsigned id) : space_(*side.space_), session_(side.system_, id, space_) {}
 
     std::uint64_t load(std::uint64_t at) { return session_->load<std::uint64_t>(at).value(); }
+    static constexpr bool gathers = true;
+    std::uint64_t sum_of(std::span<const std::uint64_t> addresses) {
+      std::array<std::uint64_t, 64> values;
+      check(session_->gather(addresses, std::span(values).first(addresses.size())).ok());
+      return std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(addresses.size()),
+                             std::uint64_t{0});
+    }
     std::uint64_t sum(std::uint64_t from, std::size_t bytes) {
       std::uint64_t sum = 0;
       check(session_

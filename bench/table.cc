@@ -128,14 +128,34 @@ void table::row(const figure& f, const comparison& c) {
 
 namespace {
 
-/// Whether the heading has one of the words; with no word, all have.
-bool chosen(const std::string& heading, const std::vector<std::string>& words) {
-  return words.empty() || std::any_of(words.begin(), words.end(), [&](const std::string& word) {
-           return heading.find(word) != std::string::npos;
-         });
+/// What the words choose; with no word, all.
+std::vector<figure_group> chosen(const std::vector<std::string>& words) {
+  const auto named = [&words](const std::string& name) {
+    return words.empty() || std::any_of(words.begin(), words.end(),
+                                        [&](const std::string& word) { return chooses(word, name); });
+  };
+  std::vector<figure_group> groups = figures();
+  for (figure_group& group : groups)
+    if (!named(group.heading)) std::erase_if(group.figures, [&](const figure& f) { return !named(f.name); });
+  std::erase_if(groups, [](const figure_group& group) { return group.figures.empty(); });
+  return groups;
 }
 
 } // namespace
+
+std::vector<std::string> names() {
+  std::vector<std::string> all;
+  for (const figure_group& group : figures()) {
+    all.push_back(group.heading);
+    for (const figure& f : group.figures)
+      all.push_back(f.name);
+  }
+  return all;
+}
+
+bool chooses(const std::string& word, const std::string& name) {
+  return name.find(word) != std::string::npos;
+}
 
 bool run(std::FILE* out, const std::vector<std::string>& words) {
   fmt::print(out, "{}\n", machine_line());
@@ -143,8 +163,7 @@ bool run(std::FILE* out, const std::vector<std::string>& words) {
                   "racewalk / kernel.\n");
   table t(out);
   bool all = true;
-  for (const figure_group& group : figures()) {
-    if (!chosen(group.heading, words)) continue;
+  for (const figure_group& group : chosen(words)) {
     t.heading(group.heading);
     for (const figure& f : group.figures)
       try {

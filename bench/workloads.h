@@ -4,10 +4,12 @@
 // the workload share; a Pinner pins and unpins pages of it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "bench/crew.h"
@@ -94,11 +96,46 @@ template <class Side> class one_cpu : public shared_space<Side> {
   }
 };
 
+/// Numbers that depend on nothing but each other, and on the seed.
+class xorshift {
+ public:
+  explicit xorshift(std::uint64_t seed) : state_(88172645463325252 * (seed + 1)) {}
+  std::uint64_t next() {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
 enum class pattern {
   sequential, ///< a load at a time
   spans,      ///< in order, as much at a time as the interface gives
   random,
+  gathered, ///< at random, as many at a time as the interface takes
 };
+
+/// The sum of `count` 8-byte loads, each from where next() says, as many at a time as `cpu` takes, up to
+/// `at_once`.
+template <class Cpu, class Next>
+std::uint64_t sum_gathered(Cpu& cpu, std::uint64_t count, std::size_t at_once, Next next) {
+  std::uint64_t sum = 0;
+  if constexpr (Cpu::gathers) {
+    std::array<std::uint64_t, 64> at;
+    for (std::uint64_t n; count > 0; count -= n) {
+      n = std::min<std::uint64_t>(count, at_once);
+      std::generate_n(at.begin(), n, next);
+      sum += cpu.sum_of(std::span(at).first(n));
+    }
+  } else {
+    for (; count > 0; count--)
+      sum += cpu.load(next());
+  }
+  return sum;
+}
 
 /// 8-byte loads that hit.
 template <class Side> class loads : public shared_space<Side> {
@@ -119,6 +156,8 @@ template <class Side> class loads : public shared_space<Side> {
         return spans(cpu, iterations);
       case pattern::random:
         return random(cpu, iterations);
+      case pattern::gathered:
+        return gathered(cpu, iterations);
       }
     });
   }
@@ -147,14 +186,17 @@ template <class Side> class loads : public shared_space<Side> {
     const std::uint64_t at = at_;
     const std::uint64_t mask = (bytes_ - 1) & ~std::uint64_t{7};
     std::uint64_t sum = 0;
-    std::uint64_t state = 88172645463325252;
-    for (std::uint64_t n = iterations * per_iteration; n > 0; n--) {
-      state ^= state << 13;
-      state ^= state >> 7;
-      state ^= state << 17;
-      sum += cpu.load(at + (state & mask));
-    }
+    xorshift numbers(0);
+    for (std::uint64_t n = iterations * per_iteration; n > 0; n--)
+      sum += cpu.load(at + (numbers.next() & mask));
     keep(sum);
+  }
+  template <class Cpu> void gathered(Cpu& cpu, std::uint64_t iterations) {
+    xorshift numbers(0);
+    keep(sum_gathered(cpu, iterations * per_iteration, 64,
+                      [&numbers, at = at_, mask = (bytes_ - 1) & ~std::uint64_t{7}] {
+                        return at + (numbers.next() & mask);
+                      }));
   }
 
   std::size_t bytes_;

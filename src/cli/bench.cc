@@ -1,7 +1,10 @@
 // `racewalk bench`: the figures are bench/'s.
 #include "bench/bench.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/usage.h"
@@ -9,8 +12,12 @@
 namespace racewalk::cli {
 
 int run_bench(const bench_options& options) {
-  bench::run(stdout, options.headings);
-  return EXIT_AS_EXPECTED;
+  const std::vector<std::string> names = bench::names();
+  for (const std::string& word : options.words)
+    if (std::none_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return bench::chooses(word, name); }))
+      throw unknown("figure", word, names);
+  return bench::run(stdout, options.words) ? EXIT_AS_EXPECTED : EXIT_UNEXPECTED;
 }
 
 } // namespace racewalk::cli

@@ -121,7 +121,8 @@ parser::parser() {
   add_check();
   replay_->add_option("FILE.race", replay_options_.file, "what `racewalk check NAME` saved")->required();
   add_stress();
-  bench_->add_option("WORD", bench_options_.headings, "only figures under headings with one of these words");
+  bench_->add_option("WORD", bench_options_.words,
+                     "only figures with one of these words in their heading or name");
   litmus_
       ->add_option("FILE|DIR", litmus_options_.paths,
                    "tests in the kernel's C format, or directories of them")

@@ -65,7 +65,7 @@ struct stress_options {
 };
 
 struct bench_options {
-  std::vector<std::string> headings; ///< parts of the headings that are wanted; none: all of them
+  std::vector<std::string> words; ///< parts of the headings and names of figures that are wanted; none: all
 };
 
 struct litmus_options {

@@ -1,6 +1,8 @@
 // Switching between address spaces, and ranges.
 #include "machine/cpu.h"
 
+#include <array>
+
 #include "machine/hash_mmu.h"
 #include "machine/policy.h"
 #include "machine/tlbflush.h"
@@ -112,6 +114,20 @@ fault_result Cpu::handle_fault(vaddr_t va, bool write, site s) {
   // could refuse it for ever.
   tlb_invalidated({mm->ctx_id, va & PAGE_MASK, (va & PAGE_MASK) + PAGE_SIZE, 0xf}, s);
   return result;
+}
+
+void Cpu::ask_ahead(std::span<const vaddr_t> from, u64 missed, site s) {
+  mm_context* mm = READ_ONCE(loaded_mm, s);
+  if (mm == nullptr || mm->will_need == nullptr) return;
+  std::array<vaddr_t, 64> unmapped;
+  std::size_t nr = 0;
+  for (; missed != 0; missed &= missed - 1) {
+    const vaddr_t va = from[static_cast<unsigned>(std::countr_zero(missed))];
+    local.tlb.walk_begin(s);
+    if (!mmu_walk(*mm, va, false, s).found) unmapped[nr++] = va;
+    local.tlb.walk_end(s);
+  }
+  if (nr > 1) mm->will_need(*mm, std::span(unmapped).first(nr));
 }
 
 result<void> Cpu::copy_in(void* to, vaddr_t from, std::size_t bytes) {

@@ -9,6 +9,8 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <span>
 
 #include "machine/host_memory.h"
 #include "machine/machine.h"
@@ -44,6 +46,9 @@ class Cpu {
       return {};
     return store_slow<T>(va, value, s);
   }
+  /// Loads from many addresses, one after the other: `from[n]` to `to[n]`, which is as long. What has to be
+  /// read from a disk is read at the same time. On error what comes before the one that failed is in `to`.
+  template <class T> result<void> gather(std::span<const vaddr_t> from, std::span<T> to, site s = RW_HERE);
   template <class T> result<T> exchange(vaddr_t va, T value, order o = order::full, site s = RW_HERE) {
     return update<T>(
         va, [&](ref<T> r) { return xchg(r, value, o, s); }, s);
@@ -106,6 +111,8 @@ class Cpu {
   /// Makes an access that the TLB did not have: again() through the TLB, access(ref<T>) to the memory itself.
   template <class T, class Again, class Access>
   fault_result walk_and_access(vaddr_t va, bool write, Again&& again, Access&& access, site s);
+  /// Before loads from those of `from` that have a bit in `missed`: the mm is told of what is not mapped.
+  void ask_ahead(std::span<const vaddr_t> from, u64 missed, site s);
   template <class F> result<void> for_each_page(vaddr_t va, std::size_t bytes, bool write, F&& visit);
   template <class F> fault_result access_span(vaddr_t va, std::size_t bytes, bool write, F&& visit);
   void retire_translations(const mm_context& mm, site s);
@@ -144,6 +151,23 @@ template <class T> result<T> Cpu::load_slow(vaddr_t va, site s) {
   const fault_result r = walk_and_access<T>(
       va, false, [&] { return local.tlb.load(va, value); }, [&](ref<T> at) { value = READ_ONCE(at, s); }, s);
   return r == fault_result::handled ? result<T>(value) : r;
+}
+
+template <class T> result<void> Cpu::gather(std::span<const vaddr_t> from, std::span<T> to, site s) {
+  while (!from.empty()) {
+    const std::size_t nr = std::min<std::size_t>(from.size(), 64);
+    const u64 missed = local.tlb.gather(from.first(nr), to.data());
+    if (std::popcount(missed) > 1) ask_ahead(from, missed, s); // one alone is read by its fault
+    // from the first one on, so that all are in order
+    for (auto n = static_cast<std::size_t>(std::countr_zero(missed)); n < nr; ++n) {
+      const result<T> r = load<T>(from[n], s);
+      if (!r) return r.error();
+      to[n] = *r;
+    }
+    from = from.subspan(nr);
+    to = to.subspan(nr);
+  }
+  return {};
 }
 
 template <class T> result<void> Cpu::store_slow(vaddr_t va, T value, site s) {

@@ -4,6 +4,8 @@
 // and a flush raises tlb_gen before it reads the mask.
 #pragma once
 
+#include <span>
+
 #include "sync/sync.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -35,6 +37,9 @@ struct mm_context {
   atomic64_t tlb_gen;   ///< one more for each flush
   /// Makes the entry grant the access, or says why not. Called without locks, interrupts on.
   fault_result (*fault)(mm_context& mm, vaddr_t addr, fault_flags flags) = nullptr;
+  /// May be null. Says that accesses to all of these addresses come next, which the entries do not grant:
+  /// what has to be read from a disk begins to be read. Called without locks, interrupts on.
+  void (*will_need)(mm_context& mm, std::span<const vaddr_t> addresses) = nullptr;
   /// Told by each flush, after the CPUs: whoever else caches translations drops those of [start, end). Called
   /// under the locks that the flush is called under.
   void (*flush_secondary_tlbs)(mm_context& mm, vaddr_t start, vaddr_t end) = nullptr;

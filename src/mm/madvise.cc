@@ -205,4 +205,15 @@ int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
   });
 }
 
+void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresses) {
+  for (const vaddr_t addr : addresses) {
+    if (addr >= geometry().address_limit()) continue;
+    vm_area_struct* vma = lock_vma(mm_of(context), addr);
+    if (vma == nullptr) continue;
+    if (vma->vm_file != nullptr)
+      force_page_cache_ra(vma->vm_file->mapping(), linear_page_index(*vma, addr), 1);
+    up_read(vma->vm_lock);
+  }
+}
+
 } // namespace racewalk::inline RACEWALK_BACKEND

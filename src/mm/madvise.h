@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
 
 #include "mm/mm_types.h"
 #include "mm/vma.h"
@@ -56,5 +57,7 @@ int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end);
 /// MADV_WILLNEED: what is mapped of files in [start, end) is read, as far as there is memory for it. 0 or
 /// -ENOMEM. Locks as above.
 int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end);
+/// The same for the pages of single addresses, whatever is mapped there (mm_context::will_need).
+void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresses);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

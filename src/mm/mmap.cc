@@ -254,6 +254,7 @@ int mm_init(mm_struct& mm) {
   static std::atomic<u64> last_ctx_id{0};
   mm.context.ctx_id = last_ctx_id.fetch_add(1) + 1;
   mm.context.fault = do_user_addr_fault;
+  mm.context.will_need = user_addrs_will_need;
   return pgd_alloc(mm) ? 0 : -ENOMEM;
 }
 

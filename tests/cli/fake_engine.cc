@@ -107,7 +107,7 @@ int run_stress(const stress_options& options) {
 
 int run_bench(const bench_options& options) {
   fmt::print("bench");
-  for (const std::string& word : options.headings)
+  for (const std::string& word : options.words)
     fmt::print(" {}", word);
   fmt::print("\n");
   return 0;

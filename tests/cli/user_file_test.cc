@@ -91,6 +91,13 @@ TEST_F(UserFile, IsDecidedAndItsCounterexampleReplayed) {
   EXPECT_NE(gone.err.find("recorded from mail_pin.cc"), std::string::npos) << gone.err;
 }
 
+TEST_F(UserFile, OfWhatIsNotMeasuredThereAreNoFigures) {
+  const outcome o = run({"bench", "first tuch"});
+  EXPECT_EQ(o.status, 2);
+  EXPECT_EQ(o.out, "");
+  EXPECT_TRUE(o.err.starts_with("racewalk: unknown figure 'first tuch'; nearest: 'fork'")) << o.err;
+}
+
 TEST_F(UserFile, KeepsWhatItExpects) {
   EXPECT_EQ(run({"check", RACEWALK_EXAMPLES "/gup_without_recheck.cc"}).status, 0);
 }

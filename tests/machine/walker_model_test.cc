@@ -1,5 +1,8 @@
 // The walker on every architecture: which entries it goes through, and what it records. Runs the model
 // backend without an engine, where each access walks and reads memory as it is.
+#include <array>
+#include <span>
+
 #include <gtest/gtest.h>
 
 #include "arch/all.h"
@@ -45,6 +48,17 @@ TEST_P(walker, goes_through_leaves_that_grant_the_access) {
   EXPECT_TRUE(store());
   EXPECT_TRUE(load());
   EXPECT_EQ(READ_ONCE(mm_->words(16)[0]), 1U);
+}
+
+TEST_P(walker, gathers_what_loads_would_have_loaded) {
+  set(arch().mkdirty(leaf(PAGE_SHARED), PTE));
+  EXPECT_TRUE(store());
+  std::array<u64, 3> got{7, 7, 7};
+  EXPECT_TRUE(cpu().gather<u64>(std::array{A, A + 8}, std::span(got).first(2)).ok());
+  EXPECT_EQ(got, (std::array<u64, 3>{1, 0, 7}));
+  const std::array<vaddr_t, 3> beyond{A, A + 0x1000, A};
+  EXPECT_EQ(cpu().gather<u64>(beyond, got).error(), fault_result::sigsegv);
+  EXPECT_EQ(got, (std::array<u64, 3>{1, 0, 7}));
 }
 
 TEST_P(walker, goes_through_huge_leaves_with_the_offset_in_them) {

@@ -177,6 +177,7 @@ class worker {
 
   void step();
   void load();
+  void gather();
   void store();
   void store_beyond_the_end();
   void read();
@@ -237,6 +238,23 @@ void worker::load() {
   if (const auto done = cpu_->copy_in(buffer_.data(), at + r.from, r.bytes); !done)
     return refused(done.error(), "a load is refused");
   compare(state_.outcome, mine_, r.from, buffer_.data(), r.bytes, "a load");
+}
+
+/// Bytes from all over the file at once.
+void worker::gather() {
+  if (mine_.size() == 0) return;
+  std::array<vaddr_t, 24> from;
+  std::array<u8, from.size()> found;
+  std::array<u64, from.size()> at;
+  for (unsigned n = 0; n < from.size(); n++) {
+    at[n] = below(mine_.size());
+    from[n] = any_mapping(mine_) + at[n];
+  }
+  done_.loads += from.size();
+  if (const auto done = cpu_->gather<u8>(from, found); !done)
+    return refused(done.error(), "a gather is refused");
+  for (unsigned n = 0; n < from.size(); n++)
+    compare(state_.outcome, mine_, at[n], reinterpret_cast<const std::byte*>(&found[n]), 1, "a gather");
 }
 
 void worker::store() {
@@ -405,8 +423,10 @@ void worker::hold_pin() {
 
 void worker::step() {
   const u64 dice = below(1000);
-  if (dice < 300)
+  if (dice < 280)
     load();
+  else if (dice < 300)
+    gather();
   else if (dice < 550)
     store();
   else if (dice < 570)

@@ -191,6 +191,7 @@ class worker {
   void step();
   void read(arena& a, span_of_page s);
   void write(arena& a, span_of_page s);
+  void gather(arena& a);
   void access_by_device(arena& a);
   void access_by_shadow();
   void access_by_pin(arena& a);
@@ -271,6 +272,23 @@ void worker::write(arena& a, span_of_page s) {
   if (!done) return check_refusal(a, s.page, done.error(), a.writable(s.page), "a store");
   expect(a.writable(s.page), "a store goes where none may");
   std::memcpy(a.copy.data() + s.offset, buffer_.data(), s.bytes);
+}
+
+/// A byte of each of several pages that may be read, at once.
+void worker::gather(arena& a) {
+  std::vector<u64> offsets;
+  std::vector<vaddr_t> from;
+  for (unsigned n = 0; n < 32; n++)
+    if (const u64 page = below(arena_pages); a.readable(page)) {
+      offsets.push_back(page * PAGE_SIZE + below(PAGE_SIZE));
+      from.push_back(a.at + offsets.back());
+    }
+  std::array<u8, 32> found;
+  done_.reads += from.size();
+  const auto done = cpu_->gather<u8>(from, std::span(found).first(from.size()));
+  if (!done) return check_refusal(a, 0, done.error(), true, "a gather");
+  for (unsigned n = 0; n < from.size(); n++)
+    compare(a, offsets[n], reinterpret_cast<const std::byte*>(&found[n]), 1, "a gather");
 }
 
 /// A word, by a device that asks for the page when it is refused.
@@ -510,8 +528,10 @@ void worker::drop_pins() {
 
 void worker::step() {
   const u64 dice = below(1000);
-  if (dice < 350)
+  if (dice < 330)
     read(my_arena(), any_span());
+  else if (dice < 350)
+    gather(my_arena());
   else if (dice < 650)
     write(my_arena(), any_span());
   else if (dice < 730)

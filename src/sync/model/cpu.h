@@ -2,6 +2,8 @@
 // access walks, and its translation reads may return whatever a cached entry could hold.
 #pragma once
 
+#include <span>
+
 #include "sync/model/sync.h"
 
 namespace racewalk::inline model {
@@ -26,6 +28,9 @@ class tlb_t {
   template <class T> bool store(vaddr_t, T) { return false; }
   template <class T, class F> bool update(vaddr_t, F&&) { return false; }
   template <class F> bool span(vaddr_t, bool, F&&) { return false; }
+  template <class T> u64 gather(std::span<const vaddr_t> addresses, T*) {
+    return ~u64{0} >> (64 - addresses.size()); // none is cached
+  }
 
   struct walk_token {};
   walk_token walk_begin(site = RW_HERE) { return {}; }

@@ -24,14 +24,17 @@
 //           in_access = 0. Only if the invalidator removed an entry that lets stores through does it wait for
 //           such an access: it raises attention and waits until the target, at its next access, acknowledges;
 //           if that takes long it pays the heavy barrier and waits for in_access == 0 instead.
-//   spans   read at length, where a second look is no help: they announce themselves as stores do, and from
-//           the first one on the invalidator waits whatever it removed.
+//   spans   read at length, and gathers from many places at once, where a second look is no help: they
+//           announce themselves as stores do, and from the first one on the invalidator waits whatever it
+//           removed.
 //   fills   come from a page-table walk that may have read what has been changed meanwhile. A fill writes
 //           the entry, then looks whether `flush_seq` moved since before the walk; the invalidator moves it,
 //           then looks at the entry. One of them sees the other.
 // Invalidations of one TLB exclude each other (flush_seq is odd while one is at work), so one that finds
 // nothing to remove cannot overtake another that still waits for a store.
 #pragma once
+
+#include <span>
 
 #include "sync/native/asymmetric.h"
 #include "sync/native/lock.h"
@@ -65,6 +68,9 @@ class tlb_t {
   template <class T> bool store(vaddr_t va, T value);
   /// A read-modify-write: access(ref<T>), made where a store may be made.
   template <class T, class F> bool update(vaddr_t va, F&& access);
+  /// Loads from every address, which are at most 64, to its place in `values`. Returns a bit for each that is
+  /// not cached. As a span is: one announcement is for all, so that none needs a second look.
+  template <class T> u64 gather(std::span<const vaddr_t> addresses, T* values);
   /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that covers it
   /// completes meanwhile: it must be short and must not wait.
   template <class F> bool span(vaddr_t va, bool write, F&& access);
@@ -256,6 +262,25 @@ template <class T> [[gnu::always_inline]] inline bool tlb_t::store(vaddr_t va, T
 template <class T, class F> [[gnu::always_inline]] inline bool tlb_t::update(vaddr_t va, F&& access) {
   return bracketed<sizeof(T)>(va, true,
                               [&](std::byte* at) { access(ref<T>(*reinterpret_cast<shared<T>*>(at))); });
+}
+
+template <class T> inline u64 tlb_t::gather(std::span<const vaddr_t> addresses, T* values) {
+  if (!has_spans_.load(std::memory_order_relaxed)) [[unlikely]]
+    expect_spans();
+  in_access_.store(1, std::memory_order_relaxed);
+  light_barrier(); // pairs with heavy_barrier() in drain_accesses()
+  const u64 control = control_.load(std::memory_order_acquire);
+  u64 missed = 0;
+  for (std::size_t n = 0; n < addresses.size(); ++n) {
+    const vaddr_t va = addresses[n];
+    hit h;
+    if (find<sizeof(T)>(va, control, false, h)) [[likely]]
+      values[n] = reinterpret_cast<std::atomic<T>*>(h.host(va))->load(std::memory_order_relaxed);
+    else
+      missed |= u64{1} << n;
+  }
+  in_access_.store(0, std::memory_order_release); // pairs with in_access()
+  return missed;
 }
 
 template <class F> [[gnu::always_inline]] inline bool tlb_t::span(vaddr_t va, bool write, F&& access) {
