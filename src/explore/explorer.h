@@ -333,6 +333,7 @@ class explorer final : public engine {
   bool releases_unordered(u16 loc);
   void private_rmw_fence(const access& a, bool done);
   u64 private_value(u16 loc) const;
+  u64 private_read(u16 loc, const access& a);
   u64 final_value(u16 loc) const;
   void add_plain_step(const event& e);
 

@@ -218,6 +218,12 @@ bool explorer::is_private(u16 loc, const access& a, bool writes) {
 
 u64 explorer::private_value(u16 loc) const { return running_->values.get(loc, places_[loc].initial); }
 
+/// What depends on a read that is no event depends on what that one does, and on nothing read before it.
+u64 explorer::private_read(u16 loc, const access& a) {
+  running_->last_read = a.dep.event;
+  return private_value(loc);
+}
+
 void explorer::note_change(u16 loc, bool adds) {
   if (places_.note_change(loc, adds) && commuting_) learned();
 }
@@ -273,7 +279,7 @@ u64 explorer::read(const access& a) {
   const u16 loc = places_.at(a.addr, a.size);
   if (final_state_) return final_value(loc);
   running_->round.reads = true;
-  if (is_private(loc, a, false)) return private_value(loc);
+  if (is_private(loc, a, false)) return private_read(loc, a);
   if (event* e = replayed(event_kind::read, loc, a.where)) return e->value;
   event r = new_event(event_kind::read, a, loc);
   r.sums = counts(loc);
@@ -486,7 +492,7 @@ u64 explorer::translation_read(const access& a, const translation& t) {
   running_->round.reads = true;
   const u16 loc = places_.at(a.addr, a.size);
   note_change(loc, false);
-  if (is_private(loc, a, false)) return private_value(loc);
+  if (is_private(loc, a, false)) return private_read(loc, a);
   if (event* e = replayed(event_kind::translation, loc, a.where)) return e->value;
   event e = new_event(event_kind::translation, a, loc);
   e.u.tr = t;

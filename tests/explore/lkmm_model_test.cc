@@ -254,6 +254,32 @@ TEST(lkmm, publication_needs_a_barrier_and_a_dependency) {
   EXPECT_EQ(publish(true, false), observation::sometimes);
 }
 
+/// Message passing; between the reader's two reads is one of a variable that nobody writes, which is no event.
+observation through_a_constant(bool first_read_leads_to_it) {
+  variables v;
+  shared<atomic_t*> constant{&v.b};
+  litmus t;
+  t.p.threads = {[&] {
+                   WRITE_ONCE(v.b, 1);
+                   smp_wmb();
+                   WRITE_ONCE(v.a, 1);
+                 },
+                 [&] {
+                   const auto [flag, dep] = read_dep(v.a);
+                   t.r[1][0] = flag;
+                   const ref<atomic_t*> pointer(&constant, first_read_leads_to_it ? dep : dep_t{});
+                   const auto [data, at] = read_dep(pointer);
+                   t.r[1][1] = READ_ONCE(ref<s32>(data, at));
+                 }};
+  t.hit = [&] { return t.r[1][0] == 1 && t.r[1][1] == 0; };
+  return t.observe(memory_model::weak);
+}
+
+TEST(lkmm, a_dependency_is_on_what_was_read_and_not_on_what_was_read_before) {
+  EXPECT_EQ(through_a_constant(true), observation::never);
+  EXPECT_EQ(through_a_constant(false), observation::sometimes);
+}
+
 /// Independent reads of independent writes; release-acquire chains.
 TEST(lkmm, multi_copy_atomicity) {
   for (bool full : {true, false}) {
