@@ -23,7 +23,7 @@ class TransparentHugePages {
   using Enabled = thp_enabled;
   using Defrag = thp_defrag;
   /// Of khugepaged: pages_to_scan, scan_sleep, alloc_sleep, max_ptes_none,
-  /// max_ptes_shared.
+  /// max_ptes_shared, max_ptes_swap.
   using Tuning = khugepaged_settings;
 
   /// Since the System began; Linux's thp_ events of /proc/vmstat, zero_page_mapped, and khugepaged's own two.

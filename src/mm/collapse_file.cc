@@ -52,6 +52,14 @@ scan_result isolate_folio(address_space& mapping, folio* folio) {
   return result;
 }
 
+/// The same with what is in the swap file: it comes back first.
+scan_result isolate_swapped(address_space& mapping, u64 index) {
+  const filemap_result back = read_mapping_folio(mapping, index, fgp::no_creat);
+  if (back.folio == nullptr) return scan_result::page_not_uptodate;
+  folio_unlock(back.folio);
+  return isolate_folio(mapping, back.folio);
+}
+
 /// Keeps everybody from putting a folio into a hole. -EEXIST's equivalent is `page_count`: somebody has.
 scan_result shut_hole(const file_range& r, u64 index) {
   spin_guard xa_lock(r.tree().xa_lock);
@@ -62,7 +70,9 @@ scan_result shut_hole(const file_range& r, u64 index) {
 }
 
 scan_result isolate_index(const file_range& r, u64 index, unsigned* none, const collapse_control& how) {
-  if (folio* folio = filemap_get_folio(r.mapping, index)) return isolate_folio(r.mapping, folio);
+  const xa_entry entry = filemap_get_entry(r.mapping, index);
+  if (entry.is_folio()) return isolate_folio(r.mapping, entry.folio());
+  if (entry.is_swap()) return isolate_swapped(r.mapping, index);
   if (++*none > how.max_ptes_none) return scan_result::exceed_none_pte;
   return shut_hole(r, index);
 }
@@ -199,14 +209,14 @@ scan_result scan_folio(folio* folio, u64 index) {
 scan_result hpage_collapse_scan_file(address_space& mapping, u64 index, const collapse_control& how) {
   if (index + hpage_pmd_nr() > i_size_pages(mapping.host)) return scan_result::truncated;
   unsigned none = 0;
+  unsigned swapped = 0;
   for (u64 i = 0; i < hpage_pmd_nr(); ++i) {
-    folio* folio = filemap_get_folio(mapping, index + i);
-    if (folio == nullptr) {
-      if (++none > how.max_ptes_none) return scan_result::exceed_none_pte;
-      continue;
-    }
-    const scan_result result = scan_folio(folio, index);
-    folio_put(folio);
+    const xa_entry entry = filemap_get_entry(mapping, index + i);
+    if (entry.none() && ++none > how.max_ptes_none) return scan_result::exceed_none_pte;
+    if (entry.is_swap() && ++swapped > how.max_ptes_swap) return scan_result::exceed_swap_pte;
+    if (!entry.is_folio()) continue;
+    const scan_result result = scan_folio(entry.folio(), index);
+    folio_put(entry.folio());
     if (result != scan_result::succeed) return result;
   }
   return scan_result::succeed;

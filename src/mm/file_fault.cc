@@ -45,11 +45,12 @@ void unlock_and_put(folio* folio, bool mapped) {
 vm_fault_folio vma_fault_folio(vm_area_struct& vma, vaddr_t addr, fault_flags flags) {
   address_space& mapping = vma.vm_file->mapping();
   const u64 index = linear_page_index(vma, addr);
-  if (userfaultfd_minor(vma))
-    if (folio* folio = filemap_get_folio(mapping, index)) {
-      folio_put(folio);
-      return {handle_userfault(vma, addr, flags, VM_UFFD_MINOR), nullptr};
-    }
+  if (userfaultfd_minor(vma)) {
+    const xa_entry there = filemap_get_entry(mapping, index);
+    if (there.is_folio()) folio_put(there.folio());
+    // in the swap file it is there, too
+    if (!there.none()) return {handle_userfault(vma, addr, flags, VM_UFFD_MINOR), nullptr};
+  }
   if (!userfaultfd_missing(vma)) return filemap_fault(vma, index);
   // Whether the page is there is found out in the step that would make it: a hole that is punched meanwhile
   // is reported, too.

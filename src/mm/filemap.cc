@@ -7,6 +7,7 @@
 #include "mm/highmem.h"
 #include "mm/page_alloc.h"
 #include "mm/rmap.h"
+#include "mm/shmem.h"
 #include "mm/vmscan.h"
 #include "mm/workingset.h"
 
@@ -31,32 +32,41 @@ folio* try_get_entry(const address_space& mapping, u64 index, xa_entry entry) {
 
 } // namespace
 
-folio* filemap_get_folio(address_space& mapping, u64 index) {
+xa_entry filemap_get_entry(address_space& mapping, u64 index) {
   for (;;) {
     const xa_entry entry = mapping.i_pages.load(index);
-    if (entry.none()) return nullptr;
-    if (!entry.is_retry())
-      if (folio* folio = try_get_entry(mapping, index, entry)) return folio;
+    if (entry.none() || entry.is_swap()) return entry;
+    if (!entry.is_retry() && try_get_entry(mapping, index, entry) != nullptr) return entry;
     cpu_relax(); // whoever is at work there puts a folio there, or gives the place back
   }
 }
 
-folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last) {
+folio* filemap_get_folio(address_space& mapping, u64 index) {
+  const xa_entry entry = filemap_get_entry(mapping, index);
+  return entry.is_folio() ? entry.folio() : nullptr;
+}
+
+xa_entry filemap_get_next_entry(address_space& mapping, u64* index, u64 last) {
   while (*index <= last) {
     const xa_entry entry = mapping.i_pages.find(index, last);
-    if (entry.none()) return nullptr;
-    if (!entry.is_retry())
-      if (folio* folio = try_get_entry(mapping, *index, entry)) return folio;
+    if (entry.none() || entry.is_swap()) return entry;
+    if (!entry.is_retry() && try_get_entry(mapping, *index, entry) != nullptr) return entry;
     cpu_relax(); // as above
   }
-  return nullptr;
+  return {};
+}
+
+folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last) {
+  for (;; ++*index) {
+    const xa_entry entry = filemap_get_next_entry(mapping, index, last);
+    if (entry.is_folio()) return entry.folio();
+    if (entry.none() || *index == last) return nullptr;
+  }
 }
 
 // ---- adding and removing ---------------------------------------------------------------------------------
 
-int filemap_add_folio(address_space& mapping, folio* folio, u64 index) {
-  const bool locked = folio_trylock(folio);
-  VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
+int filemap_replace_entry(address_space& mapping, u64 index, xa_entry expected, folio* folio) {
   folio->page.index.set(index);
   folio->page.mapping.set(reinterpret_cast<uintptr_t>(&mapping));
   folio_get(folio); // the cache's
@@ -65,7 +75,7 @@ int filemap_add_folio(address_space& mapping, folio* folio, u64 index) {
     spin_guard xa_lock(mapping.i_pages.xa_lock);
     if (!mapping.i_pages.reserve(index))
       error = -ENOMEM;
-    else if (!mapping.i_pages.load(index).none())
+    else if (!mapping.i_pages.load(index).same(expected))
       error = -EEXIST;
     else
       mapping.i_pages.store(index, xa_entry::of(folio));
@@ -74,12 +84,21 @@ int filemap_add_folio(address_space& mapping, folio* folio, u64 index) {
     // A full barrier, too: the folio in the cache, then the size of the file, which the caller reads next.
     // Pairs with the one between setting the size and looking for folios in truncate_setsize().
     atomic_inc_return(mapping.nrpages);
-    workingset_refault(folio, &mapping, index);
     return 0;
   }
   folio->page.mapping.set(0);
-  folio_unlock(folio);
   folio_put(folio);
+  return error;
+}
+
+int filemap_add_folio(address_space& mapping, folio* folio, u64 index) {
+  const bool locked = folio_trylock(folio);
+  VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
+  const int error = filemap_replace_entry(mapping, index, {}, folio);
+  if (error == 0)
+    workingset_refault(folio, &mapping, index);
+  else
+    folio_unlock(folio);
   return error;
 }
 
@@ -124,14 +143,16 @@ filemap_result filemap_create_folio(address_space& mapping, u64 index) {
 /// The folio at the index, locked and still part of the file.
 filemap_result filemap_lock_folio(address_space& mapping, u64 index, fgp how) {
   for (;;) {
-    folio* folio = filemap_get_folio(mapping, index);
-    if (folio == nullptr) {
-      if (how != fgp::creat) return {nullptr, -ENOENT};
-      const filemap_result made = filemap_create_folio(mapping, index);
+    const xa_entry entry = filemap_get_entry(mapping, index);
+    if (!entry.is_folio()) {
+      if (entry.none() && how != fgp::creat) return {nullptr, -ENOENT};
+      const filemap_result made =
+          entry.is_swap() ? shmem_swapin_folio(mapping, index, entry) : filemap_create_folio(mapping, index);
       if (made.error != -EEXIST) return made;
       cpu_relax(); // another CPU was faster, or keeps the place shut for a while
       continue;
     }
+    folio* folio = entry.folio();
     folio_lock(folio);
     if (folio_mapping(folio) == &mapping) return {folio, 0};
     folio_unlock(folio); // truncated while this waited for the lock

@@ -38,22 +38,31 @@ inline u64 i_size_pages(const inode& i, site s = RW_HERE) {
   return (i_size_read(i, s) + PAGE_SIZE - 1) >> PAGE_SHIFT;
 }
 
+/// What is at the index: a folio, with a reference; the slot of one that is in the swap file; or none. No
+/// lock needed.
+xa_entry filemap_get_entry(address_space& mapping, u64 index);
 /// The folio at the index, with a reference; null if none is there. No lock needed.
 folio* filemap_get_folio(address_space& mapping, u64 index);
-/// The first folio at `*index` or after it, but not after `last`, with a reference; `*index` is moved to the
-/// folio's first page, or stays if that is before it. Null if there is none.
+/// What filemap_get_entry() says of the first index that has something at `*index` or after it, but not after
+/// `last`; `*index` is moved to the folio's first page, or stays if that is before it. None if there is
+/// nothing.
+xa_entry filemap_get_next_entry(address_space& mapping, u64* index, u64 last);
+/// The first folio, in the same way. Null if there is none.
 folio* filemap_get_next_folio(address_space& mapping, u64* index, u64 last);
 
 /// Puts a new folio, which comes out locked, into the cache. 0; -EEXIST if something is there by now;
 /// -ENOMEM.
 [[nodiscard]] int filemap_add_folio(address_space& mapping, folio* folio, u64 index);
+/// Puts a locked folio, which is no file's, into the cache in the place of `expected`. 0; -EEXIST if
+/// something else is there by now; -ENOMEM.
+[[nodiscard]] int filemap_replace_entry(address_space& mapping, u64 index, xa_entry expected, folio* folio);
 /// Takes a locked folio that nobody maps out of the cache, and drops the cache's reference; the caller has
 /// its own.
 void filemap_remove_folio(folio* folio);
 
-/// The folio at the index with its content, locked and with a reference, made if it is not there: or an error
-/// (-EIO, -ENOMEM). Null if the file ends before the index. May sleep. Caller holds i_rwsem for writing, or
-/// the invalidate_lock: the disk has nothing old there.
+/// The folio at the index with its content, locked and with a reference, brought back from the swap file or
+/// made if it is not there: or an error (-EIO, -ENOMEM). Null if the file ends before the index. May sleep.
+/// Caller holds i_rwsem for writing, or the invalidate_lock: the disk has nothing old there.
 struct filemap_result {
   struct folio* folio;
   int error;

@@ -13,6 +13,7 @@
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
 #include "mm/thp.h"
+#include "mm/truncate.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -539,8 +540,9 @@ void split_huge_pmd_address(const vm_area_struct& vma, vaddr_t addr) {
 
 namespace {
 
-/// A frozen folio's nth page becomes a folio of its own, locked and with one reference, as the head is.
-void split_tail(folio* head, u64 n) {
+/// A frozen folio's nth page becomes a folio of its own, locked and with so many references, as the head
+/// does.
+void split_tail(folio* head, u64 n, s32 references) {
   page* tail = folio_page(head, n);
   const u64 kept = BIT(PG_anon) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
   // locked: who meets a migration entry for it waits until that is gone (migration_entry_wait)
@@ -550,13 +552,54 @@ void split_tail(folio* head, u64 n) {
   WRITE_ONCE(tail->compound_head, 0);
   // the page as it is now, then the count that lets walkers in: pairs with the conditional add and second
   // look in try_grab_folio_fast()
-  smp_store_release(tail->_refcount, 1);
+  smp_store_release(tail->_refcount, references);
+}
+
+/// The pages after the first are folios now: the caller lets them go.
+void put_tails(folio* head, u64 nr) {
+  for (u64 i = 1; i < nr; ++i) {
+    folio* tail = page_folio(&head->page + i);
+    folio_unlock(tail);
+    folio_put(tail);
+  }
+}
+
+/// Takes a folio of a file apart, whose entries are gone: each page gets the place in the page cache that led
+/// to the folio. False: it is in use.
+bool split_in_page_cache(folio* folio) {
+  address_space& mapping = *folio_mapping(folio);
+  const u64 nr = folio_nr_pages(folio);
+  const u64 first = folio_index(folio);
+  spin_guard xa_lock(mapping.i_pages.xa_lock);
+  // What is left are the cache's references and the caller's. From here on nobody gets one (M3): who has
+  // found the folio at a place of the cache finds another one there when he looks again.
+  if (!folio_ref_freeze(folio, static_cast<s32>(nr) + 1)) return false;
+  for (u64 i = 1; i < nr; ++i) {
+    split_tail(folio, i, 2); // the cache's and the caller's
+    mapping.i_pages.store(first + i, xa_entry::of(page_folio(folio_page(folio, i))));
+  }
+  folio_clear_head(folio);
+  folio_ref_unfreeze(folio, 2);
+  return true;
+}
+
+/// The same for split_huge_page(): what maps a file need not be mapped, and is brought back by faults.
+int split_huge_page_of_file(folio* folio) {
+  const u64 nr = folio_nr_pages(folio);
+  const u64 first = folio_index(folio);
+  unmap_mapping_pages(*folio_mapping(folio), first, first + nr - 1, even_cows::no);
+  const bool split = split_in_page_cache(folio);
+  count_vm_event(split ? THP_SPLIT_PAGE : THP_SPLIT_PAGE_FAILED);
+  if (!split) return -EAGAIN;
+  put_tails(folio, nr);
+  return 0;
 }
 
 } // namespace
 
 int split_huge_page(folio* folio) {
   if (!folio_test_large(folio)) return 0;
+  if (!folio_test_anon(folio)) return split_huge_page_of_file(folio);
   const u64 nr = folio_nr_pages(folio);
   if (folio_ref_count(folio) != folio_mapcount(folio) + 1) return -EAGAIN;
   try_to_migrate(folio, split_entry::yes);
@@ -566,18 +609,14 @@ int split_huge_page(folio* folio) {
   if (frozen) {
     folio_unqueue_deferred_split(folio);
     for (u64 i = 1; i < nr; ++i)
-      split_tail(folio, i);
+      split_tail(folio, i, 1);
     folio_clear_head(folio);
     folio_ref_unfreeze(folio, 1);
   }
   remove_migration_ptes(&folio->page, &folio->page, nr);
   count_vm_event(frozen ? THP_SPLIT_PAGE : THP_SPLIT_PAGE_FAILED);
   if (!frozen) return -EAGAIN;
-  for (u64 i = 1; i < nr; ++i) {
-    struct folio* tail = page_folio(&folio->page + i);
-    folio_unlock(tail);
-    folio_put(tail);
-  }
+  put_tails(folio, nr);
   return 0;
 }
 

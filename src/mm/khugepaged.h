@@ -17,6 +17,7 @@ enum class scan_result : u8 {
   pmd_null,             ///< no table is there
   exceed_none_pte,      ///< too many pages were never touched
   exceed_shared_pte,    ///< too many pages are other mms', too
+  exceed_swap_pte,      ///< too many pages are in the swap file
   pte_non_present,      ///< a page is being moved
   page_count,           ///< a page is pinned or otherwise in use
   page_lock,            ///< a page is locked
@@ -37,6 +38,8 @@ struct collapse_control {
   bool wanted_only;       ///< only areas that are to have huge pages by themselves
   /// Beyond so many pages that other mms have too, hpage_collapse_scan_pmd() says that it does not pay.
   unsigned max_ptes_shared = hpage_pmd_nr();
+  /// The same of hpage_collapse_scan_file(), for pages of a file that are in the swap file.
+  unsigned max_ptes_swap = hpage_pmd_nr();
 };
 
 /// Makes the range of `addr`'s PMD one huge page. On failure all is as before. Caller holds no lock of the

@@ -75,7 +75,8 @@ scan_result collapse_in_file(mm_struct& mm, vaddr_t start, const mapped_file& fi
 scan_step scan_from(mm_struct& mm, vaddr_t addr, const khugepaged_settings& settings) {
   const collapse_control how{.max_ptes_none = settings.max_ptes_none,
                              .wanted_only = true,
-                             .max_ptes_shared = settings.max_ptes_shared};
+                             .max_ptes_shared = settings.max_ptes_shared,
+                             .max_ptes_swap = settings.max_ptes_swap};
   const vaddr_t start = next_candidate(mm, addr);
   if (start >= geometry().address_limit()) return {start, 1, scan_result::vma_null};
   const mapped_file file(mm, start);
@@ -120,7 +121,8 @@ khugepaged_settings khugepaged_scan::tuning() const {
 
 bool khugepaged_scan::tune(const khugepaged_settings& how) {
   if (how.pages_to_scan == 0 || how.max_ptes_none >= hpage_pmd_nr() ||
-      how.max_ptes_shared >= hpage_pmd_nr() || how.scan_sleep.count() < 0 || how.alloc_sleep.count() < 0)
+      how.max_ptes_shared >= hpage_pmd_nr() || how.max_ptes_swap >= hpage_pmd_nr() ||
+      how.scan_sleep.count() < 0 || how.alloc_sleep.count() < 0)
     return false;
   std::lock_guard guard(lock_);
   tuning_ = how;

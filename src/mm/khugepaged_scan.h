@@ -22,6 +22,7 @@ struct khugepaged_settings {
   std::chrono::milliseconds alloc_sleep{60'000}; ///< the same after one that found no free huge page
   unsigned max_ptes_none = hpage_pmd_nr() - 1;   ///< how many never touched pages a collapse may fill
   unsigned max_ptes_shared = hpage_pmd_nr() / 2; ///< how many pages of other mms, too, one may copy
+  unsigned max_ptes_swap = hpage_pmd_nr() / 8;   ///< how many pages of a file may be in the swap file
 };
 
 class khugepaged_scan {

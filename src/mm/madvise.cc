@@ -12,6 +12,7 @@
 #include "mm/pagewalk.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/shmem.h"
 #include "mm/swapfile.h"
 #include "mm/tlbbatch.h"
 
@@ -35,6 +36,7 @@ int madvise_collapse_errno(scan_result result) {
   case scan_result::pmd_null:
   case scan_result::exceed_none_pte:
   case scan_result::exceed_shared_pte:
+  case scan_result::exceed_swap_pte:
   case scan_result::pte_uffd_wp:
   case scan_result::vma_check:
   case scan_result::truncated:
@@ -198,10 +200,41 @@ int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end) {
 
 // ---- MADV_WILLNEED ---------------------------------------------------------------------------------------
 
+namespace {
+
+/// Reads what the area has in the swap file into the swap cache.
+void swapin_range(const vm_area_struct& vma, vaddr_t start, vaddr_t end) {
+  walk_pmd_entries(*vma.vm_mm, start, end, [](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+    for (; addr < next; addr += PAGE_SIZE) {
+      pte_t pte;
+      if (const pte_map table(pmdp); table) pte = ptep_get_lockless(table.at(addr));
+      if (is_swap_pte(pte) && is_swap_entry(pte_to_swp_entry(pte))) read_swap_cache(pte_to_swp_entry(pte));
+    }
+  });
+}
+
+/// The same of a file that is made of memory.
+void shmem_swapin_range(const address_space& mapping, u64 index, u64 last) {
+  for (; index <= last; ++index) {
+    const xa_entry entry = mapping.i_pages.find(&index, last);
+    if (entry.none()) return;
+    if (entry.is_swap()) read_swap_cache(make_swap_entry(entry.slot(), false));
+  }
+}
+
+} // namespace
+
 int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
   return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
-    if (vma.vm_file == nullptr) return;
-    force_page_cache_ra(vma.vm_file->mapping(), linear_page_index(vma, from), (to - from) >> PAGE_SHIFT);
+    if (vma_is_anonymous(vma)) {
+      if (swap_possible()) swapin_range(vma, from, to);
+    } else if (vma_is_shmem(vma)) {
+      if (swap_possible())
+        shmem_swapin_range(vma.vm_file->mapping(), linear_page_index(vma, from),
+                           linear_page_index(vma, to - PAGE_SIZE));
+    } else {
+      force_page_cache_ra(vma.vm_file->mapping(), linear_page_index(vma, from), (to - from) >> PAGE_SHIFT);
+    }
   });
 }
 

@@ -54,8 +54,8 @@ int madvise_free(mm_struct& mm, vaddr_t start, vaddr_t end);
 int madvise_free_single_vma(const vm_area_struct& vma, vaddr_t start, vaddr_t end);
 /// MADV_COLD: the pages of [start, end) are not in use just now. 0 or -ENOMEM. Locks as above.
 int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end);
-/// MADV_WILLNEED: what is mapped of files in [start, end) is read, as far as there is memory for it. 0 or
-/// -ENOMEM. Locks as above.
+/// MADV_WILLNEED: what is mapped of files in [start, end), or is in the swap file, is read, as far as there
+/// is memory for it. 0 or -ENOMEM. Locks as above.
 int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end);
 /// The same for the pages of single addresses, whatever is mapped there (mm_context::will_need).
 void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresses);

@@ -36,9 +36,10 @@ enum vm_event : unsigned {
 /// The swap file, if there is one (swapfile.h).
 struct swap_info {
   struct slot {
-    u32 count = 0;   ///< entries that name it
-    u32 folio = 0;   ///< the frame of its folio in the cache; 0: none
-    u64 mapping = 0; ///< of the folio that was here last: where it was mapped
+    u32 count : 31 = 0; ///< entries that name it
+    u32 shmem : 1 = 0;  ///< it has a page of a file, not of anonymous memory
+    u32 folio = 0;      ///< the frame of its folio in the cache; 0: none
+    u64 mapping = 0;    ///< of the folio that was here last: where it was mapped
     u64 index = 0;
   };
 

@@ -12,7 +12,8 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// What the tree holds for one index: nothing, a folio, or a mark that keeps others from putting one there.
+/// What the tree holds for one index: nothing, a folio, the slot of the swap file that has the page, or a
+/// mark that keeps others from putting a folio there.
 ///
 /// Each index of a folio of several pages holds its head.
 struct xa_entry {
@@ -24,10 +25,14 @@ struct xa_entry {
   static constexpr u64 DIRTY = BIT(2);     ///< to be found by writeback (PAGECACHE_TAG_DIRTY)
   static constexpr u64 WRITEBACK = BIT(3); ///< on its way to the disk
   static constexpr u64 MARKS = DIRTY | WRITEBACK;
+  static constexpr u64 SWAP = BIT(4); ///< no folio, but a slot (shmem.h)
 
   bool none() const { return val == 0; }
   bool is_folio() const { return (val & FOLIO) != 0; }
   bool is_retry() const { return val == RETRY; }
+  bool is_swap() const { return (val & SWAP) != 0; }
+  /// Only if is_swap().
+  u64 slot() const { return val >> PFN_SHIFT; }
   /// Only if is_folio().
   struct folio* folio() const {
     return reinterpret_cast<struct folio*>(pfn_to_page(val >> PFN_SHIFT));
@@ -36,6 +41,7 @@ struct xa_entry {
   bool same(xa_entry other) const { return ((val ^ other.val) & ~MARKS) == 0; }
 
   static xa_entry of(const struct folio* folio) { return {folio_pfn(folio) << PFN_SHIFT | FOLIO}; }
+  static xa_entry swapped(u64 slot) { return {slot << PFN_SHIFT | SWAP}; }
 };
 inline constexpr xa_entry XA_RETRY_ENTRY{xa_entry::RETRY};
 

@@ -15,6 +15,7 @@
 #include "mm/page_lock.h"
 #include "mm/pagewalk.h"
 #include "mm/rmap.h"
+#include "mm/shmem.h"
 #include "mm/slab.h"
 #include "mm/vma.h"
 #include "mm/workingset.h"
@@ -169,6 +170,7 @@ bool add_to_swap(folio* folio) {
   ++swap.inuse;
   s.mapping = folio->page.mapping.get();
   s.index = folio->page.index.get();
+  s.shmem = folio_test_anon(folio) ? 0 : 1;
   folio_set_dirty(folio); // the file does not have it yet
   put_in_cache(s, n, folio);
   return true;
@@ -231,9 +233,10 @@ bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   if (swp_slot(entry) >= swap.max) return false;
   slot& s = swap.slots[swp_slot(entry)];
   if (s.count == 0 || s.folio != 0) return false;
-  folio->page.mapping.set(s.mapping);
+  // a file's page has its place when it is back in the page cache
+  folio->page.mapping.set(s.shmem != 0 ? 0 : s.mapping);
   folio->page.index.set(s.index);
-  atomic_or(folio->page.flags, BIT(PG_anon) | BIT(PG_swapbacked));
+  atomic_or(folio->page.flags, BIT(PG_swapbacked) | (s.shmem != 0 ? 0 : BIT(PG_anon)));
   put_in_cache(s, swp_slot(entry), folio);
   return true;
 }
@@ -280,6 +283,33 @@ swapin_result swapin_folio(swp_entry_t entry) {
   folio_unlock(folio);
   folio_put(folio);
   return result;
+}
+
+int swapin_errno(fault_result result) {
+  if (result == fault_result::oom) return -ENOMEM;
+  return result == fault_result::sigbus ? -EIO : 0;
+}
+
+void read_swap_cache(swp_entry_t entry) {
+  const swapin_result read = swapin_folio(entry);
+  if (read.folio == nullptr) return;
+  folio_unlock(read.folio);
+  folio_put(read.folio);
+}
+
+address_space* swap_next_shmem(u64* slot, u64* index) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  while (++*slot < swap.max) {
+    const swap_info::slot& s = swap.slots[*slot];
+    if (s.count == 0 || s.shmem == 0) continue;
+    // As long as the slot is counted the inode is there: the last to use it gives its slots back first
+    // (evict_inode()). He may be at that.
+    auto* mapping = reinterpret_cast<address_space*>(static_cast<uintptr_t>(s.mapping));
+    *index = s.index;
+    if (atomic_inc_not_zero(mapping->host.i_count)) return mapping;
+  }
+  return nullptr;
 }
 
 namespace {
@@ -377,11 +407,6 @@ int swapon(swap_info& swap, const std::string& path, u64 bytes) {
 
 namespace {
 
-int errno_of(fault_result result) {
-  if (result == fault_result::oom) return -ENOMEM;
-  return result == fault_result::sigbus ? -EIO : 0;
-}
-
 /// The entry for `addr`, as it is now.
 bool is_swapped(const pmdp_t& pmdp, vaddr_t addr) {
   const pte_map table(pmdp);
@@ -396,7 +421,7 @@ int unuse_vma(vm_area_struct& vma) {
   walk_pmd_entries(*vma.vm_mm, vma.vm_start, vma.vm_end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
     for (; addr < next && error == 0; addr += PAGE_SIZE)
       while (error == 0 && is_swapped(pmdp, addr))
-        error = errno_of(handle_mm_fault(vma, addr, FAULT_FLAG_NONE));
+        error = swapin_errno(handle_mm_fault(vma, addr, FAULT_FLAG_NONE));
   });
   return error;
 }
@@ -414,7 +439,7 @@ int unuse_mm(mm_struct& mm) {
 
 int unuse_all(mm_list& mms) {
   bool wrapped = false;
-  int error = 0;
+  int error = shmem_unuse();
   mm_struct* mm = mms.next(nullptr, &wrapped);
   while (mm != nullptr && !wrapped && error == 0) {
     if (const mm_user user(mms, mm); user) error = unuse_mm(*mm);

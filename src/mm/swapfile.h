@@ -1,13 +1,16 @@
-// Swap: anonymous memory in a file of the host (Linux's mm/swapfile.c and mm/swap_state.c).
+// Swap: anonymous memory, and files made of memory, in a file of the host (Linux's mm/swapfile.c and
+// mm/swap_state.c).
 //
-// The file is cut into slots of a page. A slot is in use while an entry of a page table names it, which it
-// counts, or a folio is its content in memory (the swap cache): on its way out until it is written and
-// nobody uses it, on its way in until nobody else may come to ask for it. Slot 0 is never used.
+// The file is cut into slots of a page. A slot is in use while an entry of a page table or of a page cache
+// (shmem.h) names it, which it counts, or a folio is its content in memory (the swap cache): on its way out
+// until it is written and nobody uses it, on its way in until nobody else may come to ask for it. Slot 0 is
+// never used.
 //
 // Invariants: at most one folio is a slot's. It has PG_swapcache, its slot in private_, and a reference for
 // that; these change under the folio lock and the swap lock. A clean one is what the slot has in the file. A
 // page that may be stored to is in the cache only while it is being unmapped. A slot remembers where its
-// folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h).
+// folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h); and of
+// which file it is a page, so that swapoff finds that.
 //
 // The swap lock is inside page-table locks. What was swapped is brought back by do_swap_page() (memory.cc).
 #pragma once
@@ -16,6 +19,7 @@
 #include <string>
 
 #include "arch/swapops.h"
+#include "mm/fs.h"
 #include "mm/mm_list.h"
 #include "mm/mmzone.h"
 
@@ -52,8 +56,8 @@ void free_unused_swap_cache();
 
 // ---- the swap cache --------------------------------------------------------------------------------------
 
-/// Makes a folio of anonymous memory the content of a new slot; it is dirty then. False: there is no room.
-/// Caller holds the folio lock.
+/// Makes a folio of anonymous memory, or of a file made of memory, the content of a new slot; it is dirty
+/// then. False: there is no room. Caller holds the folio lock.
 [[nodiscard]] bool add_to_swap(folio* folio);
 /// The entry of the folio's slot. Caller holds the folio lock.
 swp_entry_t swap_entry_of(const folio* folio, bool exclusive);
@@ -73,6 +77,14 @@ struct swapin_result {
   struct folio* folio;
 };
 swapin_result swapin_folio(swp_entry_t entry);
+/// What such a result is to who makes a call: 0 or a negative errno.
+int swapin_errno(fault_result result);
+/// Reads the entry's slot into the cache, for who will want it soon. May sleep.
+void read_swap_cache(swp_entry_t entry);
+
+/// The next slot after `*slot` that has a page of a file made of memory, whose inode gets a reference; null
+/// if there is none. `*index`: which page it is.
+address_space* swap_next_shmem(u64* slot, u64* index);
 
 /// Writes dirty folios to their slots, neighbours together: each is clean then, or dirty still if that has
 /// failed. Sorts them. Caller holds the folio locks; no CPU stores to them. May sleep.

@@ -5,6 +5,7 @@
 #include "mm/filemap.h"
 #include "mm/highmem.h"
 #include "mm/rmap.h"
+#include "mm/shmem.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -59,10 +60,13 @@ void truncate_locked_folio(address_space& mapping, folio* folio, u64 first, u64 
   filemap_remove_folio(folio);
 }
 
-void truncate_inode_folio(address_space& mapping, folio* folio, u64 first, u64 last) {
+/// False: while this waited for it, something else has taken its place.
+bool truncate_inode_folio(address_space& mapping, folio* folio, u64 first, u64 last) {
   folio_lock(folio);
-  if (folio_mapping(folio) == &mapping) truncate_locked_folio(mapping, folio, first, last);
+  const bool here = folio_mapping(folio) == &mapping;
+  if (here) truncate_locked_folio(mapping, folio, first, last);
   folio_unlock(folio);
+  return here;
 }
 
 /// Bytes [from, to) of a page of the file become zero, where it is mapped too. fgp::uptodate: as far as it is
@@ -83,11 +87,17 @@ int zero_partial_page(address_space& mapping, u64 index, u64 from, u64 to, fgp h
 
 void truncate_inode_pages_range(address_space& mapping, u64 first, u64 last) {
   for (u64 index = first; index <= last;) {
-    folio* folio = filemap_get_next_folio(mapping, &index, last);
-    if (folio == nullptr) return;
-    truncate_inode_folio(mapping, folio, first, last);
+    const xa_entry entry = filemap_get_next_entry(mapping, &index, last);
+    if (entry.none()) return;
+    if (entry.is_swap()) {
+      shmem_free_swap(mapping, index, entry);
+      continue; // and looks again: it may have come back
+    }
+    folio* folio = entry.folio();
+    const bool done = truncate_inode_folio(mapping, folio, first, last);
     const u64 end = folio_test_large(folio) ? folio_index(folio) + folio_nr_pages(folio) - 1 : index;
     folio_put(folio);
+    if (!done) continue;
     index = std::max(index, end) + 1;
     if (index == 0) return;
   }

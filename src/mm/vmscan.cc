@@ -14,6 +14,7 @@
 #include "mm/page_writeback.h"
 #include "mm/pagewalk.h"
 #include "mm/rmap.h"
+#include "mm/shmem.h"
 #include "mm/swapfile.h"
 #include "mm/tlbbatch.h"
 #include "mm/workingset.h"
@@ -85,6 +86,15 @@ bool make_room_in_swap(folio* folio) {
   return split_folio(folio) && add_to_swap(folio);
 }
 
+/// Whether a folio of a file can go somewhere: to its disk, or if the file is made of memory to the swap
+/// file, page by page.
+bool file_can_go(folio* folio, const address_space& mapping, const scan_control& sc) {
+  if (folio_test_writeback(folio)) return false;
+  if (mapping.tracks_dirty) return true;
+  return shmem_mapping(mapping) && sc.may_swap && swap_has_room() && !folio_maybe_dma_pinned(folio) &&
+         split_folio(folio);
+}
+
 /// Takes a locked folio's entries out, their flush put off to `batch`. False: it stays as it is.
 bool unmap_folio(folio* folio, const scan_control& sc, tlbflush_unmap_batch& batch) {
   if (folio_test_anon(folio)) {
@@ -95,13 +105,14 @@ bool unmap_folio(folio* folio, const scan_control& sc, tlbflush_unmap_batch& bat
     return false;
   }
   const address_space* mapping = folio_mapping(folio);
-  // what memory alone holds has nowhere to go
-  if (mapping == nullptr || !mapping->tracks_dirty || folio_test_writeback(folio)) return false;
-  return try_to_unmap(folio, batch);
+  if (mapping == nullptr) return folio_test_swapcache(folio); // nobody maps it
+  return file_can_go(folio, *mapping, sc) && try_to_unmap(folio, batch);
 }
 
-/// The last step for a folio of anonymous memory, whose entries are gone and flushed: true, and its count is
-/// frozen.
+/// Is it of anonymous memory, or in the swap cache? Else it is a file's. Caller holds the folio lock.
+bool belongs_to_swap(const folio* folio) { return folio_test_anon(folio) || folio_mapping(folio) == nullptr; }
+
+/// The last step for such a folio, whose entries are gone and flushed: true, and its count is frozen.
 bool give_up_anon(folio* folio) {
   if (swap_possible()) folio_free_swap(folio); // all its entries may have been given back meanwhile
   if (!swap_possible() || !folio_test_swapcache(folio))
@@ -117,7 +128,7 @@ reclaim_result reclaim_folio(folio* folio) {
   if (!folio_trylock(folio)) return reclaim_result::busy;
   reclaim_result result = reclaim_result::busy;
   tlbflush_unmap_batch batch;
-  if (!folio_test_anon(folio) && unmap_folio(folio, {}, batch)) {
+  if (!belongs_to_swap(folio) && unmap_folio(folio, {}, batch)) {
     try_to_unmap_flush(batch); // no CPU reads or writes the page any more
     result = remove_mapping(*folio_mapping(folio), folio);
   }
@@ -158,7 +169,11 @@ void unmapped_folios::swap_out() {
   folio* dirty[SWAP_CLUSTER_MAX] = {};
   unsigned nr = 0;
   for (const isolated& of : std::span(folios_, nr_)) {
-    if (!folio_test_anon(of.folio)) continue;
+    if (!belongs_to_swap(of.folio)) {
+      if (!shmem_mapping(*folio_mapping(of.folio))) continue;
+      // Clean or not: the mark of an entry may have gone to somebody's own record (mapping_dirty_helpers.h).
+      if (!shmem_writepage(of.folio)) continue;
+    }
     folio_free_swap(of.folio); // all its entries may have been given back meanwhile
     if (folio_test_swapcache(of.folio) && folio_test_dirty(of.folio) && !folio_mapped(of.folio))
       dirty[nr++] = of.folio;
@@ -166,7 +181,10 @@ void unmapped_folios::swap_out() {
   swap_writepages(std::span(dirty, nr));
 }
 
-bool is_dirty_file(const folio* folio) { return !folio_test_anon(folio) && folio_test_dirty(folio); }
+bool is_dirty_file(const folio* folio) {
+  const address_space* mapping = folio_mapping(folio);
+  return mapping != nullptr && mapping->tracks_dirty && folio_test_dirty(folio);
+}
 
 /// What is dirty of this file, from the first one on: together, in the order of the file. Writing unlocks
 /// them for the time.
@@ -205,13 +223,14 @@ void unmapped_folios::pageout() {
 u64 unmapped_folios::give_up(const isolated& of) {
   folio* folio = of.folio;
   const u64 pages = pages_of(folio);
-  if (folio_test_anon(folio)) {
+  if (of.locked && belongs_to_swap(folio)) {
     const bool frozen = give_up_anon(folio);
     folio_unlock(folio);
     frozen ? free_unref_folio(folio) : folio_put(folio);
     return frozen ? pages : 0;
   }
-  const bool dropped = of.locked && remove_mapping(*folio_mapping(folio), folio) == reclaim_result::dropped;
+  const bool dropped = of.locked && folio_mapping(folio)->tracks_dirty &&
+                       remove_mapping(*folio_mapping(folio), folio) == reclaim_result::dropped;
   if (of.locked) folio_unlock(folio);
   folio_put(folio);
   return dropped ? pages : 0;
@@ -323,7 +342,8 @@ bool evictable(const page& page, u64 flags, const scan_control& sc, bool swap) {
   if ((flags & (BIT(PG_writeback) | BIT(PG_locked) | BIT(PG_ksm) | BIT(PG_table))) != 0) return false;
   if ((flags & BIT(PG_anon)) != 0)
     return (sc.may_swap && (swap || (flags & BIT(PG_swapcache)) != 0)) || (flags & BIT(PG_swapbacked)) == 0;
-  return page.mapping.get() != 0 && (flags & BIT(PG_swapbacked)) == 0;
+  if ((flags & BIT(PG_swapcache)) != 0) return sc.may_swap;
+  return page.mapping.get() != 0 && ((flags & BIT(PG_swapbacked)) == 0 || (sc.may_swap && swap));
 }
 
 /// Whether a locked folio is what it looked like, and no device uses it.
@@ -331,7 +351,8 @@ bool folio_on_lru(folio* folio) {
   if (folio_maybe_dma_pinned(folio)) return false;
   if (folio_test_anon(folio)) return folio_mapped(folio) || folio_test_swapcache(folio);
   const address_space* mapping = folio_mapping(folio);
-  return mapping != nullptr && mapping->tracks_dirty;
+  if (mapping == nullptr) return folio_test_swapcache(folio);
+  return mapping->tracks_dirty || shmem_mapping(*mapping);
 }
 
 /// Looks at a frame: the folio that begins there, with a reference, if it is old enough.

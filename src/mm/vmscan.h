@@ -1,5 +1,6 @@
 // Taking memory back (Linux's mm/vmscan.c): pages of files whose content is where they came from, or can be
-// written there (M18); anonymous ones that can go to the swap file (swapfile.h), or were freed lazily (M21).
+// written there (M18); anonymous ones, and those of files made of memory, that can go to the swap file
+// (swapfile.h); and what was freed lazily (M21).
 //
 // MADV_FREE makes pages clean and not swap-backed: their content may go, as long as nobody stores to them
 // again. Who takes such a page back takes its entries out and then looks: if an entry is dirty, or the folio
@@ -52,7 +53,7 @@ inline constexpr unsigned SWAP_CLUSTER_MAX = 32;
 /// What may be done to take memory back.
 struct scan_control {
   bool may_writepage = true; ///< dirty pages of files are written
-  bool may_swap = true;      ///< anonymous ones go to the swap file
+  bool may_swap = true;      ///< what memory alone holds goes to the swap file
 };
 
 /// Takes back what it can of `nr` folios, at most SWAP_CLUSTER_MAX, of each of which the caller has a

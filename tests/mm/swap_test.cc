@@ -1,14 +1,12 @@
 // Anonymous memory in the swap file: it comes back as it was, to whom it belongs, whatever was done to its
 // mapping meanwhile; slots are given back; what cannot be written or read is told, and nothing else is lost.
-#include "mm/swapfile.h"
+#include "swapped.h"
 
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <thread>
 
-#include "host_file.h"
 #include "mm/migrate.h"
 #include "racewalk/page_merger.h"
 #include "racewalk/userfaultfd.h"
@@ -16,28 +14,8 @@
 namespace racewalk::test {
 namespace {
 
-class Swap : public HostFile {
+class Swap : public Swapped {
  protected:
-  std::string swap_path() const { return directory + "/swap"; }
-  void swapon(u64 pages = 4096) {
-    ASSERT_TRUE(system.reclaim().swapon(swap_path(), (pages + 1) * PAGE_SIZE)); // slot 0 is never used
-  }
-  u64 slots_used() { return system.reclaim().statistics().swap_used; }
-  s64 swapped(const AddressSpace& of) {
-    return get_mm_counter(const_cast<AddressSpace&>(of).mm(), MM_SWAPENTS);
-  }
-  s64 swapped() { return swapped(space); }
-  void fill(vaddr_t at, u64 pages) {
-    for (u64 i = 0; i < pages; ++i)
-      touch(at + i * PAGE_SIZE);
-  }
-  /// What touch() has left, as seen at another address.
-  void expect_content(vaddr_t at, u64 pages, vaddr_t written_at) {
-    for (u64 i = 0; i < pages; ++i)
-      ASSERT_EQ(*cpu->load<u64>(at + i * PAGE_SIZE), written_at + i * PAGE_SIZE) << "page " << i;
-  }
-  void expect_content(vaddr_t at, u64 pages) { expect_content(at, pages, at); }
-  void pageout(vaddr_t at, u64 pages) { ASSERT_EQ(vm_madvise(mm, at, pages * PAGE_SIZE, MADV_PAGEOUT), 0); }
   /// So many pages, filled and swapped out.
   vaddr_t swapped_pages(u64 pages) {
     const vaddr_t at = map(pages * PAGE_SIZE);
@@ -47,12 +25,6 @@ class Swap : public HostFile {
     return at;
   }
   bool is_swapped(vaddr_t at) { return space.pagemap(at, 1).value()[0].swapped(); }
-  /// Runs `check` as a program in `child`.
-  template <class F> void in(AddressSpace& child, F check) {
-    cpu.switch_to(child);
-    check();
-    cpu.switch_to(space);
-  }
 };
 
 TEST_F(Swap, what_goes_comes_back) {
