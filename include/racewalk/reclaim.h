@@ -1,13 +1,13 @@
 // Memory that is taken back: when, from what, and where it goes.
 //
-//   system.reclaim().swapon("/var/tmp/swap", std::uint64_t{1} << 30).value(); // for anonymous memory
+//   system.reclaim().swapon("/var/tmp/swap", std::uint64_t{1} << 30).value(); // for what memory alone holds
 //   system.reclaim().start_kswapd(); // keeps some frames free
 //
 // A System's memory is its limit. When an allocation finds none, it takes back what was not used for longest:
-// pages of files, written first if they are dirty, and with a swap file anonymous memory. Only what is in use
-// (pinned, on its way, a file made of memory, a page that stands for others) stays. If nothing can be had,
-// the call fails for want of memory, and nothing has changed. All functions may be called by any number of
-// threads at any time.
+// pages of files, written first if they are dirty, and with a swap file anonymous memory and files made of
+// memory. Only what is in use (pinned, on its way, a page that stands for others) stays. If nothing can be
+// had, the call fails for want of memory, and nothing has changed. All functions may be called by any number
+// of threads at any time.
 #pragma once
 
 #include <cstdint>
@@ -59,10 +59,10 @@ class Reclaim {
   /// Takes so many pages back, now, or as many as can be had. How many.
   std::uint64_t shrink(std::uint64_t pages);
 
-  /// Anonymous memory that is not in use goes to a file when memory is short: one file at a time, which is
-  /// made if it is not there; what it held is lost. The errors of open(), ftruncate() and swapon():
-  /// device_or_resource_busy if there is one, invalid_argument if it is no regular file, or for fewer bytes
-  /// than two pages.
+  /// Anonymous memory, and files made of memory, go to a file when memory is short and they are not in use:
+  /// one file at a time, which is made if it is not there; what it held is lost. The errors of open(),
+  /// ftruncate() and swapon(): device_or_resource_busy if there is one, invalid_argument if it is no regular
+  /// file, or for fewer bytes than two pages.
   expected<void> swapon(const std::string& path, std::uint64_t bytes);
   /// Brings back what is there, and ends that. not_enough_memory, io_error: then it goes on.
   expected<void> swapoff();

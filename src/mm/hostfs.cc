@@ -282,7 +282,7 @@ int hostfs_revalidate(inode& of) {
   if (now < 0 || static_cast<u64>(now) == was) return static_cast<int>(std::min(now, 0L));
   i.i_sparse = true; // for all that is known
   if (static_cast<u64>(now) > was) forget_last_page(i.i_data, was);
-  truncate_setsize(i, static_cast<u64>(now));
+  (void)truncate_setsize(i, static_cast<u64>(now)); // it is on a disk
   return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "mm/truncate.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "mm/filemap.h"
 #include "mm/highmem.h"
@@ -73,7 +74,7 @@ bool truncate_inode_folio(address_space& mapping, folio* folio, u64 first, u64 l
 /// in the cache.
 int zero_partial_page(address_space& mapping, u64 index, u64 from, u64 to, fgp how = fgp::creat) {
   const auto [folio, error] = read_mapping_folio(mapping, index, how);
-  if (folio == nullptr) return how == fgp::uptodate ? 0 : error;
+  if (folio == nullptr) return error == -ENOENT || error == -EAGAIN ? 0 : error;
   folio_wait_writeback(folio);
   zero_user_segment(folio_file_page(folio, index), from, to);
   folio_clear_mappedtodisk(folio); // the disk may take back the room of a part of it
@@ -103,20 +104,31 @@ void truncate_inode_pages_range(address_space& mapping, u64 first, u64 last) {
   }
 }
 
-void pagecache_isize_extended(inode& inode, u64 from, u64 to) {
-  if (from < to && from % PAGE_SIZE != 0)
-    (void)zero_partial_page(inode.i_data, from >> PAGE_SHIFT, from % PAGE_SIZE, PAGE_SIZE, fgp::uptodate);
+namespace {
+
+/// The end of a page that is the file's last becomes zero. What is on a disk is cut off there, whether it can
+/// be read or not.
+int zero_beyond_end(address_space& mapping, u64 bytes, fgp how) {
+  if (bytes % PAGE_SIZE == 0) return 0;
+  const int error = zero_partial_page(mapping, bytes >> PAGE_SHIFT, bytes % PAGE_SIZE, PAGE_SIZE, how);
+  return shmem_mapping(mapping) ? error : 0;
 }
 
-void truncate_setsize(inode& inode, u64 bytes) {
+} // namespace
+
+int pagecache_isize_extended(inode& inode, u64 from, u64 to) {
+  return from < to ? zero_beyond_end(inode.i_data, from, fgp::uptodate) : 0;
+}
+
+int truncate_setsize(inode& inode, u64 bytes) {
   address_space& mapping = inode.i_data;
   const u64 old_bytes = i_size_read(inode);
-  pagecache_isize_extended(inode, old_bytes, bytes);
-  // What the last page has beyond the new end must not be seen when the file grows again.
-  if (bytes < old_bytes && bytes % PAGE_SIZE != 0)
-    (void)zero_partial_page(mapping, bytes >> PAGE_SHIFT, bytes % PAGE_SIZE, PAGE_SIZE);
+  // What the last page has beyond the end, the old or the new one, must not be seen when the file grows.
+  const int error = bytes < old_bytes ? zero_beyond_end(mapping, bytes, fgp::creat)
+                                      : pagecache_isize_extended(inode, old_bytes, bytes);
+  if (error != 0) return error;
   atomic_set(inode.i_size, static_cast<s64>(bytes));
-  if (bytes >= old_bytes) return;
+  if (bytes >= old_bytes) return 0;
   const u64 first = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
   // The size, then what is in the cache: pairs with the barrier in filemap_add_folio(). A fault that adds a
   // folio either sees the new size, or the folio is found here. One that was there is locked by both.
@@ -124,6 +136,7 @@ void truncate_setsize(inode& inode, u64 bytes) {
   unmap_mapping_pages(mapping, first, ~u64{0}, even_cows::yes);
   truncate_inode_pages(mapping, first);
   unmap_mapping_pages(mapping, first, ~u64{0}, even_cows::yes); // private copies made meanwhile
+  return 0;
 }
 
 int truncate_pagecache_range(inode& inode, u64 start, u64 end) {

@@ -21,12 +21,13 @@ inline void truncate_inode_pages(address_space& mapping, u64 first) {
 }
 
 /// The file is about to grow from `from` to `to` bytes: what programs that map its last page have stored
-/// there beyond its end was never part of it. Caller holds i_rwsem for writing. May sleep.
-void pagecache_isize_extended(inode& inode, u64 from, u64 to);
+/// there beyond its end was never part of it. 0; -ENOMEM or -EIO if that page is in the swap file and does
+/// not come back: the file must not grow. Caller holds i_rwsem for writing. May sleep.
+[[nodiscard]] int pagecache_isize_extended(inode& inode, u64 from, u64 to);
 
-/// Gives the file another size. What is cut off reads as zero if it grows again; who maps it gets a fault.
-/// Caller holds i_rwsem for writing. May sleep.
-void truncate_setsize(inode& inode, u64 bytes);
+/// Gives the file another size. What is cut off reads as zero if it grows again; who maps it gets a fault. 0,
+/// or an error as above: then it has the size that it had. Caller holds i_rwsem for writing. May sleep.
+[[nodiscard]] int truncate_setsize(inode& inode, u64 bytes);
 
 /// Makes a range of the file zero and gives its whole pages back; its size stays, private copies stay.
 /// Caller holds i_rwsem for writing. May sleep. The error of reading a page that is only in part concerned.

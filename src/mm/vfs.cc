@@ -121,7 +121,7 @@ long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
   const bool grows = pos + bytes > old_size;
   if (grows) {
     if (const int error = set_size(i, pos + bytes)) return error;
-    pagecache_isize_extended(i, old_size, pos);
+    if (const int error = pagecache_isize_extended(i, old_size, pos)) return error;
   }
   write_room room(i, pos + bytes);
   u64 done = 0;
@@ -146,7 +146,7 @@ int vfs_truncate(file& f, u64 bytes) {
   if (bytes > old_size)
     if (const int error = set_size(i, bytes)) return error;
   write_guard invalidate_lock(i.i_data.invalidate_lock);
-  truncate_setsize(i, bytes);
+  if (const int error = truncate_setsize(i, bytes)) return error;
   if (bytes >= old_size) return 0;
   // Who is still writing the last page may do so in its old length, which makes the disk's file longer again:
   // the size, a barrier in truncate_setsize(), then whether it is under writeback. Pairs with the

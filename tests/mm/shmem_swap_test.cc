@@ -143,6 +143,26 @@ TEST_F(ShmemSwap, a_page_that_is_cut_in_part_comes_back_first) {
   EXPECT_EQ(*cpu->load<u64>(at + 3 * PAGE_SIZE), (at + 3 * PAGE_SIZE) & 0xffffffff);
 }
 
+TEST_F(ShmemSwap, a_file_keeps_its_size_if_its_last_page_does_not_come_back) {
+  const vaddr_t at = swapped_file();
+  ASSERT_TRUE(file.resize(PAGE_SIZE + 8));
+  expect_content(at, 2);
+  pageout(at, 2);
+  ASSERT_EQ(in_memory(), 0U);
+  system.reclaim().fail_swap_read().fail_every(1);
+  EXPECT_EQ(file.resize(4).error(), std::errc::io_error);
+  EXPECT_EQ(file.resize(PAGES * PAGE_SIZE).error(), std::errc::io_error);
+  const std::array<std::byte, 8> bytes{};
+  EXPECT_EQ(file.write(5 * PAGE_SIZE, bytes).error(), std::errc::io_error);
+  EXPECT_EQ(file.size(), PAGE_SIZE + 8);
+  system.reclaim().fail_swap_read().fail_every(0);
+  expect_content(at, 2);
+  ASSERT_TRUE(cpu->store<u64>(at + PAGE_SIZE + 16, 1).ok()); // beyond the end
+  pageout(at, 2);
+  ASSERT_TRUE(file.resize(PAGES * PAGE_SIZE));
+  EXPECT_EQ(*cpu->load<u64>(at + PAGE_SIZE + 16), 0U);
+}
+
 TEST_F(ShmemSwap, what_the_swap_file_has_no_room_for_stays) {
   swapon(3);
   const vaddr_t at = map_shared();

@@ -224,6 +224,17 @@ TEST_F(Swap, a_pin_brings_it_back) {
   EXPECT_EQ(*reinterpret_cast<const u64*>(pin[1].data()), at + PAGE_SIZE);
 }
 
+TEST_F(Swap, willneed_reads_it_into_the_swap_cache) {
+  swapon();
+  const vaddr_t at = swapped_pages(4);
+  ASSERT_EQ(vm_madvise(mm, at, 4 * PAGE_SIZE, MADV_WILLNEED), 0);
+  EXPECT_EQ(swapped(), 4);
+  EXPECT_EQ(system.reclaim().statistics().swapped_in, 4U);
+  expect_content(at, 4);
+  EXPECT_EQ(system.reclaim().statistics().swapped_in, 4U);
+  EXPECT_EQ(slots_used(), 0U);
+}
+
 TEST_F(Swap, soft_dirty_is_remembered) {
   swapon();
   const vaddr_t at = swapped_pages(2);

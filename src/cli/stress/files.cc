@@ -1,4 +1,5 @@
-// `racewalk stress --mix files`: files of the host, mapped and written back under everybody's accesses.
+// `racewalk stress --mix files`: files of the host, mapped and written back under everybody's accesses, and
+// files made of memory, which go to the swap file if there is one.
 //
 // Each thread owns a file, two mappings of it, and a copy of every byte that must be in it. It stores and
 // loads by the mappings, by read() and write(), and by pins, as a device does; it cuts the file, makes it
@@ -67,20 +68,30 @@ struct totals {
   }
 };
 
+/// Where a file's content is when it is not in use.
+enum class backing : unsigned { host, past_page_cache, memory };
+
 /// A file that one thread owns, and what must be in it.
 struct owned_file {
-  owned_file(System& system, AddressSpace& space, std::string name, int how)
-      : path(std::move(name)), opening(File::open(system, path, O_RDWR | O_CREAT | how).value()) {
+  owned_file(System& system, AddressSpace& space, std::string name, backing on)
+      : path(std::move(name)), on_host(on != backing::memory), opening(open(system, on)) {
     for (vaddr_t& at : mappings)
       at = space.mmap(opening, 0, file_bytes).value();
   }
 
   [[nodiscard]] u64 size() const { return content.size(); }
 
-  std::string path;
+  const std::string path;
+  const bool on_host;
   File opening;
   std::array<vaddr_t, 2> mappings{};
   std::vector<std::byte> content; ///< its size is the file's; only the owner's
+
+ private:
+  [[nodiscard]] File open(System& system, backing on) const {
+    if (!on_host) return File::in_memory(system, 0).value();
+    return File::open(system, path, O_RDWR | O_CREAT | (on == backing::host ? 0 : O_DIRECT)).value();
+  }
 };
 
 /// What all threads share.
@@ -96,9 +107,9 @@ struct shared_state {
                 .dirty_ratio = 4})
         .value();
     flusher->start();
-    for (unsigned i = 0; i < o.threads; i++) // every other one past the host's page cache
+    for (unsigned i = 0; i < o.threads; i++) // of each kind
       files.push_back(std::make_unique<owned_file>(system, *space, fmt::format("{}/{}", directory.path(), i),
-                                                   i % 2 == 0 ? 0 : O_DIRECT));
+                                                   static_cast<backing>(i % 3)));
   }
 
   const stress_options options;
@@ -131,6 +142,7 @@ void compare(verdict& v, const owned_file& f, u64 from, const std::byte* found, 
 
 /// Looks at the host's file, past the library.
 void compare_with_host(verdict& v, const owned_file& f, range r, const char* after) {
+  if (!f.on_host) return;
   std::vector<std::byte> found(r.bytes);
   const int fd = ::open(f.path.c_str(), O_RDONLY | O_CLOEXEC);
   const ssize_t n = ::pread(fd, found.data(), r.bytes, static_cast<off_t>(r.from));
@@ -381,6 +393,7 @@ void worker::disturb() {
     succeeded(state_.space->msync(at, part_pages * PAGE_SIZE), "msync()");
     break;
   case 1: {
+    if (!f.on_host) break;
     done_.openings++;
     auto another = File::open(state_.system, f.path, O_RDWR);
     if (!succeeded(another, "open()")) break;
@@ -453,9 +466,24 @@ void worker::step() {
 
 // ---- the end ---------------------------------------------------------------------------------------------
 
+/// What is in a file that is made of memory, wherever that is.
+void compare_with_memory(verdict& v, owned_file& f) {
+  std::vector<std::byte> found(f.size());
+  if (f.opening.size() != f.size()) return v.fail("a file made of memory has another size");
+  u64 done = 0;
+  for (unsigned n = 0; n < max_attempts && done < f.size(); n++) // allocations may be made to fail
+    if (const auto read = f.opening.read(done, std::span(found).subspan(done))) done += *read;
+  if (done != f.size()) return v.fail("a file made of memory cannot be read");
+  compare(v, f, 0, found.data(), f.size(), "the last read()");
+}
+
 /// Every file is written, given back, and looked at.
 void check_the_end(shared_state& l) {
   for (auto& f : l.files) {
+    if (!f->on_host) {
+      compare_with_memory(l.outcome, *f);
+      continue;
+    }
     static_cast<void>(f->opening.sync()); // takes the errors of allocations that were made to fail
     if (!f->opening.sync()) l.outcome.fail("the last fsync() fails");
     compare_with_host(l.outcome, *f, {0, f->size()}, "after the last fsync()");
