@@ -179,7 +179,8 @@ struct arch_desc {
   /// p?d_leaf: true for leaf, protnone and invalid; false for none and table; undefined for swap (powerpc64
   /// says true). At the PTE level the same as present().
   bool (*leaf)(u64, level_t);
-  /// pmd_trans_huge, a PMD only: true for leaf, protnone and invalid; false for the others.
+  /// pmd_trans_huge, a PMD only: true for leaf, protnone and invalid; false for the others. Of a leaf that
+  /// maps a device's memory arm64 says true, too, the others false: who means both asks both.
   bool (*trans_huge)(u64);
   /// p?d_bad, asked of what is neither none nor leaf: false for table, true for what cannot be one.
   bool (*bad)(u64, level_t);
@@ -247,6 +248,13 @@ struct arch_desc {
   u64 soft_dirty = 0;
   /// The same of a swap entry; part of neither its type nor its offset.
   u64 swp_soft_dirty = 0;
+
+  // ---- memory of devices (M32) ----
+
+  /// The bits of a leaf, all of them set, that say that it maps a device's memory (p?d_devmap); one of them
+  /// is software's, and every other operation on leaves keeps it. 0: there are no such entries. In what is
+  /// not present the bits say something else.
+  u64 devmap = 0;
 
   // ---- swap entries ----
 

@@ -1,7 +1,8 @@
 // arm64, 4 KiB granule, 48-bit addresses, with hardware update of A and D (FEAT_HAFDBS); entries as Linux
 // lays them out since 6.11.
 //
-//   58 uffd-wp | 57 soft dirty (Linux has none; the bit is software's) | 56 special | 55 software dirty
+//   63 soft dirty (Linux has none; hardware ignores the bit) | 58 uffd-wp | 57 devmap | 56 special
+//   55 software dirty
 //   54 UXN | 53 PXN | 51 DBM (Linux: WRITE) | 47..12 pfn | 11 nG, PRESENT_INVALID if not valid | 10 AF
 //   9..8 SH | 7 RDONLY | 6 USER | 1 table/page | 0 VALID
 //
@@ -34,8 +35,9 @@ inline constexpr u64 PXN = bit(53);
 inline constexpr u64 UXN = bit(54);
 inline constexpr u64 SW_DIRTY = bit(55);
 inline constexpr u64 SPECIAL = bit(56);
-inline constexpr u64 SOFT_DIRTY = bit(57);
+inline constexpr u64 DEVMAP = bit(57);
 inline constexpr u64 UFFD_WP = bit(58);
+inline constexpr u64 SOFT_DIRTY = bit(63);
 inline constexpr u64 PFN = bits(47, PAGE_SHIFT);
 inline constexpr u64 TABLE_PXN = bit(59);
 inline constexpr u64 TABLE = VALID | NOT_BLOCK;
@@ -53,7 +55,7 @@ inline constexpr u64 SWP_UFFD_WP = bit(3);
 inline constexpr u64 SWP_SOFT_DIRTY = bit(4);
 
 static_assert(disjoint(VALID, NOT_BLOCK, USER, RDONLY, SHARED, AF, NG, DBM, PXN, UXN, SW_DIRTY, SPECIAL,
-                       SOFT_DIRTY, UFFD_WP, PFN));
+                       DEVMAP, SOFT_DIRTY, UFFD_WP, PFN));
 static_assert(disjoint(TYPE, PRESENT_INVALID, SWP_TYPE, SWP_OFFSET, SWP_UFFD_WP, SWP_SOFT_DIRTY));
 
 /// Present to software, but hardware faults on it.
@@ -66,7 +68,8 @@ constexpr bool valid(u64 e) { return (e & VALID) != 0; }
 constexpr bool leaf(u64 e, level_t level) {
   return present(e, level) && (level.number == PTE_LEVEL || (e & TYPE) != TABLE);
 }
-/// Looks at the type as if VALID were set: an invalid leaf is huge, whatever it was made from.
+/// Looks at the type as if VALID were set: an invalid leaf is huge, whatever it was made from. And a device's
+/// memory is, too.
 constexpr bool trans_huge(u64 e) { return (e & (VALID | PRESENT_INVALID)) != 0 && (e & NOT_BLOCK) == 0; }
 constexpr bool bad(u64 e, level_t) { return (e & TYPE) != TABLE; }
 /// PROT_NONE is the one leaf that is invalid and grants neither access nor execution to anybody.
@@ -176,6 +179,7 @@ inline constexpr arch_desc arm64{
     .swp_uffd_wp = arm::SWP_UFFD_WP,
     .soft_dirty = arm::SOFT_DIRTY,
     .swp_soft_dirty = arm::SWP_SOFT_DIRTY,
+    .devmap = arm::DEVMAP,
 
     .swp_type_bits = arm::SWP_TYPE_BITS,
     .swp_offset_bits = arm::SWP_OFFSET_BITS,

@@ -24,6 +24,7 @@ std::string describe_leaf(const arch_desc& a, level_t level, u64 entry) {
   return kind + pfn_text(a.pfn(entry, level)) +
          flags_text(a.write(entry, level), a.dirty(entry, level), a.young(entry, level),
                     (entry & a.soft_dirty) != 0) +
+         (a.devmap != 0 && (entry & a.devmap) == a.devmap ? " devmap" : "") +
          (level.number == PTE_LEVEL && (entry & a.uffd_wp) != 0 ? " uffd-wp" : "");
 }
 

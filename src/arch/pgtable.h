@@ -122,6 +122,13 @@ inline pte_t pte_mkyoung(pte_t pte) { return pte.with(arch().mkyoung(pte.val, pt
 inline pte_t pte_mkold(pte_t pte) { return pte.with(arch().mkold(pte.val, pte.level())); }
 inline pte_t pte_mkspecial(pte_t pte) { return pte.with(arch().mkspecial(pte.val, pte.level())); }
 
+// Memory of devices: never true where the architecture has no bits for it. Of leaves; what is not present may
+// have the bits for another reason, as migration entries on x86 do.
+inline bool has_devmap() { return arch().devmap != 0; }
+inline bool pte_devmap(pte_t pte) { return has_devmap() && (pte.val & arch().devmap) == arch().devmap; }
+/// Also special.
+inline pte_t pte_mkdevmap(pte_t pte) { return pte_mkspecial(pte.with(pte.val | arch().devmap)); }
+
 /// Write-protected by userfaultfd: whoever grants the right to store asks first. Of present PTEs, and, by the
 /// other names, of swap PTEs.
 inline bool pte_has_uffd_wp() { return arch().uffd_wp != 0; }
@@ -185,6 +192,8 @@ inline pmd_t pmd_mkclean(pmd_t pmd) { return pmd.with(arch().mkclean(pmd.val, pm
 inline pmd_t pmd_mkyoung(pmd_t pmd) { return pmd.with(arch().mkyoung(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkold(pmd_t pmd) { return pmd.with(arch().mkold(pmd.val, pmd.level())); }
 inline pmd_t pmd_mkspecial(pmd_t pmd) { return pmd.with(arch().mkspecial(pmd.val, pmd.level())); }
+inline bool pmd_devmap(pmd_t pmd) { return has_devmap() && (pmd.val & arch().devmap) == arch().devmap; }
+inline pmd_t pmd_mkdevmap(pmd_t pmd) { return pmd.with(pmd.val | arch().devmap); }
 /// Of a present pmd: of a swap pmd several architectures make a present one (S4.1).
 inline pmd_t pmd_mkinvalid(pmd_t pmd, site s = RW_HERE) {
   VM_BUG_ON(!pmd_present(pmd), "INV-TYPE", "an entry that is not present is made an invalid leaf", s);

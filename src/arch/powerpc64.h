@@ -1,8 +1,8 @@
 // powerpc64 (book3s) with the radix MMU, 4 KiB pages. Bits are numbered from the least significant one, in
 // the value that the CPU computes with: radix trees stand in memory big-endian.
 //
-//   63 PRESENT | 62 PTE (a leaf) | 61 INVALID if not PRESENT | 52..12 pfn | 10 special | 9 soft dirty
-//   8 R (accessed) | 7 C (dirty) | 3 PRIVILEGED | 2 READ | 1 WRITE | 0 EXEC
+//   63 PRESENT | 62 PTE (a leaf) | 61 INVALID if not PRESENT | 52..12 pfn | 11 devmap | 10 special
+//   9 soft dirty | 8 R (accessed) | 7 C (dirty) | 3 PRIVILEGED | 2 READ | 1 WRITE | 0 EXEC
 //   in a table entry 4..0 are the log2 of the next table's entries
 //
 // What is kept true:
@@ -29,6 +29,7 @@ inline constexpr u64 DIRTY = bit(7);
 inline constexpr u64 ACCESSED = bit(8);
 inline constexpr u64 SOFT_DIRTY = bit(9); ///< of swap entries, too
 inline constexpr u64 SPECIAL = bit(10);
+inline constexpr u64 DEVMAP = bit(11);
 inline constexpr u64 PFN = bits(52, PAGE_SHIFT);
 inline constexpr u64 INVALID = bit(61);
 inline constexpr u64 PTE = bit(62);
@@ -37,7 +38,7 @@ inline constexpr u64 RWX = READ | WRITE | EXEC;
 /// What a table entry has clear: the marks of a leaf, and the reserved bits above the size of the next table.
 inline constexpr u64 BAD = PTE | INVALID | bits(7, 5);
 
-inline constexpr u64 KEPT_BY_MODIFY = PFN | DIRTY | ACCESSED | SOFT_DIRTY | SPECIAL | PTE;
+inline constexpr u64 KEPT_BY_MODIFY = PFN | DIRTY | ACCESSED | SOFT_DIRTY | SPECIAL | DEVMAP | PTE;
 
 inline constexpr unsigned SWP_TYPE_BITS = 5;
 inline constexpr unsigned SWP_OFFSET_SHIFT = PAGE_SHIFT;
@@ -45,8 +46,8 @@ inline constexpr unsigned SWP_OFFSET_BITS = 41;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_BITS - 1, 0);
 inline constexpr u64 SWP_OFFSET = PFN;
 
-static_assert(disjoint(EXEC, WRITE, READ, PRIVILEGED, DIRTY, ACCESSED, SOFT_DIRTY, SPECIAL, PFN, INVALID, PTE,
-                       PRESENT));
+static_assert(disjoint(EXEC, WRITE, READ, PRIVILEGED, DIRTY, ACCESSED, SOFT_DIRTY, SPECIAL, DEVMAP, PFN, INVALID,
+                       PTE, PRESENT));
 static_assert(disjoint(SWP_TYPE, SWP_OFFSET, SOFT_DIRTY, PTE, INVALID, PRESENT));
 static_assert(SWP_OFFSET == bits(SWP_OFFSET_SHIFT + SWP_OFFSET_BITS - 1, SWP_OFFSET_SHIFT));
 
@@ -68,7 +69,7 @@ constexpr bool valid(u64 e) { return (e & PRESENT) != 0; }
 constexpr bool leaf(u64 e, level_t level) {
   return level.number == PTE_LEVEL ? present(e, level) : (e & PTE) != 0;
 }
-constexpr bool trans_huge(u64 e) { return (e & (PRESENT | INVALID)) != 0 && (e & PTE) != 0; }
+constexpr bool trans_huge(u64 e) { return (e & (PRESENT | INVALID)) != 0 && (e & (PTE | DEVMAP)) == PTE; }
 constexpr bool bad(u64 e, level_t) { return (e & BAD) != 0; }
 constexpr bool protnone(u64 e) { return (e & (PRESENT | PTE | RWX)) == (PRESENT | PTE); }
 
@@ -170,6 +171,7 @@ inline constexpr arch_desc powerpc64{
 
     .soft_dirty = radix::SOFT_DIRTY,
     .swp_soft_dirty = radix::SOFT_DIRTY,
+    .devmap = radix::DEVMAP | radix::PTE, // the bit alone may be hardware's in a table entry
 
     .swp_type_bits = radix::SWP_TYPE_BITS,
     .swp_offset_bits = radix::SWP_OFFSET_BITS,

@@ -1,6 +1,6 @@
 // x86-64: 4-level tables, hardware A and D bits, TLB shootdown by interrupt.
 //
-//   63 NX | 58 saved dirty | 51..12 pfn | 11 soft dirty | 10 uffd-wp | 9 special
+//   63 NX | 58 saved dirty | 57 devmap | 51..12 pfn | 11 soft dirty | 10 uffd-wp | 9 special
 //   8 G, PROT_NONE if not P | 7 PSE | 6 D | 5 A | 2 U | 1 W | 0 P
 //
 // What is kept true:
@@ -32,6 +32,7 @@ inline constexpr u64 PROTNONE = bit(8); ///< the global bit, which means nothing
 inline constexpr u64 SPECIAL = bit(9);
 inline constexpr u64 UFFD_WP = bit(10);
 inline constexpr u64 SOFT_DIRTY = bit(11);
+inline constexpr u64 DEVMAP = bit(57);
 inline constexpr u64 SAVED_DIRTY = bit(58);
 inline constexpr u64 NX = bit(63);
 inline constexpr u64 PFN = bits(51, PAGE_SHIFT);
@@ -39,7 +40,7 @@ inline constexpr u64 TABLE = PRESENT | RW | USER | ACCESSED | DIRTY;
 
 /// The bits that say what is mapped and what happened to it, not who may do what: pte_modify keeps them.
 inline constexpr u64 KEPT_BY_MODIFY =
-    PFN | ACCESSED | DIRTY | SAVED_DIRTY | SOFT_DIRTY | PSE | SPECIAL | UFFD_WP;
+    PFN | ACCESSED | DIRTY | SAVED_DIRTY | SOFT_DIRTY | PSE | SPECIAL | UFFD_WP | DEVMAP;
 
 inline constexpr unsigned SWP_TYPE_BITS = 5;
 inline constexpr unsigned SWP_TYPE_SHIFT = 64 - SWP_TYPE_BITS;
@@ -50,7 +51,7 @@ inline constexpr u64 SWP_UFFD_WP = USER;
 inline constexpr u64 SWP_SOFT_DIRTY = RW;
 
 static_assert(disjoint(PRESENT, RW, USER, ACCESSED, DIRTY, PSE, PROTNONE, SPECIAL, UFFD_WP, SOFT_DIRTY,
-                       SAVED_DIRTY, NX, PFN));
+                       DEVMAP, SAVED_DIRTY, NX, PFN));
 static_assert(disjoint(SWP_OFFSET, bits(63, SWP_TYPE_SHIFT), PRESENT, PROTNONE, PSE, ACCESSED, DIRTY,
                        SWP_UFFD_WP, SWP_SOFT_DIRTY));
 
@@ -88,7 +89,7 @@ constexpr bool leaf(u64 e, level_t level) {
     return (e & (PSE | PRESENT)) == (PSE | PRESENT);
   }
 }
-constexpr bool trans_huge(u64 e) { return (e & PSE) != 0; }
+constexpr bool trans_huge(u64 e) { return (e & (PSE | DEVMAP)) == PSE; }
 constexpr bool bad(u64 e, level_t) { return (e & ~PFN & ~(USER | ACCESSED)) != (TABLE & ~(USER | ACCESSED)); }
 constexpr bool protnone(u64 e) { return (e & (PRESENT | PROTNONE)) == PROTNONE; }
 
@@ -210,6 +211,7 @@ inline constexpr arch_desc x86_64{
     .swp_uffd_wp = x86::SWP_UFFD_WP,
     .soft_dirty = x86::SOFT_DIRTY,
     .swp_soft_dirty = x86::SWP_SOFT_DIRTY,
+    .devmap = x86::DEVMAP,
 
     .swp_type_bits = x86::SWP_TYPE_BITS,
     .swp_offset_bits = x86::SWP_OFFSET_BITS,

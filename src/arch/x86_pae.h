@@ -26,6 +26,7 @@ inline constexpr arch_desc x86_pae = [] {
   d.low_half = pae::LOW_HALF;
   d.none = pae::none;
   d.thp_migration = false;
+  d.devmap = 0; // Linux has it with 64-bit kernels only
   d.phys_bits = 36;
   return d;
 }();

@@ -34,6 +34,12 @@ inline std::vector<named_entry> entries(const arch_desc& a, level_t level, pfn_t
   all.push_back({"leaf, writable, dirty", dirty});
   all.push_back({"leaf, writable, dirty, old", a.mkold(dirty, level)});
   all.push_back({"protnone, dirty", a.modify(dirty, PAGE_NONE, level)});
+  if (a.devmap != 0) {
+    const u64 of_device = (level.number == PTE_LEVEL ? a.mkspecial(dirty, level) : dirty) | a.devmap;
+    all.push_back({"devmap, writable, dirty", of_device});
+    all.push_back({"devmap, protnone", a.modify(of_device, PAGE_NONE, level)});
+    if (level.number != PTE_LEVEL) all.push_back({"devmap, invalid", a.mkinvalid(of_device, level)});
+  }
   if (level.number != PTE_LEVEL)
     all.push_back({"invalid (of writable, dirty)", a.mkinvalid(dirty, level)});
   else
@@ -57,6 +63,8 @@ inline constexpr question questions[] = {
     {"valid", false, [](const arch_desc& a, u64 e, level_t l) { return a.valid(e, l); }},
     {"leaf", true, [](const arch_desc& a, u64 e, level_t l) { return a.leaf(e, l); }},
     {"trans_huge", true, [](const arch_desc& a, u64 e, level_t) { return a.trans_huge(e); }},
+    {"devmap", false,
+     [](const arch_desc& a, u64 e, level_t) { return a.devmap != 0 && (e & a.devmap) == a.devmap; }},
     {"bad", true, [](const arch_desc& a, u64 e, level_t l) { return a.bad(e, l); }},
     {"protnone", false, [](const arch_desc& a, u64 e, level_t l) { return a.protnone(e, l); }},
     {"write", false, [](const arch_desc& a, u64 e, level_t l) { return a.write(e, l); }},
@@ -151,7 +159,8 @@ lets through without a fault. A huge page's entries have pfn 2560, a page's 5, a
   for (const arch_desc* a : all_archs) {
     text += std::string("## ") + a->name + "\n\n";
     if (const arch_desc* other = same_entries(*a)) {
-      text += std::string("The entries of ") + other->name + ".\n\n";
+      text += std::string("The entries of ") + other->name +
+              (other->devmap == a->devmap ? ".\n\n" : ", but for those of devices (devmap).\n\n");
       continue;
     }
     if (!a->thp_migration) text += "Huge pages have no migration entries.\n\n";
