@@ -51,6 +51,7 @@ const std::vector<scenario>& all_scenarios() {
       pin_redirty(),
       pin_vs_fork(),
       drop_clean_page(),
+      gup_fast_vs_device(),
       mremap_vs_retract(),
       forced_write(),
       cow_either_way(),

@@ -52,6 +52,7 @@ scenario pin_mkclean_window();       // S5.8
 scenario pin_stable_wait();          // S5.9
 scenario pin_redirty();              // S5.10
 scenario drop_clean_page();          // M18
+scenario gup_fast_vs_device();       // M32
 scenario pin_vs_fork();              // S5.11
 
 /// Every one of them, in the order of the catalogue.

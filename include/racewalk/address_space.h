@@ -38,6 +38,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 class hostfs;
 struct io_fault_attr;
 class page_table_check;
+struct pgmap_array;
 
 /// Whether each change of a page-table entry is checked against what maps its page already: the same memory
 /// as anonymous and as a file's, twice for writing, or free while it is mapped, ends the program at the call
@@ -47,9 +48,11 @@ enum class PageTableCheck : std::uint8_t { off, on };
 /// A machine and the allocator of its memory.
 class System {
  public:
-  /// `cpus`: how many threads can be CPUs at a time, 1 to 59. Throws std::bad_alloc or std::invalid_argument.
-  System(std::uint64_t bytes, unsigned cpus, PageTableCheck check = PageTableCheck::off);
-  /// Nothing is left that belongs to it: no AddressSpace, File, PinnedPages.
+  /// `cpus`: how many threads can be CPUs at a time, 1 to 59. `device_bytes`: room for memory of devices
+  /// (racewalk/device_memory.h), which comes on top. Throws std::bad_alloc or std::invalid_argument.
+  System(std::uint64_t bytes, unsigned cpus, PageTableCheck check = PageTableCheck::off,
+         std::uint64_t device_bytes = 0);
+  /// Nothing is left that belongs to it: no AddressSpace, File, DeviceMemory, PinnedPages.
   ~System();
   System(const System&) = delete;
   System& operator=(const System&) = delete;
@@ -81,6 +84,7 @@ class System {
   friend class Writeback;
   Machine machine_;
   std::unique_ptr<page_table_check> page_table_check_; ///< null: nothing is checked
+  std::unique_ptr<pgmap_array> pgmaps_;                ///< the devices' memory that is there
   page_allocator allocator_;
   /// CPUs for threads that are none: one each for userfaultfd handlers, khugepaged, writeback and kswapd, one
   /// for all other calls.

@@ -74,6 +74,7 @@ class File {
   [[nodiscard]] file& opening() const { return *file_; }
 
  private:
+  friend class DeviceMemory;
   File(System& system, file& opening) : system_(&system), file_(&opening) {}
 
   System* system_;

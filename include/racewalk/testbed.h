@@ -7,6 +7,7 @@
 #include <map>
 
 #include "machine/cpu.h"
+#include "mm/dax.h"
 #include "mm/fs.h"
 #include "mm/memory.h"
 #include "mm/page_alloc.h"
@@ -23,8 +24,8 @@ struct disk_inode : inode {
 
 class testbed : public scenario_world {
  public:
-  /// `devices`: bodies that are not CPUs of the machine.
-  explicit testbed(unsigned cpus, unsigned devices = 0);
+  /// `devices`: bodies that are not CPUs of the machine. `device_bytes`: room for memory of devices.
+  explicit testbed(unsigned cpus, unsigned devices = 0, u64 device_bytes = 0);
   ~testbed() override;
 
   /// Adds the body of the next CPU. `twin`: a CPU with a lower number that does the same, in a scenario that
@@ -51,6 +52,10 @@ class testbed : public scenario_world {
   file& new_huge_file();
   /// The same, mapped shared at 0 by a table that has no entries yet.
   file& map_huge_file(mm_struct& mm);
+  /// A device's memory of one huge page, mapped shared at 0 by one entry; its first page is called "dev".
+  dev_dax& map_device(mm_struct& mm);
+  /// An opening of it.
+  file& open(dev_dax& device) { return files_.emplace_back(device, FMODE_READ | FMODE_WRITE); }
   /// Where entries have no bit for userfaultfd's write protection: two CPUs that do nothing, as registration
   /// is refused and there is nothing to lose. False: there is one.
   bool idle_without_uffd_wp();
@@ -111,9 +116,11 @@ class testbed : public scenario_world {
 
   const unsigned devices_;
   machine_scope scope_{machine};
+  pgmap_array pgmaps_{machine};
   page_allocator allocator_;
   std::deque<inode> inodes_;
   std::deque<disk_inode> disk_inodes_;
+  std::deque<dev_dax> dax_devices_;
   std::deque<file> files_;
   std::deque<mm_struct> mms_;
   std::map<pfn_t, std::string> pages_;

@@ -46,8 +46,8 @@ inline constexpr unsigned SWP_OFFSET_BITS = 41;
 inline constexpr u64 SWP_TYPE = bits(SWP_TYPE_BITS - 1, 0);
 inline constexpr u64 SWP_OFFSET = PFN;
 
-static_assert(disjoint(EXEC, WRITE, READ, PRIVILEGED, DIRTY, ACCESSED, SOFT_DIRTY, SPECIAL, DEVMAP, PFN, INVALID,
-                       PTE, PRESENT));
+static_assert(disjoint(EXEC, WRITE, READ, PRIVILEGED, DIRTY, ACCESSED, SOFT_DIRTY, SPECIAL, DEVMAP, PFN,
+                       INVALID, PTE, PRESENT));
 static_assert(disjoint(SWP_TYPE, SWP_OFFSET, SOFT_DIRTY, PTE, INVALID, PRESENT));
 static_assert(SWP_OFFSET == bits(SWP_OFFSET_SHIFT + SWP_OFFSET_BITS - 1, SWP_OFFSET_SHIFT));
 

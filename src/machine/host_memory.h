@@ -19,6 +19,8 @@ class host_memory {
   host_memory& operator=(const host_memory&) = delete;
 
   [[nodiscard]] std::byte* data() const { return data_; }
+  /// Whole pages: zeros again, and backed where touched.
+  void discard(std::size_t offset, std::size_t bytes) const;
 
  private:
   void* map_;

@@ -16,20 +16,25 @@ namespace racewalk::inline RACEWALK_BACKEND {
 class Cpu;
 struct huge_zero_page;
 struct page_ext;
+struct pgmap_array;
 struct pglist_data;
 struct transparent_hugepage;
 struct zone;
 
 class Machine : public smp_domain {
  public:
-  /// Memory is rounded up to a whole huge page. Throws std::bad_alloc, or std::invalid_argument for a size or
-  /// a number of CPUs that cannot be.
-  Machine(u64 bytes, unsigned nr_cpus);
+  /// Memory is rounded up to a whole huge page, and so is the room for memory of devices, which has its place
+  /// in the array behind it. Throws std::bad_alloc, or std::invalid_argument for a size or a number of CPUs
+  /// that cannot be.
+  Machine(u64 bytes, unsigned nr_cpus, u64 device_bytes = 0);
   ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
+  /// Those of memory: the allocator's, and from 0 on.
   [[nodiscard]] u64 nr_pages() const { return nr_pages_; }
+  /// The frames from nr_pages() to this one (exclusive) are for memory of devices (mm/memremap.h).
+  [[nodiscard]] pfn_t max_pfn() const { return max_pfn_; }
   [[nodiscard]] unsigned nr_cpus() const { return nr_cpus_; }
   /// The CPUs that there are.
   [[nodiscard]] cpumask_bits cpu_mask() const {
@@ -39,6 +44,10 @@ class Machine : public smp_domain {
 
   [[nodiscard]] struct page* pages() const { return pages_; }
   [[nodiscard]] std::byte* frames() const { return frame_memory_.data(); }
+  /// Makes frames that nobody uses zeros, which take no memory of the host's.
+  void discard_frames(pfn_t first, u64 nr) const {
+    frame_memory_.discard(first << PAGE_SHIFT, nr << PAGE_SHIFT);
+  }
 
   /// The page allocator's state (mm/page_alloc.h), which installs it and takes it away.
   struct zone* zone = nullptr;
@@ -48,11 +57,14 @@ class Machine : public smp_domain {
   transparent_hugepage* thp = nullptr;
   /// What is counted of each page while mm/page_table_check.h checks entries; null: nothing is.
   struct page_ext* page_ext = nullptr;
+  /// Which devices' memory is there (mm/memremap.h); null: none.
+  struct pgmap_array* pgmaps = nullptr;
   /// How it takes memory back (mm/mmzone.h); null: it does not.
   pglist_data* pgdat = nullptr;
 
  private:
   u64 nr_pages_;
+  pfn_t max_pfn_;
   unsigned nr_cpus_;
   host_memory frame_memory_;
   host_memory page_memory_;
@@ -75,7 +87,9 @@ class machine_scope {
   smp_domain* previous_;
 };
 
-inline bool pfn_valid(pfn_t pfn) { return pfn < machine().nr_pages(); }
+inline bool pfn_valid(pfn_t pfn) { return pfn < machine().max_pfn(); }
+/// Is the frame's memory a device's?
+inline bool is_zone_device_pfn(pfn_t pfn) { return pfn >= machine().nr_pages(); }
 
 // ---- page.h's conversions --------------------------------------------------------------------------------
 

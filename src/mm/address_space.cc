@@ -4,6 +4,7 @@
 #include "mm/fork.h"
 #include "mm/hostfs.h"
 #include "mm/house_cpu.h"
+#include "mm/memremap.h"
 #include "mm/migrate.h"
 #include "mm/mmap.h"
 #include "mm/msync.h"
@@ -14,10 +15,11 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- System ----------------------------------------------------------------------------------------------
 
-System::System(std::uint64_t bytes, unsigned cpus, PageTableCheck check)
-    : machine_(bytes, cpus + HOUSE_CPUS),
+System::System(std::uint64_t bytes, unsigned cpus, PageTableCheck check, std::uint64_t device_bytes)
+    : machine_(bytes, cpus + HOUSE_CPUS, device_bytes),
       page_table_check_(check == PageTableCheck::on ? std::make_unique<page_table_check>(machine_) : nullptr),
-      allocator_(machine_), hostfs_(std::make_unique<hostfs>()) {}
+      pgmaps_(std::make_unique<pgmap_array>(machine_)), allocator_(machine_),
+      hostfs_(std::make_unique<hostfs>()) {}
 
 System::~System() {
   reclaim_.stop_kswapd();

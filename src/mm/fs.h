@@ -20,6 +20,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 struct inode;
 struct address_space;
+struct dev_dax;
 
 /// A page of a file that is written back.
 struct page_io {
@@ -72,6 +73,8 @@ struct address_space {
 
   inode& host;
   const address_space_operations* a_ops = nullptr;
+  /// The device whose memory it is, mapped as it is: then nothing is ever in i_pages (dax.h). Null: none.
+  dev_dax* dax = nullptr;
   /// Stores to shared mappings are noticed, so that the content is written back (mapping_can_writeback).
   bool tracks_dirty = false;
   /// Its content may not change while it is written back: a checksum is made of it.

@@ -7,6 +7,7 @@
 #include "mm/file_fault.h"
 #include "mm/filemap.h"
 #include "mm/memory.h"
+#include "mm/memremap.h"
 #include "mm/page_lock.h"
 #include "mm/rmap.h"
 
@@ -192,14 +193,55 @@ folio* grab_mapped_folio(gup_request& gup, page* page, pmdp_t pmdp, pmd_t pmd, p
   return nullptr;
 }
 
+/// Keeps the device that a page which an entry led to is of, while the page is taken; false if it is going.
+class live_pagemap {
+ public:
+  explicit live_pagemap(pfn_t pfn)
+      : wanted_(policy().gup_gets_pagemap), pgmap_(wanted_ ? get_dev_pagemap(pfn) : nullptr) {}
+  ~live_pagemap() {
+    if (pgmap_ != nullptr) put_dev_pagemap(*pgmap_);
+  }
+  live_pagemap(const live_pagemap&) = delete;
+  live_pagemap& operator=(const live_pagemap&) = delete;
+  explicit operator bool() const { return !wanted_ || pgmap_ != nullptr; }
+
+ private:
+  bool wanted_;
+  dev_pagemap* pgmap_;
+};
+
+/// The fast path to a device's pages: `nr` from `first` on, each of which is a folio of its own. still():
+/// does the entry lead there yet? False: not all of them are to be had, and none is taken.
+template <class Still> bool gup_fast_device(gup_request& gup, page* first, dep_t found, u64 nr, Still still) {
+  if (gup.longterm) return false; // for the area to decide, which this walk does not look at
+  const live_pagemap pgmap(page_to_pfn(first));
+  if (!pgmap) return false;
+  const u64 before = gup.nr;
+  while (gup.nr - before < nr) {
+    page* page = first + (gup.nr - before);
+    if (try_grab_folio_fast(page, found, 1, gup.how) == nullptr) break;
+    gup.pages[gup.nr++] = page;
+  }
+  if (gup.nr - before == nr && still()) return true;
+  while (gup.nr > before)
+    gup_put_folio(page_folio(gup.pages[--gup.nr]), 1, gup.how);
+  return false;
+}
+
 /// False: an entry stopped the walk.
 bool gup_fast_pte_range(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, vaddr_t end) {
   for (; addr < end; addr += PAGE_SIZE) {
     const ptep_t ptep = pte_offset(pmd, addr);
     const pte_t pte = ptep_get_lockless(ptep);
-    if (pte_protnone(pte) || !pte_access_permitted(pte, gup.write) || pte_special(pte)) return false;
+    if (pte_protnone(pte) || !pte_access_permitted(pte, gup.write)) return false;
     VM_BUG_ON(!pte_present(pte), "INV-TYPE", "a page was taken from an entry that is not present");
     page* page = pfn_to_page(pte_pfn(pte));
+    if (pte_devmap(pte)) {
+      if (!gup_fast_device(gup, page, pte.dep, 1, [&] { return still_mapped(pmdp, pmd, ptep, pte); }))
+        return false;
+      continue;
+    }
+    if (pte_special(pte)) return false;
     if (grab_mapped_folio(gup, page, pmdp, pmd, ptep, pte) == nullptr) return false;
     gup.pages[gup.nr++] = page;
   }
@@ -215,6 +257,11 @@ bool gup_fast_pmd_leaf(gup_request& gup, pmdp_t pmdp, pmd_t pmd, vaddr_t addr, v
   VM_BUG_ON(!pfn_valid(pmd_pfn(pmd)), "INV-TYPE", "a page was taken from bits that are no pfn");
   const auto refs = static_cast<s32>((end - addr) >> PAGE_SHIFT);
   page* first = pfn_to_page(pmd_pfn(pmd)) + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
+  // as below: pairs with the exchange in zap_devmap_pmd() and the barrier in dax_layout_busy_page()
+  if (pmd_devmap(pmd))
+    return gup_fast_device(gup, first, pmd.dep, static_cast<u64>(refs), [&] {
+      return !policy().gup_recheck_pmd || pmd_same(pmd, pmdp_get_lockless(pmdp));
+    });
   folio* folio = try_grab_folio_fast(first, pmd.dep, refs, gup.how);
   if (folio == nullptr) return false;
   // as still_mapped(): pairs with the exchange in zap_huge_pmd() and split_huge_pmd_address()
@@ -293,6 +340,7 @@ enum class follow : u8 {
   writeback, ///< the pin met writeback: wait and try again
   retry,     ///< it changed under way
   refused,   ///< its count has no room
+  gone,      ///< its device is going
 };
 
 /// A reference or pin under the page-table lock, which keeps the page alive and out of the hands of who
@@ -355,13 +403,13 @@ follow access_by_entry(const gup_request& gup, page* page, entry_rights entry) {
 follow page_of_pte(const gup_request& gup, pte_t pte, page** result) {
   if (!pte_present(pte) || pte_protnone(pte)) return follow::fault;
   *result = pfn_to_page(pte_pfn(pte));
+  const bool zeros = pte_special(pte) && !pte_devmap(pte);
   return access_by_entry(
-      gup, *result,
-      {pte_access_permitted(pte, still_writes(gup)), pte_write(pte), pte_dirty(pte), pte_special(pte)});
+      gup, *result, {pte_access_permitted(pte, still_writes(gup)), pte_write(pte), pte_dirty(pte), zeros});
 }
 
 follow page_of_huge_pmd(const gup_request& gup, pmd_t pmd, vaddr_t addr, page** result) {
-  if (!pmd_trans_huge(pmd) || pmd_protnone(pmd)) return follow::fault;
+  if (!pmd_is_huge(pmd) || pmd_protnone(pmd)) return follow::fault;
   page* head = pfn_to_page(pmd_pfn(pmd));
   *result = head + ((addr & ~pmd_mask()) >> PAGE_SHIFT);
   return access_by_entry(
@@ -369,20 +417,27 @@ follow page_of_huge_pmd(const gup_request& gup, pmd_t pmd, vaddr_t addr, page** 
       {pmd_access_permitted(pmd, still_writes(gup)), pmd_write(pmd), pmd_dirty(pmd), pmd_special(pmd)});
 }
 
+/// take(page); of a device's page, which the entry of cannot go meanwhile, only if that is not going.
+template <class Take> follow take_page(page* page, Take take) {
+  if (!is_zone_device_pfn(page_to_pfn(page))) return take(page);
+  const live_pagemap pgmap(page_to_pfn(page));
+  return pgmap ? take(page) : follow::gone;
+}
+
 /// Looks at `addr` under the lock of its table, and calls take(page) there if the access is granted.
 template <class Take> follow with_mapped_page(gup_request& gup, vaddr_t addr, page** result, Take take) {
   const pmd_lookup at = find_pmd(gup.mm, addr);
   if (!at.found) return follow::fault;
   const pmd_t pmd = pmdp_get_lockless(at.pmdp);
-  if (pmd_trans_huge(pmd)) {
+  if (pmd_is_huge(pmd)) {
     spin_guard pml(pmd_lockptr(at.pmdp));
     const follow found = page_of_huge_pmd(gup, pmdp_get(at.pmdp), addr, result);
-    return found == follow::done ? take(*result) : found;
+    return found == follow::done ? take_page(*result, take) : found;
   }
   pte_map_lock table(at.pmdp);
   if (!table) return follow::fault;
   const follow found = page_of_pte(gup, ptep_get(table.at(addr)), result);
-  return found == follow::done ? take(*result) : found;
+  return found == follow::done ? take_page(*result, take) : found;
 }
 
 /// The slow pin of pin_scheme_t::page_lock: reference under the ptl; lock; wait until stable; look again;
@@ -438,6 +493,8 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
       return 0;
     case follow::refused:
       return -ENOMEM;
+    case follow::gone:
+      return -EFAULT;
     case follow::retry:
       break;
     case follow::writeback:
@@ -464,9 +521,11 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
   }
 }
 
-/// Without FOLL_FORCE: the area's rights. With it: also a store where one may only read.
+/// Without FOLL_FORCE: the area's rights. With it: also a store where one may only read, if it goes to a
+/// copy.
 bool vma_permits(const vm_area_struct& vma, const gup_request& gup) {
-  const bool write = gup.write && !gup.force;
+  const bool forced = gup.force && (vma.vm_flags & VM_SHARED) == 0;
+  const bool write = gup.write && !forced;
   return (vma.vm_flags & (write ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
 }
 

@@ -161,6 +161,7 @@ void grant_huge(const pmdp_t& pmdp, bool write, bool writable) {
 
 /// What a huge entry may get of an area's rights.
 pgprot_t rights_to_huge(pgprot_t prot, pmd_t pmd) {
+  if (pmd_devmap(pmd)) return prot;
   if (pmd_special(pmd)) prot.write = false;
   return pmd_special(pmd) ? prot : rights_to_page(prot, pfn_to_page(pmd_pfn(pmd)));
 }
@@ -246,7 +247,20 @@ namespace {
 
 /// A huge entry that maps a file, not memory of the area's own, or zeros: no table is deposited for it.
 bool is_huge_of_file(pmd_t pmd) {
-  return pmd_trans_huge(pmd) && !pmd_special(pmd) && !folio_test_anon(page_folio(pfn_to_page(pmd_pfn(pmd))));
+  return pmd_trans_huge(pmd) && pmd_has_folio(pmd) && !folio_test_anon(page_folio(pfn_to_page(pmd_pfn(pmd))));
+}
+
+} // namespace
+
+bool pmd_has_deposit(pmd_t pmd) { return !pmd_is_devmap(pmd) && !is_huge_of_file(pmd); }
+
+namespace {
+
+/// A device's memory is out of the mm's sight; nothing was counted, no table deposited. Caller holds the pml.
+void zap_devmap_pmd(mmu_gather& tlb, vaddr_t addr, const pmdp_t& pmdp) {
+  (void)pmdp_get_and_clear(addr, pmdp);
+  serialize_against_pte_lookup(tlb.mm); // as in zap_huge_pmd()
+  tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
 }
 
 } // namespace
@@ -259,6 +273,10 @@ bool zap_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp) {
     spin_guard pml(pmd_lockptr(pmdp));
     const pmd_t seen = pmdp_get(pmdp);
     if (!is_huge_or_migration(seen)) return !pmd_is_table(seen);
+    if (pmd_is_devmap(seen)) {
+      zap_devmap_pmd(tlb, addr, pmdp);
+      return true;
+    }
     const pmd_t pmd = pmdp_get_and_clear(addr, pmdp);
     serialize_against_pte_lookup(tlb.mm); // before a fault can put a table here (S1.3)
     const bool of_file = is_huge_of_file(pmd);
@@ -319,10 +337,25 @@ bool do_huge_file_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_fla
   return mapped;
 }
 
+fault_result vmf_insert_pfn_pmd(vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, pfn_t pfn,
+                                fault_flags flags) {
+  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
+  spin_guard pml(pmd_lockptr(pmdp));
+  const pmd_t old = pmdp_get(pmdp);
+  if (pmd_none(old)) {
+    const pmd_t entry = pmd_mkdevmap(mk_huge_pmd(pfn, vm_page_prot(vma)));
+    set_pmd_at(start, pmdp, write ? pmd_mkdirty(pmd_mkwrite(entry)) : entry);
+    return fault_result::handled;
+  }
+  if (!pmd_is_devmap(old)) return fault_result::sigbus;
+  grant_huge(pmdp, write, true);
+  return fault_result::handled;
+}
+
 bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot) {
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t seen = pmdp_get(pmdp);
-  if (!pmd_trans_huge(seen)) return is_pmd_migration_entry(seen); // that gets its rights when it is restored
+  if (!pmd_is_huge(seen)) return is_pmd_migration_entry(seen); // that gets its rights when it is restored
   const pmd_t old =
       policy().change_pmd_through_none ? pmdp_get_and_clear(addr, pmdp) : pmdp_invalidate_once(addr, pmdp);
   set_pmd_at(addr, pmdp, pmd_modify(old, rights_to_huge(prot, old)));
@@ -464,6 +497,12 @@ pmd_t begin_split(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
 
 namespace {
 
+/// A device's memory need not be mapped: faults bring it back, in the size that the device has.
+void drop_devmap_pmd(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
+  (void)pmdp_get_and_clear(start, pmdp);
+  flush_tlb_mm_range(mm.context, start, start + pmd_size(), pmd_shift(), false);
+}
+
 /// What maps a file need not be mapped: faults bring the pages back, as small ones.
 void drop_huge_file_pmd(mm_struct& mm, vaddr_t start, const pmdp_t& pmdp) {
   const pmd_t old = pmdp_get_and_clear(start, pmdp);
@@ -494,6 +533,10 @@ void split_present_pmd(const vm_area_struct& vma, page* table, pmd_t old, split_
 void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, split_into what) {
   mm_struct& mm = *vma.vm_mm;
   pmd_t old = pmdp_get(pmdp);
+  if (pmd_is_devmap(old)) {
+    drop_devmap_pmd(mm, start, pmdp);
+    return;
+  }
   if (is_huge_of_file(old)) {
     drop_huge_file_pmd(mm, start, pmdp);
     return;

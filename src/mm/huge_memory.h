@@ -27,6 +27,10 @@ bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr);
 /// Maps the whole of a huge folio of the file, which the caller has locked, where nothing is mapped. False if
 /// something is by now.
 bool set_huge_file_pmd(vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* folio, fault_flags flags);
+/// Maps a device's memory from frame `pfn` on by a huge entry, where nothing is mapped; where this is, grants
+/// what the fault asks for. Takes no reference. fault_result::sigbus if a table is there. Locks as above.
+fault_result vmf_insert_pfn_pmd(vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, pfn_t pfn,
+                                fault_flags flags);
 /// A fault of an area that maps a file, where no table is: maps the file's huge folio, if it has one there
 /// that fits. False: small pages have to do. Locks as above.
 [[nodiscard]] bool do_huge_file_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags);
@@ -58,11 +62,14 @@ fault_result do_huge_pmd_numa_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmd
 [[nodiscard]] bool change_huge_pmd(mmu_gather& tlb, vaddr_t addr, pmdp_t pmdp, pgprot_t prot);
 
 /// Whether an entry maps a huge page, or keeps the place of one that is being moved.
-inline bool is_huge_or_migration(pmd_t pmd) { return pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd); }
+inline bool is_huge_or_migration(pmd_t pmd) { return pmd_is_huge(pmd) || is_pmd_migration_entry(pmd); }
+
+/// Is a table deposited behind a huge entry, or a migration entry of one? Not for what maps a file.
+bool pmd_has_deposit(pmd_t pmd);
 
 /// Replaces a huge entry, or a migration entry of one, by a table of small ones that map the same pages
-/// (M29); one that maps a file by nothing, which faults make good. Nothing if it is neither by now. `vma` is
-/// what maps `addr`.
+/// (M29); one that maps a file or a device by nothing, which faults make good. Nothing if it is neither by
+/// now. `vma` is what maps `addr`.
 void split_huge_pmd(const vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp);
 /// The same for the entry that crosses `addr`, if one does.
 void split_huge_pmd_address(const vm_area_struct& vma, vaddr_t addr);

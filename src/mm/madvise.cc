@@ -123,7 +123,7 @@ bool madvise_free_huge_pmd(mmu_gather& tlb, vaddr_t addr, vaddr_t end, const pmd
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t seen = pmdp_get(pmdp);
   if (!pmd_trans_huge(seen)) return false;
-  if (pmd_special(seen)) return true;
+  if (!pmd_has_folio(seen)) return true;
   folio* folio = page_folio(pfn_to_page(pmd_pfn(seen)));
   if (end - addr != pmd_size() || folio_mapcount(folio) != 1 || !forget_dirtiness(folio)) return true;
   if (pmd_young(seen) || pmd_dirty(seen)) {
@@ -151,7 +151,7 @@ void madvise_cold_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
     if (pmd_trans_huge(pmdp_get_lockless(pmdp))) {
       spin_guard pml(pmd_lockptr(pmdp));
       const pmd_t pmd = pmdp_get(pmdp);
-      if (!pmd_trans_huge(pmd) || pmd_special(pmd)) return; // split meanwhile: in use; or nobody's
+      if (!pmd_trans_huge(pmd) || !pmd_has_folio(pmd)) return; // split meanwhile: in use; or nobody's
       if (pmdp_test_and_clear_young(addr, pmdp)) tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
       return folio_clear_referenced(page_folio(pfn_to_page(pmd_pfn(pmd))));
     }

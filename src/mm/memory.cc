@@ -5,6 +5,7 @@
 
 #include "arch/swapops.h"
 #include "machine/tlbflush.h"
+#include "mm/dax.h"
 #include "mm/deferred_split.h"
 #include "mm/file_fault.h"
 #include "mm/filemap.h"
@@ -319,11 +320,28 @@ bool wp_can_reuse_anon_page(const vm_area_struct& vma, page* page) {
   return alone;
 }
 
+fault_result vmf_insert_mixed(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pfn_t pfn,
+                              fault_flags flags) {
+  if (!pte_alloc(*vma.vm_mm, pmdp)) return fault_result::oom;
+  const bool write = (flags & FAULT_FLAG_WRITE) != 0;
+  const auto granted = [&](pte_t pte) { return pte_mkyoung(write ? pte_mkdirty(pte_mkwrite(pte)) : pte); };
+  pte_map_lock table(pmdp);
+  if (!table) return fault_result::handled; // taken away meanwhile: the access decides anew
+  const ptep_t ptep = table.at(addr);
+  const pte_t old = ptep_get(ptep);
+  if (pte_none(old))
+    set_pte_at(addr, ptep, granted(pte_mkdevmap(pfn_pte(pfn, vm_page_prot(vma)))));
+  else
+    ptep_set_access_flags(addr, ptep, granted(old));
+  return fault_result::handled;
+}
+
 fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags) {
   mm_struct& mm = *vma.vm_mm;
   addr &= PAGE_MASK;
   const pmd_lookup at = pmd_alloc(mm, addr);
   if (!at.found) return fault_result::oom;
+  if (vma_is_dax(vma)) return dev_dax_fault(vma, addr, at.pmdp, flags);
   pmd_t pmd = pmdp_get_lockless(at.pmdp);
   if (pmd_none(pmd) && thp_vma_suitable(vma, addr) && !userfaultfd_missing(vma)) {
     if (do_huge_pmd_anonymous_page(vma, addr, at.pmdp, flags)) return fault_result::handled;
@@ -439,7 +457,7 @@ void zap_nonpresent_pte(const mmu_gather& tlb, const vm_area_struct* vma, vaddr_
 
 void zap_present_pte(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, const ptep_t& ptep, pte_t seen,
                      zap_progress& done) {
-  if (pte_special(seen)) { // nobody counts who maps the page of zeros
+  if (pte_special(seen)) { // nobody counts who maps the page of zeros, or a device's
     (void)ptep_get_and_clear(addr, ptep);
     tlb_remove_tlb_entry(tlb, addr);
     return;

@@ -36,6 +36,11 @@ fault_result do_user_addr_fault(mm_context& context, vaddr_t addr, fault_flags f
 /// which FAULT_FLAG_ALLOW_RETRY permits: not any more.
 fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flags);
 
+/// Maps a page of a device's memory where nothing is mapped; where it is, grants what the fault asks for.
+/// Takes no reference. Locks as above.
+fault_result vmf_insert_mixed(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pfn_t pfn,
+                              fault_flags flags);
+
 /// Whether the mm of an area whose entry maps `page` may store to it rather than to a copy: nobody else sees
 /// it, or has a reference and may come to. Makes it exclusively the mm's then. Caller holds the lock of the
 /// entry.

@@ -237,7 +237,7 @@ folio* get_mapped_folio(mm_struct& mm, vaddr_t addr) {
   if (pmd_trans_huge(pmd)) {
     spin_guard pml(pmd_lockptr(at.pmdp));
     const pmd_t now = pmdp_get(at.pmdp);
-    if (pmd_trans_huge(now) && !pmd_special(now)) found = page_folio(pfn_to_page(pmd_pfn(now)));
+    if (pmd_trans_huge(now) && pmd_has_folio(now)) found = page_folio(pfn_to_page(pmd_pfn(now)));
     if (found != nullptr) folio_get(found);
   } else if (const pte_map_lock table(at.pmdp); table) {
     const pte_t pte = ptep_get(table.at(addr));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "machine/cpu.h"
+#include "mm/dax.h"
 #include "mm/huge_memory.h"
 #include "mm/huge_zero_page.h"
 #include "mm/ksm.h"
@@ -42,7 +43,8 @@ long mmap_at(mm_struct& mm, vaddr_t addr, u64 len, const vma_contents& what, on_
   regions_guard regions(mm, addr, addr + len);
   if (!regions.ok()) return -ENOMEM;
   if (overlap == on_overlap::fail && anything_mapped(regions)) return -EEXIST;
-  if (!split_at_ends(regions, addr, addr + len) || !make_room(regions, mm)) return -ENOMEM;
+  if (const int error = split_at_ends(regions, addr, addr + len)) return error;
+  if (!make_room(regions, mm)) return -ENOMEM;
   // from here on nothing fails
   regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
     unmap_in_region(mm, region, start, end);
@@ -128,6 +130,9 @@ long vm_mmap_file(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags, fil
   len = page_align(len);
   if (offset + len < offset) return -EOVERFLOW;
   const vm_flags_t vm_flags = calc_vm_flags(prot) | (type == MAP_SHARED ? VM_SHARED : VM_NONE);
+  const bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  if (const int error = dax_check_mapping(backing.mapping(), vm_flags, fixed ? addr : 0, len, offset))
+    return error;
   if ((backing.f_mode & FMODE_READ) == 0) return -EACCES;
   if ((vm_flags & VM_WRITE) != 0 && !may_write(vm_flags, &backing)) return -EACCES;
   return do_mmap(mm, addr, len, flags, {vm_flags, &backing, offset >> PAGE_SHIFT});
@@ -156,7 +161,7 @@ int vm_munmap(mm_struct& mm, vaddr_t start, u64 len) {
   if (!range.ok || range.start == range.end) return -EINVAL;
   regions_guard regions(mm, range.start, range.end);
   if (!regions.ok()) return -ENOMEM;
-  if (!split_at_ends(regions, range.start, range.end)) return -ENOMEM;
+  if (const int error = split_at_ends(regions, range.start, range.end)) return error;
   regions.for_each(
       [&](mmap_region& region, vaddr_t from, vaddr_t to) { unmap_in_region(mm, region, from, to); });
   return 0;
@@ -182,7 +187,7 @@ int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, vm_flags_t granted, 
   regions_guard regions(mm, start, end);
   if (!regions.ok() || !fully_mapped(regions)) return -ENOMEM;
   if ((granted & VM_WRITE) != 0 && !may_write_all(regions)) return -EACCES;
-  if (!split_at_ends(regions, start, end)) return -ENOMEM;
+  if (const int error = split_at_ends(regions, start, end)) return error;
   regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
     for_each_vma(region, from, to,
                  [&](vm_area_struct& vma) { mprotect_fixup(vma, new_flags(vma.vm_flags)); });

@@ -84,7 +84,7 @@ int change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot
     const pmd_lookup at = marks ? pte_alloc_for_markers(tlb.mm, addr) : find_pmd(tlb.mm, addr);
     if (!at.found && marks) return -ENOMEM;
     if (!at.found) continue;
-    if (what == cp_flags::rights && pmd_trans_huge(pmdp_get_lockless(at.pmdp)) &&
+    if (what == cp_flags::rights && pmd_is_huge(pmdp_get_lockless(at.pmdp)) &&
         change_huge_pmd(tlb, addr, at.pmdp, prot))
       continue;
     const bool done = change_pte_range(tlb, at.pmdp, addr, next, prot, what);

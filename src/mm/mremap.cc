@@ -159,11 +159,17 @@ bool move_huge_pmd(const extent& e, const pmdp_t& from, const pmdp_t& to) {
   if (!is_huge_or_migration(pmdp_get(from)) || !pmd_none(pmdp_get(to))) return false;
   const pmd_t pmd = pmdp_get_and_clear(e.old_addr, from);
   serialize_against_pte_lookup(e.mm()); // before a fault can put a table here (S1.3)
-  pgtable_trans_huge_deposit(to, pgtable_trans_huge_withdraw(from));
+  if (pmd_has_deposit(pmd)) pgtable_trans_huge_deposit(to, pgtable_trans_huge_withdraw(from));
   set_pmd_at(e.new_addr, to, pmd);
   if (!policy().mremap_flush_under_ptl) pmls.unlock();
   flush_old_range(e, pmd_shift(), false);
   return true;
+}
+
+/// Is the entry moved as it is, rather than the table that it leads to?
+bool moves_as_huge(pmd_t pmd) {
+  return policy().mremap_tests_devmap ? is_huge_or_migration(pmd)
+                                      : pmd_trans_huge(pmd) || is_pmd_migration_entry(pmd);
 }
 
 enum class moved : u8 { yes, nothing_there, no_memory };
@@ -175,7 +181,7 @@ moved move_extent(const extent& e) {
   if (pmd_none(pmd)) return moved::nothing_there;
   const pmd_lookup to = pmd_alloc(e.mm(), e.new_addr);
   if (!to.found) return moved::no_memory;
-  if (is_huge_or_migration(pmd)) {
+  if (moves_as_huge(pmd)) {
     if (e.whole_pmd() && move_huge_pmd(e, from.pmdp, to.pmdp)) return moved::yes;
     split_huge_pmd(e.old_vma, e.old_addr, from.pmdp);
   } else if (e.whole_pmd() && move_normal_pmd(e, from.pmdp, to.pmdp)) {
@@ -372,7 +378,7 @@ bool map_new(mm_struct& mm, vaddr_t start, vaddr_t end, const vma_contents& what
 /// Moves to where nothing is mapped. Both ranges' regions are locked, the old one is mapped.
 long move_vma(mm_struct& mm, const remap& m, const vma_contents& what) {
   const regions_guard old_range(mm, m.old_addr, m.old_end(), regions_guard::locked_already{});
-  if (!split_at_ends(old_range, m.old_addr, m.old_end())) return -ENOMEM;
+  if (const int error = split_at_ends(old_range, m.old_addr, m.old_end())) return error;
   const faults_wait no_faults(old_range);
   u64 done = 0;
   while (done < m.old_len) {
@@ -401,7 +407,7 @@ long mremap_to(mm_struct& mm, const remap& m) {
   const regions_guard new_range(mm, m.new_addr, m.new_end(), regions_guard::locked_already{});
   const auto what = contents_of_range(old_range);
   if (!what) return -EFAULT;
-  if (!split_at_ends(new_range, m.new_addr, m.new_end())) return -ENOMEM;
+  if (const int error = split_at_ends(new_range, m.new_addr, m.new_end())) return error;
   new_range.for_each(
       [&](mmap_region& region, vaddr_t from, vaddr_t to) { unmap_in_region(mm, region, from, to); });
   return move_vma(mm, m, *what);
@@ -462,7 +468,7 @@ long mremap_in_place(mm_struct& mm, vaddr_t addr, u64 old_len, u64 new_len) {
   }
   if (new_len == old_len) return static_cast<long>(addr);
   const regions_guard rest(mm, addr + new_len, addr + old_len, regions_guard::locked_already{});
-  if (!split_at_ends(rest, addr + new_len, addr + old_len)) return -ENOMEM;
+  if (const int error = split_at_ends(rest, addr + new_len, addr + old_len)) return error;
   rest.for_each(
       [&](mmap_region& region, vaddr_t from, vaddr_t to) { unmap_in_region(mm, region, from, to); });
   return static_cast<long>(addr);

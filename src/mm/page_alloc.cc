@@ -3,6 +3,7 @@
 #include "mm/clear_page.h"
 #include "mm/compaction.h"
 #include "mm/deferred_split.h"
+#include "mm/memremap.h"
 #include "mm/page_table_check.h"
 #include "mm/pgtable.h"
 #include "mm/vmscan.h"
@@ -112,6 +113,7 @@ page* alloc_pages(unsigned order, gfp_t gfp, site s) {
 }
 
 void free_unref_folio(folio* folio, site s) {
+  if (is_zone_device_pfn(folio_pfn(folio))) return free_zone_device_page(&folio->page);
   const bool large = folio_test_large(folio, s);
   if (large) folio_unqueue_deferred_split(folio);
   free_pages_prepare(folio, large, s);

@@ -5,9 +5,9 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 page_table_check::page_table_check(Machine& machine)
-    : machine_(machine), pages_(machine.nr_pages() * sizeof(page_ext)) {
+    : machine_(machine), pages_(machine.max_pfn() * sizeof(page_ext)) {
   auto* pages = reinterpret_cast<page_ext*>(pages_.data());
-  std::uninitialized_default_construct_n(pages, machine.nr_pages());
+  std::uninitialized_default_construct_n(pages, machine.max_pfn());
   machine_.page_ext = pages;
 }
 

@@ -18,6 +18,13 @@ inline bool is_zero_pfn(pfn_t pfn) { return pfn == ZERO_PFN; }
 inline bool is_zero_page(const page* page) { return is_zero_pfn(page_to_pfn(page)); }
 /// Does the entry stand for zeros that take no memory of the mm's own?
 inline bool pte_none_or_zero(pte_t pte) { return pte_none(pte) || (pte_present(pte) && pte_special(pte)); }
+/// An entry for a device's memory, or a huge entry of any kind. pmd_trans_huge() is true of the former on
+/// some architectures and not on others, and pmd_devmap() of a migration entry may be anything: so who is to
+/// meet both kinds asks these (M32).
+inline bool pmd_is_devmap(pmd_t pmd) { return pmd_present(pmd) && pmd_devmap(pmd); }
+inline bool pmd_is_huge(pmd_t pmd) { return pmd_trans_huge(pmd) || pmd_is_devmap(pmd); }
+/// Has the page of a huge entry a folio that its mappings are counted in? Not zeros, nor a device's memory.
+inline bool pmd_has_folio(pmd_t pmd) { return !pmd_special(pmd) && !pmd_devmap(pmd); }
 /// An entry for the huge page of zeros (huge_zero_page.h).
 inline bool is_huge_zero_pmd(pmd_t pmd) { return pmd_trans_huge(pmd) && pmd_special(pmd); }
 

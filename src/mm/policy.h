@@ -318,6 +318,12 @@ struct policy_t {
   bool ksm_tests_exclusive = true;     ///< as does an entry that was the page's only one (S2.9)
   bool ksm_flushes_first = true;       ///< the entry goes before references are counted (M20)
 
+  // ---- memory of devices: M32 ----
+  bool gup_gets_pagemap = true;       ///< a lockless walk keeps the device while it takes its page
+  bool pagemap_waits_for_pins = true; ///< a device goes when its pages are free; Linux 6.1 does not ask
+  bool pagemap_kill_waits = false; ///< a grace period between the last new reference and the wait for the old
+  bool mremap_tests_devmap = true; ///< else only whether an entry is huge (5bfea2d9b17f, CVE-2020-10757)
+
   // ---- writeback: M17, mail 5 ----
   wb_fence_t wb_barrier = wb_fence_t::mb;                           ///< S5.7
   stable_wait_t stable_wait = stable_wait_t::stable_then_writeback; ///< S5.9

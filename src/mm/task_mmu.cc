@@ -95,7 +95,7 @@ void clear_soft_dirty(vaddr_t addr, const ptep_t& ptep, clear_refs_flush& flush)
 bool clear_soft_dirty_pmd(vaddr_t addr, const pmdp_t& pmdp, clear_refs_flush& flush) {
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t seen = pmdp_get(pmdp);
-  if (!pmd_trans_huge(seen)) return false;
+  if (!pmd_is_huge(seen)) return false;
   if ((!pmd_soft_dirty(seen) && !pmd_write(seen)) || pmd_is_pinned(seen)) return true;
   const pmd_t old = pmdp_invalidate_raw(addr, pmdp);
   set_pmd_at(addr, pmdp, pmd_clear_soft_dirty(pmd_wrprotect(old)));
@@ -105,7 +105,7 @@ bool clear_soft_dirty_pmd(vaddr_t addr, const pmdp_t& pmdp, clear_refs_flush& fl
 
 void clear_soft_dirty_range(mm_struct& mm, vaddr_t start, vaddr_t end, clear_refs_flush& flush) {
   walk_pmd_entries(mm, start, end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
-    if (pmd_trans_huge(pmdp_get_lockless(pmdp)) && clear_soft_dirty_pmd(addr, pmdp, flush)) return;
+    if (pmd_is_huge(pmdp_get_lockless(pmdp)) && clear_soft_dirty_pmd(addr, pmdp, flush)) return;
     pte_map_lock table(pmdp);
     if (!table) return;
     for (; addr < next; addr += PAGE_SIZE)
@@ -158,7 +158,7 @@ bool clear_referenced_pmd(vaddr_t addr, const pmdp_t& pmdp) {
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t pmd = pmdp_get(pmdp);
   if (!pmd_trans_huge(pmd)) return false;
-  if (pmd_special(pmd)) return true;
+  if (!pmd_has_folio(pmd)) return true;
   pmdp_test_and_clear_young(addr, pmdp);
   clear_referenced_page(pfn_to_page(pmd_pfn(pmd)));
   return true;
@@ -242,7 +242,7 @@ u64 pmd_to_pagemap_entry(pmd_t pmd) {
 bool pagemap_pmd(const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, u64 area, u64* words) {
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t pmd = pmdp_get(pmdp);
-  if (!pmd_trans_huge(pmd) && !is_pmd_migration_entry(pmd)) return false;
+  if (!pmd_is_huge(pmd) && !is_pmd_migration_entry(pmd)) return false;
   const u64 first = pmd_to_pagemap_entry(pmd);
   const u64 step = (first & PM_SWAP) != 0 ? u64{1} << 5 : 1;
   for (; addr < end; addr += PAGE_SIZE)

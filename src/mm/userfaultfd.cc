@@ -222,7 +222,7 @@ int userfaultfd_register(userfaultfd_ctx& ctx, vaddr_t start, u64 len, u64 mode)
   if (!areas.any || areas.unfit) return -EINVAL;
   if (areas.readonly) return -EPERM;
   if (areas.others) return -EBUSY;
-  if (!split_at_ends(regions, start, start + len)) return -ENOMEM;
+  if (const int error = split_at_ends(regions, start, start + len)) return error;
   for_each_locked_vma(regions,
                       [&](vm_area_struct& vma) { set_registration(vma, &ctx, registered_flags(mode)); });
   // The registration, then what its owner sees to be missing: pairs with the barrier in isolate_range() of
@@ -239,7 +239,7 @@ int userfaultfd_unregister(userfaultfd_ctx& ctx, vaddr_t start, u64 len) {
     if (!regions.ok()) return -ENOMEM;
     const range_areas areas = areas_of(regions, ctx, 0);
     if (!areas.any || areas.others) return -EINVAL;
-    if (!split_at_ends(regions, start, start + len)) return -ENOMEM;
+    if (const int error = split_at_ends(regions, start, start + len)) return error;
     for_each_locked_vma(regions, [](vm_area_struct& vma) {
       if (userfaultfd_armed(vma)) set_registration(vma, nullptr, VM_NONE);
     });

@@ -49,6 +49,7 @@ long read_page(file& f, std::byte* to, u64 bytes, u64 pos) {
 
 long vfs_read(file& f, std::byte* to, u64 bytes, u64 pos) {
   if ((f.f_mode & FMODE_READ) == 0) return -EBADF;
+  if (f.mapping().dax != nullptr) return -EINVAL;
   u64 done = 0;
   while (done < bytes) {
     const long n = read_page(f, to + done, bytes - done, pos + done);
@@ -113,6 +114,7 @@ int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos
 
 long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
   if (!f.writable()) return -EBADF;
+  if (f.mapping().dax != nullptr) return -EINVAL;
   if (bytes == 0) return 0;
   if (pos > MAX_LFS_FILESIZE || bytes > MAX_LFS_FILESIZE - pos) return -EFBIG;
   inode& i = *f.f_inode;
@@ -139,7 +141,7 @@ long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
 // ---- size and holes --------------------------------------------------------------------------------------
 
 int vfs_truncate(file& f, u64 bytes) {
-  if (!f.writable() || bytes > MAX_LFS_FILESIZE) return -EINVAL;
+  if (!f.writable() || bytes > MAX_LFS_FILESIZE || f.mapping().dax != nullptr) return -EINVAL;
   inode& i = *f.f_inode;
   write_guard i_rwsem(i.i_rwsem);
   const u64 old_size = i_size_read(i);
@@ -160,6 +162,7 @@ int vfs_truncate(file& f, u64 bytes) {
 int vfs_punch_hole(file& f, u64 offset, u64 bytes) {
   if (offset > MAX_LFS_FILESIZE || bytes == 0 || bytes > MAX_LFS_FILESIZE) return -EINVAL;
   if (!f.writable()) return -EBADF;
+  if (f.mapping().dax != nullptr) return -ENODEV;
   if (bytes > MAX_LFS_FILESIZE - offset) return -EFBIG;
   inode& i = *f.f_inode;
   write_guard i_rwsem(i.i_rwsem);
@@ -188,6 +191,7 @@ int file_check_and_advance_wb_err(file& f) {
 
 int vfs_fsync_range(file& f, u64 first, u64 last, bool datasync) {
   address_space& mapping = f.mapping();
+  if (mapping.dax != nullptr) return -EINVAL;
   if (!mapping.tracks_dirty) return 0;
   const u32 before = READ_ONCE(mapping.wb_err);
   const int write_error = write_cache_pages(mapping, first, last);

@@ -5,6 +5,8 @@
 // its folio lock, and i_size with it: writeback, which takes that lock to find the page clean, sees the size
 // that the page's content belongs to.
 //
+// What is a device's memory (dax.h) is only mapped: all of these refuse it, with -EINVAL or -ENODEV as Linux.
+//
 // Callers are CPUs with no lock held; all may sleep. Natively only.
 #pragma once
 

@@ -1,7 +1,9 @@
 #include "mm/vma.h"
 
+#include <cerrno>
 #include <utility>
 
+#include "mm/dax.h"
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
 
@@ -121,12 +123,13 @@ void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed) {
   vma.vm_flags = vma.vm_flags | (swallowed != nullptr ? swallowed->vm_flags : VM_SOFTDIRTY);
 }
 
-bool split_vma(mmap_region& region, vaddr_t addr) {
+int split_vma(mmap_region& region, vaddr_t addr) {
   vm_area_struct* vma = region.areas.find_vma(addr);
-  if (vma == nullptr || vma->vm_start >= addr) return true;
-  if (region.areas.size() >= MAX_MAP_COUNT || !region.areas.preallocate()) return false;
+  if (vma == nullptr || vma->vm_start >= addr) return 0;
+  if (!may_split(*vma, addr)) return -EINVAL;
+  if (region.areas.size() >= MAX_MAP_COUNT || !region.areas.preallocate()) return -ENOMEM;
   vm_area_struct* upper = region.vm_area_alloc(*vma->vm_mm);
-  if (upper == nullptr) return false;
+  if (upper == nullptr) return -ENOMEM;
   const vaddr_t end = vma->vm_end;
   write_guard vm_lock(vma->vm_lock); // keeps faults out, as split_huge_pmd_address() needs
   split_huge_pmd_address(*vma, addr);
@@ -140,7 +143,7 @@ bool split_vma(mmap_region& region, vaddr_t addr) {
     i_mmap.insert(*upper);
     vma_link(region, *upper);
   }
-  return true;
+  return 0;
 }
 
 void merge_vmas(mmap_region& region, vaddr_t addr) {
@@ -179,13 +182,13 @@ bool fully_mapped(const regions_guard& regions) {
   return mapped;
 }
 
-bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
-  bool cut = true;
+int split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end) {
+  int error = 0;
   regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
-    if (from == start) cut = cut && split_vma(region, start);
-    if (to == end && end != region.end) cut = cut && split_vma(region, end);
+    if (error == 0 && from == start) error = split_vma(region, start);
+    if (error == 0 && to == end && end != region.end) error = split_vma(region, end);
   });
-  return cut;
+  return error;
 }
 
 // ---- holes -----------------------------------------------------------------------------------------------

@@ -134,9 +134,9 @@ void vma_attach_locked(mmap_region& region, vm_area_struct& vma, vaddr_t start, 
 /// Makes an area longer, and soft-dirty if what it gets is: over free addresses, or over `swallowed`, a
 /// detached area that continues it.
 void vma_extend(vm_area_struct& vma, vaddr_t end, vm_area_struct* swallowed = nullptr);
-/// Cuts the area that crosses `addr` there, if one does. False when memory is short; then nothing has
-/// changed.
-[[nodiscard]] bool split_vma(mmap_region& region, vaddr_t addr);
+/// Cuts the area that crosses `addr` there, if one does. 0, or -ENOMEM, or -EINVAL if it may not be cut
+/// there: then nothing has changed.
+[[nodiscard]] int split_vma(mmap_region& region, vaddr_t addr);
 /// Joins the area that ends at `addr` and the one that begins there, if both are there and alike.
 void merge_vmas(mmap_region& region, vaddr_t addr);
 /// Joins what has become alike in [start, end), which no area crosses, and at its ends.
@@ -164,7 +164,7 @@ long do_mmap(mm_struct& mm, vaddr_t addr, u64 len, int flags, const vma_contents
 bool anything_mapped(const regions_guard& regions);
 /// Whether all of the range is mapped.
 bool fully_mapped(const regions_guard& regions);
-/// Cuts what crosses the ends of the range that is locked. False when memory is short.
-[[nodiscard]] bool split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end);
+/// Cuts what crosses the ends of the range that is locked. 0, -ENOMEM or -EINVAL.
+[[nodiscard]] int split_at_ends(const regions_guard& regions, vaddr_t start, vaddr_t end);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

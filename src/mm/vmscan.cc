@@ -287,7 +287,7 @@ bool isolate_pmd(const pmdp_t& pmdp, folio_batch& batch) {
   spin_guard pml(pmd_lockptr(pmdp));
   const pmd_t pmd = pmdp_get(pmdp);
   if (!pmd_trans_huge(pmd)) return false;
-  if (pmd_special(pmd)) return true;
+  if (!pmd_has_folio(pmd)) return true;
   folio* folio = page_folio(pfn_to_page(pmd_pfn(pmd)));
   if (folio_mapcount(folio) == 1) batch.add(folio);
   return true;

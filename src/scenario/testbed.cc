@@ -38,8 +38,8 @@ std::string hex(u64 v) {
 
 } // namespace
 
-testbed::testbed(unsigned cpus, unsigned devices)
-    : machine(memory_of(cpus + devices), cpus), devices_(devices),
+testbed::testbed(unsigned cpus, unsigned devices, u64 device_bytes)
+    : machine(memory_of(cpus + devices), cpus, device_bytes), devices_(devices),
       allocator_(machine, 2 * (cpus + devices) * EXPLORED_ALLOCATIONS_PER_THREAD) {
   pages_[ZERO_PFN] = "zeros";
   names.name = [this](const void* a) { return name_of(a); };
@@ -163,6 +163,14 @@ file& testbed::map_huge_file(mm_struct& mm) {
   return f;
 }
 
+dev_dax& testbed::map_device(mm_struct& mm) {
+  dev_dax& device = dax_devices_.emplace_back();
+  require(dev_dax_probe(device, pmd_size(), pmd_size()) == 0, "no room for a device's memory");
+  map_file(mm, 0, pmd_size(), open(device), 0, VM_READ | VM_WRITE | VM_SHARED);
+  touch(mm, 0, FAULT_FLAG_WRITE, "dev");
+  return device;
+}
+
 bool testbed::idle_without_uffd_wp() {
   if (pte_has_uffd_wp()) return false;
   for (int n = 0; n < 2; ++n)
@@ -274,7 +282,7 @@ std::string testbed::name_of(const void* addr) const {
   if (const auto v = variables_.find(addr); v != variables_.end()) return v->second;
   const auto* at = static_cast<const std::byte*>(addr);
   const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.nr_pages() << PAGE_SHIFT)) {
+  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
     const u64 offset = static_cast<u64>(at - frames);
     const pfn_t pfn = offset >> PAGE_SHIFT;
     const u64 index = (offset & ~PAGE_MASK) / sizeof(word_t);
@@ -285,7 +293,7 @@ std::string testbed::name_of(const void* addr) const {
            std::to_string(index + (t->second.level == PTE_LEVEL ? t->second.start / PAGE_SIZE : 0)) + "]";
   }
   const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
-  if (at >= pages && at < pages + machine.nr_pages() * sizeof(page)) {
+  if (at >= pages && at < pages + machine.max_pfn() * sizeof(page)) {
     const u64 offset = static_cast<u64>(at - pages);
     const page& p = machine.pages()[offset / sizeof(page)];
     const std::string label = page_label(offset / sizeof(page)) + ".";
@@ -338,7 +346,7 @@ std::string testbed::value_of(const void* addr, u64 value) const {
   const auto ends = [&](const char* s) { return name.ends_with(s); };
   const auto* at = static_cast<const std::byte*>(addr);
   const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.nr_pages() << PAGE_SHIFT)) {
+  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
     const auto t = tables_.find(static_cast<u64>(at - frames) >> PAGE_SHIFT);
     if (t != tables_.end()) {
       std::string text = describe_entry(arch(), geometry().level(t->second.level), value);
@@ -374,7 +382,7 @@ explore::variable_place testbed::place_of(const void* addr) const {
   const std::string name = name_of(addr);
   const auto* at = static_cast<const std::byte*>(addr);
   const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.nr_pages() << PAGE_SHIFT)) {
+  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
     const pfn_t pfn = static_cast<u64>(at - frames) >> PAGE_SHIFT;
     const std::string label = page_label(pfn);
     if (tables_.contains(pfn)) return {entry, label, name};
@@ -384,7 +392,7 @@ explore::variable_place testbed::place_of(const void* addr) const {
   if (dot == std::string::npos) return {other, {}, name};
   const std::string object = name.substr(0, dot);
   const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
-  const bool is_page = at >= pages && at < pages + machine.nr_pages() * sizeof(struct page);
+  const bool is_page = at >= pages && at < pages + machine.max_pfn() * sizeof(struct page);
   return {is_page                     ? page
           : object.starts_with("cpu") ? cpu
           : object.starts_with("mm")  ? mm

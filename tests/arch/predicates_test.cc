@@ -24,8 +24,8 @@ enum answer : unsigned {
   DEVMAP = 1 << 9,
 };
 
-constexpr std::array<const char*, 10> answer_names{"none",     "present", "valid", "leaf",  "trans_huge", "bad",
-                                                   "protnone", "gup_r",   "gup_w", "devmap"};
+constexpr std::array<const char*, 10> answer_names{"none", "present",  "valid", "leaf",  "trans_huge",
+                                                   "bad",  "protnone", "gup_r", "gup_w", "devmap"};
 
 enum class kind {
   none,
@@ -44,9 +44,9 @@ enum class kind {
 };
 
 constexpr std::array<const char*, 13> kind_names{
-    "none",       "table",      "leaf RO",          "leaf RW",   "leaf RW old",         "protnone",
-    "invalid RO", "invalid RW", "invalid protnone", "migration", "mkinvalid(migration)",
-    "devmap RW",  "invalid devmap"};
+    "none",          "table",      "leaf RO",          "leaf RW",   "leaf RW old",          "protnone",
+    "invalid RO",    "invalid RW", "invalid protnone", "migration", "mkinvalid(migration)", "devmap RW",
+    "invalid devmap"};
 
 struct row {
   kind what;
@@ -250,7 +250,8 @@ constexpr arch_rows expected[] = {
     {"sparc64", sparc64_pte, sparc64_pmd},
     {"arm64-old", arm64_pte, arm64_old_pmd},
     {"powerpc64-hash", powerpc64_pte, powerpc64_pmd},
-    {"x86-pae", x86_pte, std::span<const row>(x86_pmd).first(std::size(x86_pmd) - 4)}, // neither migration entries nor devmap
+    {"x86-pae", x86_pte,
+     std::span<const row>(x86_pmd).first(std::size(x86_pmd) - 4)}, // neither migration entries nor devmap
 };
 
 constexpr unsigned ASKED_OF_PTE = NONE | PRESENT | VALID | LEAF | PROTNONE | GUP_R | GUP_W | DEVMAP;

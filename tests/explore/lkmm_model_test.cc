@@ -254,7 +254,8 @@ TEST(lkmm, publication_needs_a_barrier_and_a_dependency) {
   EXPECT_EQ(publish(true, false), observation::sometimes);
 }
 
-/// Message passing; between the reader's two reads is one of a variable that nobody writes, which is no event.
+/// Message passing; between the reader's two reads is one of a variable that nobody writes, which is no
+/// event.
 observation through_a_constant(bool first_read_leads_to_it) {
   variables v;
   shared<atomic_t*> constant{&v.b};
