@@ -1,8 +1,9 @@
 // Memory of a device that programs map directly: nothing copies it, caches it, moves it or takes it back.
 //
-//   racewalk::System system(std::uint64_t{1} << 30, 2, racewalk::PageTableCheck::off, std::uint64_t{1} <<
-//   28); auto device = racewalk::DeviceMemory::add(system, std::uint64_t{1} << 26).value(); racewalk::File
-//   file = device.open().value(); auto at = space.mmap(file, 0, device.size()).value(); // by huge entries
+//   racewalk::System system(memory, 2, racewalk::PageTableCheck::off, room_for_devices);
+//   auto device = racewalk::DeviceMemory::add(system, std::uint64_t{1} << 26).value();
+//   racewalk::File file = device.open().value();
+//   auto at = space.mmap(file, 0, device.size()).value(); // by huge entries
 //   auto pin = space.pin(at, 1).value();                  // the device stays until this is gone
 //
 // As Linux's device-dax: mappings are shared, and begin and end at multiples of Align, which is also the size

@@ -17,12 +17,11 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Is the file made of memory?
 inline bool shmem_mapping(const address_space& mapping) {
-  return mapping.a_ops == nullptr && !mapping.tracks_dirty && mapping.dax == nullptr;
+  return mapping.a_ops == nullptr && !mapping.tracks_dirty;
 }
 /// Does the area map a file that is made of memory?
 inline bool vma_is_shmem(const vm_area_struct& vma) {
-  return vma.vm_file != nullptr && vma.vm_file->mapping().a_ops == nullptr &&
-         vma.vm_file->mapping().dax == nullptr;
+  return vma.vm_file != nullptr && vma.vm_file->mapping().a_ops == nullptr;
 }
 
 // ---- in the swap file ------------------------------------------------------------------------------------
