@@ -73,8 +73,8 @@ class world : public testbed {
 
   void pin_while(std::function<void()> other) {
     cpu([this] {
-      got_ = nullptr;
-      pin_user_pages_fast_only(mm_, 0, 1, FOLL_WRITE, &got_);
+      page* got = nullptr;
+      got_ = pin_user_pages_fast_only(mm_, 0, 1, FOLL_WRITE, &got) == 1 ? got : nullptr;
     });
     cpu(std::move(other));
   }

@@ -65,6 +65,27 @@ TEST_F(CollapseFile, keeps_the_content_and_takes_the_tables_of_all_who_map_it) {
   EXPECT_EQ(collapse(), scan_result::pte_mapped_hugepage);
 }
 
+TEST_F(CollapseFile, what_moves_takes_no_table_of_its_neighbours) {
+  const vaddr_t from = map(4 * HUGE);
+  const vaddr_t neighbour = (from + HUGE - 1) & pmd_mask();
+  const vaddr_t here = neighbour + HUGE;
+  const vaddr_t there = here + HUGE;
+  ASSERT_EQ(vm_madvise(mm, neighbour, HUGE, MADV_HUGEPAGE), 0);
+  touch_all(neighbour);
+  ASSERT_TRUE(space.mmap_fixed(here, file, 0, HUGE));
+  fill(here);
+  ASSERT_EQ(vm_madvise(mm, here, HUGE, MADV_COLLAPSE), 0);
+  expect_filled(here);
+  ASSERT_TRUE(is_huge(here));
+  ASSERT_TRUE(space.mremap_fixed(here, HUGE, HUGE, there));
+  EXPECT_TRUE(is_huge(there));
+  expect_filled(there);
+  ASSERT_EQ(vm_madvise(mm, neighbour, PAGE_SIZE, MADV_DONTNEED),
+            0); // needs the table that was deposited for it
+  EXPECT_EQ(read(neighbour + PAGE_SIZE), neighbour + PAGE_SIZE);
+  ASSERT_TRUE(space.munmap(from, 4 * HUGE));
+}
+
 TEST_F(CollapseFile, gives_everything_back) {
   const u64 before = used_frames();
   {

@@ -1,4 +1,5 @@
-// Memory of devices: entries that take no reference, in the size that the device has, and what keeps a device.
+// Memory of devices: entries that take no reference, in the size that the device has, and what keeps a
+// device.
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -130,7 +131,8 @@ TEST_F(Devmap, SizesThatCannotBeAreRefused) {
   std::thread([&] { // this thread is a CPU of another system
     System without(16 * MIB, 1);
     why = DeviceMemory::add(without, HUGE).error();
-  }).join();
+  })
+      .join();
   EXPECT_EQ(why, std::errc::not_enough_memory);
 }
 

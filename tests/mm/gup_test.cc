@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "racewalk/file.h"
 #include "world.h"
 
 namespace racewalk::test {
@@ -49,6 +50,19 @@ TEST_F(Gup, RespectsRights) {
   EXPECT_EQ(pin_user_pages_fast_only(mm, at, 1, FOLL_WRITE, pages), 0u);
   ASSERT_TRUE(space.mprotect(at, PAGE_SIZE, Access::none));
   EXPECT_EQ(pin_user_pages_fast(mm, at, 1, FOLL_NONE, pages), -EFAULT);
+}
+
+TEST_F(Gup, ForceStoresToCopiesOnly) {
+  const File file = File::in_memory(system, PAGE_SIZE).value();
+  const vaddr_t shared = space.mmap(file, 0, PAGE_SIZE, Sharing::shared, Access::read).value();
+  EXPECT_EQ(pin_user_pages_fast(mm, shared, 1, FOLL_WRITE | FOLL_FORCE, pages), -EFAULT);
+  EXPECT_FALSE(can_write(shared));
+  const vaddr_t own = space.mmap(file, 0, PAGE_SIZE, Sharing::private_copy, Access::read).value();
+  ASSERT_EQ(pin_user_pages_fast(mm, own, 1, FOLL_WRITE | FOLL_FORCE, pages), 1);
+  *static_cast<u64*>(page_address(pages[0])) = 7;
+  unpin_user_page(pages[0]);
+  EXPECT_EQ(cpu->load<u64>(own).value(), 7U);
+  EXPECT_EQ(cpu->load<u64>(shared).value(), 0U);
 }
 
 TEST_F(Gup, RefusesAddressesThatCannotBe) {
