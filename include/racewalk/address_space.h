@@ -82,6 +82,7 @@ class System {
   friend class HouseCpu;
   friend class File;
   friend class Writeback;
+  friend class Reclaim;
   Machine machine_;
   std::unique_ptr<page_table_check> page_table_check_; ///< null: nothing is checked
   std::unique_ptr<pgmap_array> pgmaps_;                ///< the devices' memory that is there

@@ -34,6 +34,8 @@ class Reclaim {
     std::uint64_t written;      ///< dirty pages of files that were written for it
     std::uint64_t swapped_out;  ///< written to the swap file
     std::uint64_t swapped_in;   ///< and read from it
+    std::uint64_t swap_ra;      ///< of these, before anybody has asked for them
+    std::uint64_t swap_ra_hits; ///< and somebody has then
     std::uint64_t refaults;     ///< came back soon after they were taken
     std::uint64_t alloc_stalls; ///< how often an allocation has had to wait for it
     std::uint64_t kswapd_runs;  ///< how often kswapd has begun

@@ -5,6 +5,9 @@
 #include <array>
 #include <deque>
 #include <map>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "machine/cpu.h"
 #include "mm/dax.h"
@@ -21,6 +24,8 @@ struct disk_inode : inode {
   static constexpr unsigned MAX_PAGES = 4;
   std::array<word_t, MAX_PAGES> disk;
 };
+
+struct swap_disk;
 
 class testbed : public scenario_world {
  public:
@@ -79,6 +84,11 @@ class testbed : public scenario_world {
   void map_file(mm_struct& mm, vaddr_t start, u64 bytes, file& f, u64 pgoff, vm_flags_t flags);
   /// Faults the page at `addr` in, by a store or a load; if it has no name yet, it gets this one.
   void touch(mm_struct& mm, vaddr_t addr, fault_flags flags, const char* page_name);
+  /// A swap file of so many slots, at most MAX_SLOTS, of which a page's first word is kept.
+  void new_swap(unsigned slots);
+  static constexpr unsigned MAX_SLOTS = 2;
+  /// The first word of a page of private memory as a reader gets it: wherever it is. For finally().
+  u64 read_back(mm_struct& mm, vaddr_t addr);
   /// A page that no address space maps, with one reference.
   page* new_page(unsigned order, const char* name);
   /// Loads the mm on the CPU that will run body `id`.
@@ -93,7 +103,7 @@ class testbed : public scenario_world {
   unmap_range whole_table(vaddr_t addr) const;
 
   /// What a variable is called in race tables.
-  void describe(const void* variable, const char* name) { variables_[variable] = name; }
+  void describe(const void* variable, std::string name) { variables_[variable] = std::move(name); }
 
   Machine machine;
 
@@ -123,6 +133,7 @@ class testbed : public scenario_world {
   std::deque<dev_dax> dax_devices_;
   std::deque<file> files_;
   std::deque<mm_struct> mms_;
+  std::unique_ptr<swap_disk> swap_;
   std::map<pfn_t, std::string> pages_;
   std::map<pfn_t, table> tables_;
   std::map<const void*, std::string> variables_;

@@ -18,6 +18,7 @@ struct huge_zero_page;
 struct page_ext;
 struct pgmap_array;
 struct pglist_data;
+struct swap_info;
 struct transparent_hugepage;
 struct zone;
 
@@ -61,6 +62,8 @@ class Machine : public smp_domain {
   struct pgmap_array* pgmaps = nullptr;
   /// How it takes memory back (mm/mmzone.h); null: it does not.
   pglist_data* pgdat = nullptr;
+  /// Where memory goes that has no file (mm/swapfile.h); null: nowhere.
+  swap_info* swap = nullptr;
 
  private:
   u64 nr_pages_;

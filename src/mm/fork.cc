@@ -150,7 +150,8 @@ void copy_nonpresent_pte(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, con
   pte_t shared =
       swp_entry_to_pte(swapped ? make_swap_entry_shared(entry) : make_migration_entry_shared(entry));
   if (pte_swp_soft_dirty(pte)) shared = pte_swp_mksoft_dirty(shared);
-  set_pte_at(addr, src_ptep, pte_swp_uffd_wp(pte) ? pte_swp_mkuffd_wp(shared) : shared);
+  if (!swapped || policy().fork_shares_swap_entries)
+    set_pte_at(addr, src_ptep, pte_swp_uffd_wp(pte) ? pte_swp_mkuffd_wp(shared) : shared);
   set_pte_at(addr, dst_ptep, shared);
   ++(swapped ? c.swapped : c.copied);
 }

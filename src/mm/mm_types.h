@@ -84,6 +84,7 @@ struct vm_area_struct {
   /// What keeps a collapse of the file from changing the area's tables (collapse_file.h); read without any
   /// lock of the mm, and so not to be derived from the flags.
   word_t bars;
+  shared<u64> swap_readahead_info;     ///< what was read ahead of the swap file, and of use (swap_state.cc)
   interval_node i_mmap_node;           ///< its place in the file's i_mmap
   interval_node displaced_node;        ///< and in the region's displaced areas
   vm_area_struct* next_free = nullptr; ///< while in the region's free list

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <stop_token>
 
 #include "machine/machine.h"
@@ -25,6 +26,8 @@ enum vm_event : unsigned {
   PGSTEAL,             ///< pages taken back
   PSWPOUT,             ///< pages written to the swap file
   PSWPIN,              ///< and read from it
+  SWAP_RA,             ///< of these, before anybody has asked for them
+  SWAP_RA_HIT,         ///< and somebody has then
   PGPGOUT,             ///< dirty pages of files that reclaim has written
   ALLOCSTALL,          ///< allocations that have taken memory back themselves
   PAGEOUTRUN,          ///< times that kswapd has
@@ -33,17 +36,35 @@ enum vm_event : unsigned {
   NR_VM_EVENTS
 };
 
+struct swap_info;
+class host_io_queue;
+
+/// What the slots of a swap file lie on (Linux's swap_rw).
+struct swap_operations {
+  /// Reads slots that follow each other into folios. How many could be, from the first. May sleep.
+  u64 (*read)(swap_info& swap, u64 slot, std::span<folio* const> folios);
+  /// Writes folios there. Likewise.
+  u64 (*write)(swap_info& swap, u64 slot, std::span<folio* const> folios);
+  /// Reads for who will want them later, at most SWAP_RA_MAX: ends with swap_end_read() for each, perhaps
+  /// only after it has returned. Null: nothing is read ahead.
+  void (*readahead)(swap_info& swap, u64 slot, std::span<folio* const> folios) = nullptr;
+};
+
 /// The swap file, if there is one (swapfile.h).
 struct swap_info {
   struct slot {
-    u32 count : 31 = 0; ///< entries that name it
-    u32 shmem : 1 = 0;  ///< it has a page of a file, not of anonymous memory
-    u32 folio = 0;      ///< the frame of its folio in the cache; 0: none
-    u64 mapping = 0;    ///< of the folio that was here last: where it was mapped
-    u64 index = 0;
+    plain<u32> count;   ///< entries that name it
+    plain<u32> folio;   ///< the frame of its folio in the cache; 0: none
+    plain<u64> mapping; ///< of the folio that was here last: where it was mapped
+    plain<u64> index;
+
+    /// In mapping: it is a page of a file.
+    static constexpr u64 SHMEM = 1;
+    [[nodiscard]] bool is_free() const { return count.get() == 0 && folio.get() == 0; }
   };
 
   std::atomic<bool> on{false};
+  const swap_operations* ops = nullptr;
   fault_attr fail_read;
   fault_attr fail_write;
 
@@ -51,12 +72,13 @@ struct swap_info {
   bool writeok GUARDED_BY(lock) = false; ///< new slots are given
   std::unique_ptr<slot[]> slots GUARDED_BY(lock);
   u64 max GUARDED_BY(lock) = 0; ///< slots, 0 included
-  u64 inuse GUARDED_BY(lock) = 0;
-  u64 next GUARDED_BY(lock) = 1;   ///< where to look for a free one
-  u64 unused GUARDED_BY(lock) = 0; ///< folios that stay in the cache without an entry, at most
+  plain<u64> inuse GUARDED_BY(lock);
+  plain<u64> next GUARDED_BY(lock);   ///< where to look for a free one
+  plain<u64> unused GUARDED_BY(lock); ///< folios that stay in the cache without an entry, at most
 
   std::mutex swapon_mutex;
-  int fd = -1; ///< changes under swapon_mutex while nothing is in use
+  int fd = -1;                 ///< changes under swapon_mutex while nothing is in use
+  host_io_queue* io = nullptr; ///< what nobody waits for goes through it
 
   ~swap_info();
 };

@@ -227,6 +227,15 @@ struct policy_t {
   bool longterm_refuses_file = true; ///< long-term pins for writing, where writeback counts on faults (S5.10)
   u8 fault_around_pages = 16;        ///< in the cache, that a read fault maps: a power of two
 
+  // ---- swap: M45 ----
+  bool swapin_rechecks_folio = true;   ///< that it is the slot's still, once it is locked (do_swap_page())
+  bool swapin_rechecks_pte = true;     ///< that it names the slot still, under the ptl (do_swap_page())
+  bool swap_out_looks_for_pins = true; ///< when the entry is gone (try_to_unmap_one())
+  bool fork_shares_swap_entries =
+      true; ///< what is in the swap file is nobody's alone then (copy_nonpresent_pte())
+  bool reclaim_flushes_first = true; ///< before what it has unmapped is written (shrink_folio_list())
+  bool truncate_looks_again = true;  ///< at a place where it has had to wait (shmem_undo_range())
+
   // ---- entries that lose rights or history: M13, M14 ----
   ptep_modify_t ptep_modify = ptep_modify_t::through_none;      ///< S2.8
   clear_refs_flush_t clear_refs_flush = clear_refs_flush_t::mm; ///< S2.5, S2.6, S2.7

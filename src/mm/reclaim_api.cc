@@ -1,4 +1,5 @@
 // The public face (racewalk/reclaim.h), and kswapd's thread.
+#include "mm/hostfs.h"
 #include "mm/house_cpu.h"
 #include "mm/swapfile.h"
 #include "mm/vmscan.h"
@@ -8,12 +9,14 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 Reclaim::Reclaim(System& system) : system_(system), pgdat_(system.machine().nr_pages()) {
   system_.machine().pgdat = &pgdat_;
+  system_.machine().swap = &pgdat_.swap;
   set_watermark();
 }
 
 Reclaim::~Reclaim() {
   stop_kswapd();
   system_.machine().pgdat = nullptr;
+  system_.machine().swap = nullptr;
 }
 
 void Reclaim::set_watermark() {
@@ -53,7 +56,8 @@ std::uint64_t Reclaim::shrink(std::uint64_t pages) {
 
 expected<void> Reclaim::swapon(const std::string& path, std::uint64_t bytes) {
   machine_scope machine(system_.machine());
-  if (const int error = racewalk::swapon(pgdat_.swap, path, bytes)) return static_cast<std::errc>(-error);
+  if (const int error = racewalk::swapon(pgdat_.swap, path, bytes, swap_file_operations, system_.hostfs_->io))
+    return static_cast<std::errc>(-error);
   return {};
 }
 
@@ -73,11 +77,13 @@ Reclaim::Statistics Reclaim::statistics() const {
           .written = count(PGPGOUT),
           .swapped_out = count(PSWPOUT),
           .swapped_in = count(PSWPIN),
+          .swap_ra = count(SWAP_RA),
+          .swap_ra_hits = count(SWAP_RA_HIT),
           .refaults = count(WORKINGSET_REFAULT),
           .alloc_stalls = count(ALLOCSTALL),
           .kswapd_runs = count(PAGEOUTRUN),
           .swap_total = swap.max == 0 ? 0 : swap.max - 1,
-          .swap_used = swap.inuse};
+          .swap_used = swap.inuse.get()};
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -254,7 +254,10 @@ void leave_to_file(folio* folio, vaddr_t addr, const ptep_t& ptep, pte_t old) {
 bool leave_to_swap(mm_struct& mm, folio* folio, vaddr_t addr, const ptep_t& ptep, pte_t old) {
   page* page = &folio->page;
   const bool exclusive = PageAnonExclusive(page);
-  if (!folio_try_share_anon_rmap(folio, page)) return false;
+  if (!policy().swap_out_looks_for_pins)
+    ClearPageAnonExclusive(page);
+  else if (!folio_try_share_anon_rmap(folio, page))
+    return false;
   if (pte_dirty(old)) folio_set_dirty(folio);
   const swp_entry_t entry = swap_entry_of(folio, exclusive);
   swap_duplicate(entry);

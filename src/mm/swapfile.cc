@@ -9,7 +9,6 @@
 #include <new>
 #include <thread>
 
-#include "mm/host_io.h"
 #include "mm/memory.h"
 #include "mm/page_alloc.h"
 #include "mm/page_lock.h"
@@ -18,13 +17,14 @@
 #include "mm/shmem.h"
 #include "mm/slab.h"
 #include "mm/vma.h"
+#include "mm/vmscan.h"
 #include "mm/workingset.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-swap_info& the_swap() { return machine().pgdat->swap; }
+swap_info& the_swap() { return *machine().swap; }
 
 } // namespace
 
@@ -38,28 +38,36 @@ namespace {
 
 using slot = swap_info::slot;
 
-/// Nobody names the slot any more, and it has no folio.
-void free_slot_if_unused(swap_info& swap, const slot& s) REQUIRES(swap.lock) {
-  if (s.count == 0 && s.folio == 0) --swap.inuse;
+/// One entry less. The slot is free if that was the last to name it and it has no folio. How many there are
+/// still.
+u32 drop_entry(swap_info& swap, slot& s) REQUIRES(swap.lock) {
+  const u32 count = s.count.get();
+  VM_BUG_ON(count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
+  s.count.set(count - 1);
+  if (s.is_free()) swap.inuse.set(swap.inuse.get() - 1);
+  return count - 1;
 }
 
 /// The next free slot; 0: none.
 u64 find_free_slot(swap_info& swap) REQUIRES(swap.lock) {
-  if (!swap.writeok || swap.inuse + 1 >= swap.max) return 0;
+  if (!swap.writeok || swap.inuse.get() + 1 >= swap.max) return 0;
   for (;;) {
-    const u64 n = swap.next;
-    swap.next = n + 1 < swap.max ? n + 1 : 1;
-    if (swap.slots[n].count == 0 && swap.slots[n].folio == 0) return n;
+    const u64 n = swap.next.get();
+    swap.next.set(n + 1 < swap.max ? n + 1 : 1);
+    if (swap.slots[n].is_free()) return n;
   }
 }
 
 u64 slot_of(const folio* folio) { return folio->page.private_.get(); }
 
-folio* folio_in(const slot& s) { return s.folio == 0 ? nullptr : page_folio(pfn_to_page(s.folio)); }
+folio* folio_in(const slot& s) {
+  const pfn_t frame = s.folio.get();
+  return frame == 0 ? nullptr : page_folio(pfn_to_page(frame));
+}
 
 /// Makes a locked folio the content of a slot that has none.
 void put_in_cache(slot& s, u64 n, folio* folio) {
-  s.folio = static_cast<u32>(folio_pfn(folio));
+  s.folio.set(static_cast<u32>(folio_pfn(folio)));
   folio->page.private_.set(n);
   folio_get(folio);
   folio_set_swapcache(folio);
@@ -68,9 +76,9 @@ void put_in_cache(slot& s, u64 n, folio* folio) {
 /// The slot's folio is its content no more. The cache's reference is the caller's.
 void take_out_of_cache(swap_info& swap, folio* folio) REQUIRES(swap.lock) {
   slot& s = swap.slots[slot_of(folio)];
-  s.folio = 0;
+  s.folio.set(0);
   folio_clear_swapcache(folio);
-  free_slot_if_unused(swap, s);
+  if (s.is_free()) swap.inuse.set(swap.inuse.get() - 1);
 }
 
 } // namespace
@@ -79,25 +87,21 @@ bool swap_has_room() {
   if (!swap_possible()) return false;
   const swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
-  return swap.writeok && swap.inuse + 1 < swap.max;
+  return swap.writeok && swap.inuse.get() + 1 < swap.max;
 }
 
 void swap_duplicate(swp_entry_t entry) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
   slot& s = swap.slots[swp_slot(entry)];
-  VM_BUG_ON(s.count == 0 && s.folio == 0, "INV-REF", "an entry names a free slot of the swap file");
-  ++s.count;
+  VM_BUG_ON(s.is_free(), "INV-REF", "an entry names a free slot of the swap file");
+  s.count.set(s.count.get() + 1);
 }
 
 u32 swap_free(swp_entry_t entry) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
-  slot& s = swap.slots[swp_slot(entry)];
-  VM_BUG_ON(s.count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
-  --s.count;
-  free_slot_if_unused(swap, s);
-  return s.count;
+  return drop_entry(swap, swap.slots[swp_slot(entry)]);
 }
 
 namespace {
@@ -105,9 +109,9 @@ namespace {
 /// The folio of a slot that nobody names any more, with a reference; null if there is none to be had.
 folio* get_unused_folio(swap_info& swap, u64 n) REQUIRES(swap.lock) {
   const slot& s = swap.slots[n];
-  if (s.count != 0 || s.folio == 0) return nullptr;
+  if (s.count.get() != 0) return nullptr;
   folio* folio = folio_in(s);
-  return folio_try_get(folio) ? folio : nullptr; // frozen: reclaim is taking it out
+  return folio != nullptr && folio_try_get(folio) ? folio : nullptr; // frozen: reclaim is taking it out
 }
 
 /// Takes it out of the cache, and drops the reference. Not if it is locked, which may be by the caller: then
@@ -118,7 +122,7 @@ void try_to_free_swap(swap_info& swap, folio* unused) {
     folio_unlock(unused);
   } else {
     spin_guard guard(swap.lock);
-    ++swap.unused;
+    swap.unused.set(swap.unused.get() + 1);
   }
   folio_put(unused);
 }
@@ -130,11 +134,7 @@ void free_swap_and_cache(swp_entry_t entry) {
   folio* unused = nullptr;
   {
     spin_guard guard(swap.lock);
-    slot& s = swap.slots[swp_slot(entry)];
-    VM_BUG_ON(s.count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
-    --s.count;
-    free_slot_if_unused(swap, s);
-    unused = get_unused_folio(swap, swp_slot(entry));
+    if (drop_entry(swap, swap.slots[swp_slot(entry)]) == 0) unused = get_unused_folio(swap, swp_slot(entry));
   }
   if (unused != nullptr) try_to_free_swap(swap, unused);
 }
@@ -145,8 +145,8 @@ void free_unused_swap_cache() {
   u64 end = 0;
   {
     spin_guard guard(swap.lock);
-    if (swap.unused == 0) return;
-    swap.unused = 0;
+    if (swap.unused.get() == 0) return;
+    swap.unused.set(0);
     end = swap.max;
   }
   for (u64 n = 1; n < end; ++n) {
@@ -167,10 +167,9 @@ bool add_to_swap(folio* folio) {
   const u64 n = find_free_slot(swap);
   if (n == 0) return false;
   slot& s = swap.slots[n];
-  ++swap.inuse;
-  s.mapping = folio->page.mapping.get();
-  s.index = folio->page.index.get();
-  s.shmem = folio_test_anon(folio) ? 0 : 1;
+  swap.inuse.set(swap.inuse.get() + 1);
+  s.mapping.set(folio->page.mapping.get() | (folio_test_anon(folio) ? 0 : slot::SHMEM));
+  s.index.set(folio->page.index.get());
   folio_set_dirty(folio); // the file does not have it yet
   put_in_cache(s, n, folio);
   return true;
@@ -195,7 +194,7 @@ void folio_free_swap(folio* folio) {
   {
     swap_info& swap = the_swap();
     spin_guard guard(swap.lock);
-    if (swap.slots[slot_of(folio)].count != 0) return;
+    if (swap.slots[slot_of(folio)].count.get() != 0) return;
   }
   delete_from_swap_cache(folio); // with the folio lock nobody makes an entry for it
 }
@@ -203,10 +202,12 @@ void folio_free_swap(folio* folio) {
 bool remove_from_swap_cache(folio* folio) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
+  const u64 n = slot_of(folio);
+  const auto is_needed = [&] { return folio_test_dirty(folio) && swap.slots[n].count.get() != 0; };
+  if (!policy().drop_freezes_first && is_needed()) return false;
   // References, then dirtiness, as in freeze_if_clean(): pairs with folio_put() of who has dirtied it.
   if (!folio_ref_freeze(folio, 2)) return false;
-  const u64 n = slot_of(folio);
-  if (folio_test_dirty(folio) && swap.slots[n].count != 0) {
+  if (policy().drop_freezes_first && is_needed()) {
     folio_ref_unfreeze(folio, 2);
     return false;
   }
@@ -215,9 +216,6 @@ bool remove_from_swap_cache(folio* folio) {
   return true;
 }
 
-namespace {
-
-/// The slot's folio, with a reference; null if it has none.
 folio* swap_cache_get_folio(swp_entry_t entry) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
@@ -226,63 +224,78 @@ folio* swap_cache_get_folio(swp_entry_t entry) {
   return folio != nullptr && folio_try_get(folio) ? folio : nullptr;
 }
 
+namespace {
+
 /// Makes a new, locked folio the content of the entry's slot. False if nobody names it, or it has one.
 bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
   if (swp_slot(entry) >= swap.max) return false;
   slot& s = swap.slots[swp_slot(entry)];
-  if (s.count == 0 || s.folio != 0) return false;
-  // a file's page has its place when it is back in the page cache
-  folio->page.mapping.set(s.shmem != 0 ? 0 : s.mapping);
-  folio->page.index.set(s.index);
-  atomic_or(folio->page.flags, BIT(PG_swapbacked) | (s.shmem != 0 ? 0 : BIT(PG_anon)));
+  if (s.count.get() == 0 || s.folio.get() != 0) return false;
+  const u64 mapping = s.mapping.get();
+  const bool shmem = (mapping & slot::SHMEM) != 0;
+  folio->page.mapping.set(shmem ? 0 : mapping); // a file's page has it when it is back in the page cache
+  folio->page.index.set(s.index.get());
+  atomic_or(folio->page.flags, BIT(PG_swapbacked) | (shmem ? 0 : BIT(PG_anon)));
   put_in_cache(s, swp_slot(entry), folio);
   return true;
 }
 
-int swap_readpage(folio* folio) {
-  if (the_swap().fail_read.should_fail()) return -EIO;
-  iovec memory{page_address(&folio->page), PAGE_SIZE};
-  host_io io{the_swap().fd, slot_of(folio) << PAGE_SHIFT, std::span(&memory, 1), PAGE_SIZE};
-  transfer(io_dir::read, io);
-  if (io.done != PAGE_SIZE) return io.error != 0 ? io.error : -EIO;
-  count_vm_events(PSWPIN);
-  folio_set_uptodate(folio);
-  return 0;
-}
+} // namespace
 
-/// A folio from the cache. Handled without one: it has left it while this waited.
-swapin_result lock_cached(folio* folio, swp_entry_t entry) {
+swapin_result swap_cache_lock_folio(folio* folio, swp_entry_t entry) {
   folio_lock(folio);
-  if (folio_test_swapcache(folio) && slot_of(folio) == swp_slot(entry)) return {fault_result::handled, folio};
+  // While this waited the slot may have got another folio, and an entry may name it again (M45).
+  if (!policy().swapin_rechecks_folio || (folio_test_swapcache(folio) && slot_of(folio) == swp_slot(entry)))
+    return {fault_result::handled, folio};
   folio_unlock(folio);
   folio_put(folio);
   return {fault_result::handled, nullptr};
 }
 
-} // namespace
-
-swapin_result swapin_folio(swp_entry_t entry) {
-  if (folio* cached = swap_cache_get_folio(entry)) return lock_cached(cached, entry);
+swapin_result swap_cache_alloc_folio(swp_entry_t entry) {
   page* page = alloc_page(GFP_KERNEL);
   if (page == nullptr) return {fault_result::oom, nullptr};
   folio* folio = page_folio(page);
   const bool locked = folio_trylock(folio);
   VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
-  swapin_result result{fault_result::handled, folio};
-  if (!add_to_swap_cache(entry, folio)) {
-    result = {fault_result::handled, nullptr}; // another CPU was faster, or the entry is gone
-  } else if (swap_readpage(folio) != 0) {
-    delete_from_swap_cache(folio);
-    result = {fault_result::sigbus, nullptr};
-  } else {
+  if (add_to_swap_cache(entry, folio)) {
     workingset_refault(folio, &the_swap(), swp_slot(entry));
-    return result;
+    return {fault_result::handled, folio};
   }
+  folio_unlock(folio); // another CPU was faster, or the entry is gone
+  folio_put(folio);
+  return {fault_result::handled, nullptr};
+}
+
+void swap_finish_read(folio* folio, bool success) {
+  if (success) {
+    count_vm_events(PSWPIN);
+    folio_set_uptodate(folio);
+  } else {
+    delete_from_swap_cache(folio);
+  }
+}
+
+void swap_end_read(folio* folio, bool success) {
+  swap_finish_read(folio, success);
   folio_unlock(folio);
   folio_put(folio);
-  return result;
+}
+
+swapin_result swapin_folio(swp_entry_t entry) {
+  if (folio* cached = swap_cache_get_folio(entry)) return swap_cache_lock_folio(cached, entry);
+  const swapin_result made = swap_cache_alloc_folio(entry);
+  if (made.folio == nullptr) return made;
+  swap_info& swap = the_swap();
+  if (!swap.fail_read.should_fail() &&
+      swap.ops->read(swap, swp_slot(entry), std::span(&made.folio, 1)) == 1) {
+    swap_finish_read(made.folio, true);
+    return made;
+  }
+  swap_end_read(made.folio, false);
+  return {fault_result::sigbus, nullptr};
 }
 
 int swapin_errno(fault_result result) {
@@ -297,16 +310,17 @@ void read_swap_cache(swp_entry_t entry) {
   folio_put(read.folio);
 }
 
-address_space* swap_next_shmem(u64* slot, u64* index) {
+address_space* swap_next_shmem(u64* n, u64* index) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
-  while (++*slot < swap.max) {
-    const swap_info::slot& s = swap.slots[*slot];
-    if (s.count == 0 || s.shmem == 0) continue;
+  while (++*n < swap.max) {
+    const slot& s = swap.slots[*n];
+    const u64 owner = s.mapping.get();
+    if (s.count.get() == 0 || (owner & slot::SHMEM) == 0) continue;
     // As long as the slot is counted the inode is there: the last to use it gives its slots back first
     // (evict_inode()). He may be at that.
-    auto* mapping = reinterpret_cast<address_space*>(static_cast<uintptr_t>(s.mapping));
-    *index = s.index;
+    auto* mapping = reinterpret_cast<address_space*>(static_cast<uintptr_t>(owner & ~slot::SHMEM));
+    *index = s.index.get();
     if (atomic_inc_not_zero(mapping->host.i_count)) return mapping;
   }
   return nullptr;
@@ -321,17 +335,17 @@ class swap_run {
     return nr_ == 0 || (nr_ < MAX_FOLIOS && slot_of(folio) == slot_of(folios_[0]) + nr_);
   }
   void add(folio* folio) {
-    folio_clear_dirty(folio);
+    // A full barrier: dirtiness, then the content. Pairs with the one between a store through a reference and
+    // folio_mark_dirty(): what is not written makes it dirty again.
+    (void)folio_test_clear_dirty(folio);
     folio_set_writeback(folio);
-    vectors_[nr_] = {page_address(&folio->page), PAGE_SIZE};
     folios_[nr_++] = folio;
   }
   /// Writes what has been added.
   void write() {
     if (nr_ == 0) return;
-    host_io io{the_swap().fd, slot_of(folios_[0]) << PAGE_SHIFT, std::span(vectors_, nr_), nr_ * PAGE_SIZE};
-    transfer(io_dir::write, io);
-    const u64 written = io.done / PAGE_SIZE;
+    swap_info& swap = the_swap();
+    const u64 written = swap.ops->write(swap, slot_of(folios_[0]), std::span(folios_, nr_));
     for (unsigned n = 0; n < nr_; ++n)
       end(folios_[n], n < written);
     count_vm_events(PSWPOUT, written);
@@ -339,7 +353,7 @@ class swap_run {
   }
 
  private:
-  static constexpr unsigned MAX_FOLIOS = 32;
+  static constexpr unsigned MAX_FOLIOS = SWAP_CLUSTER_MAX;
 
   static void end(folio* folio, bool success) {
     // before it ends: at no time does it look clean without being there
@@ -350,7 +364,6 @@ class swap_run {
 
   unsigned nr_ = 0;
   folio* folios_[MAX_FOLIOS];
-  iovec vectors_[MAX_FOLIOS];
 };
 
 } // namespace
@@ -386,7 +399,8 @@ int open_swap_file(const std::string& path, u64 bytes) {
 
 } // namespace
 
-int swapon(swap_info& swap, const std::string& path, u64 bytes) {
+int swapon(swap_info& swap, const std::string& path, u64 bytes, const swap_operations& ops,
+           host_io_queue& io) {
   const std::lock_guard one_at_a_time(swap.swapon_mutex);
   if (swap.on) return -EBUSY;
   const u64 max = bytes >> PAGE_SHIFT;
@@ -396,10 +410,12 @@ int swapon(swap_info& swap, const std::string& path, u64 bytes) {
   const int fd = open_swap_file(path, max << PAGE_SHIFT);
   if (fd < 0) return fd;
   swap.fd = fd;
+  swap.ops = &ops;
+  swap.io = &io;
   spin_guard guard(swap.lock);
   swap.slots = std::move(slots);
   swap.max = max;
-  swap.next = 1;
+  swap.next.set(1);
   swap.writeok = true;
   swap.on = true;
   return 0;
@@ -458,7 +474,7 @@ void allow_slots(swap_info& swap, bool allowed) {
 /// With the last page the file is let go.
 bool let_go_if_unused(swap_info& swap) {
   spin_guard guard(swap.lock);
-  if (swap.inuse != 0) return false;
+  if (swap.inuse.get() != 0) return false;
   swap.max = 0;
   swap.slots.reset();
   swap.on = false;

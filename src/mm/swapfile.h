@@ -12,7 +12,10 @@
 // folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h); and of
 // which file it is a page, so that swapoff finds that.
 //
-// The swap lock is inside page-table locks. What was swapped is brought back by do_swap_page() (memory.cc).
+// The swap lock is inside page-table locks. What a slot lies on is its file's (swap_operations): under the
+// explorer it is a word.
+//
+// What was swapped is brought back by do_swap_page() (memory.cc).
 #pragma once
 
 #include <span>
@@ -27,16 +30,20 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Whether there may be pages in a swap file: where there is none, nothing is asked about it.
 inline bool swap_possible() {
-  return machine().pgdat != nullptr && machine().pgdat->swap.on.load(std::memory_order_relaxed);
+  return machine().swap != nullptr && machine().swap->on.load(std::memory_order_relaxed);
 }
 /// Whether one more page may find room there.
 [[nodiscard]] bool swap_has_room();
 
+/// What swapon() takes: a file of the host's, by its descriptor. Natively only (page_io.cc).
+extern const swap_operations swap_file_operations;
+
 /// Swaps to a file from now on, which is made if it is not there and whose content is lost; `bytes` is how
 /// much of it is used. 0 or a negative errno: those of open() and ftruncate(), -EBUSY if there is a swap file
 /// already, -EINVAL if it is no regular file, for fewer than two pages or more than an entry can name,
-/// -ENOMEM.
-[[nodiscard]] int swapon(swap_info& swap, const std::string& path, u64 bytes);
+/// -ENOMEM. `io`, for what `ops` reads ahead, lives as long as there is a swap file.
+[[nodiscard]] int swapon(swap_info& swap, const std::string& path, u64 bytes, const swap_operations& ops,
+                         host_io_queue& io);
 /// Brings everything back, and uses the file no more. 0; -EINVAL if there is none; -ENOMEM if not all of it
 /// has room, -EIO if a part cannot be read, -EBUSY if an entry stays that belongs to nobody in `mms`: then
 /// the swap file stays. Caller is a CPU that holds no lock.
@@ -77,10 +84,29 @@ struct swapin_result {
   struct folio* folio;
 };
 swapin_result swapin_folio(swp_entry_t entry);
+/// The same for a fault of the area at `addr`, behind `pmdp`: with the neighbours that are likely to be
+/// wanted next (swap_state.cc).
+swapin_result swapin_readahead(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, swp_entry_t entry);
 /// What such a result is to who makes a call: 0 or a negative errno.
 int swapin_errno(fault_result result);
 /// Reads the entry's slot into the cache, for who will want it soon. May sleep.
 void read_swap_cache(swp_entry_t entry);
+
+// The steps of swapin_folio().
+
+/// The folio of the entry's slot, with a reference; null if it has none.
+folio* swap_cache_get_folio(swp_entry_t entry);
+/// The same, locked. Handled without it: it has left the cache while this waited for its lock.
+swapin_result swap_cache_lock_folio(folio* folio, swp_entry_t entry);
+/// A new folio as the content of the entry's slot, which is still to be read: locked and with a reference.
+/// Without one: oom, or handled if the slot has a folio by now or nobody names it.
+swapin_result swap_cache_alloc_folio(swp_entry_t entry);
+/// It has been read, or could not be: then it leaves the cache.
+void swap_finish_read(folio* folio, bool success);
+/// The same for a folio that nobody waits for: unlocks it and drops the reference.
+void swap_end_read(folio* folio, bool success);
+/// At most so many slots are read at once.
+inline constexpr unsigned SWAP_RA_MAX = 8;
 
 /// The next slot after `*slot` that has a page of a file made of memory, whose inode gets a reference; null
 /// if there is none. `*index`: which page it is.

@@ -98,7 +98,7 @@ void truncate_inode_pages_range(address_space& mapping, u64 first, u64 last) {
     const bool done = truncate_inode_folio(mapping, folio, first, last);
     const u64 end = folio_test_large(folio) ? folio_index(folio) + folio_nr_pages(folio) - 1 : index;
     folio_put(folio);
-    if (!done) continue;
+    if (!done && policy().truncate_looks_again) continue;
     index = std::max(index, end) + 1;
     if (index == 0) return;
   }

@@ -69,6 +69,7 @@ bool folio_test_lazyfree(const folio* folio) {
 
 /// Single pages, all as old as the folio was. False: it is in use.
 bool split_folio(folio* folio) {
+  if (!folio_test_large(folio)) return true;
   const u64 nr = pages_of(folio);
   if (split_huge_page(folio) != 0) return false;
   std::atomic<u8>* age = &machine().pgdat->age[folio_pfn(folio)];
@@ -82,7 +83,8 @@ bool make_room_in_swap(folio* folio) {
   if (folio_test_lazyfree(folio)) return true;
   if (!swap_possible() || folio_test_ksm(folio) || folio_test_writeback(folio)) return false;
   if (folio_test_swapcache(folio)) return true;
-  if (!folio_mapped(folio) || folio_maybe_dma_pinned(folio) || !swap_has_room()) return false;
+  if (policy().swap_out_looks_for_pins && folio_maybe_dma_pinned(folio)) return false;
+  if (!folio_mapped(folio) || !swap_has_room()) return false;
   return split_folio(folio) && add_to_swap(folio);
 }
 
@@ -258,9 +260,10 @@ u64 shrink_folio_list(folio* const* folios, unsigned nr, const scan_control& sc,
     folio_put(folio);
   }
   // No CPU stores to what is written, or uses what somebody else gets.
-  try_to_unmap_flush(batch);
+  if (policy().reclaim_flushes_first) try_to_unmap_flush(batch);
   unmapped.swap_out();
   if (sc.may_writepage) unmapped.pageout();
+  if (!policy().reclaim_flushes_first) try_to_unmap_flush(batch);
   const u64 pages = unmapped.give_up();
   count_vm_events(PGSTEAL, pages);
   return pages;

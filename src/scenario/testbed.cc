@@ -7,6 +7,7 @@
 #include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -144,6 +145,61 @@ u64 testbed::read_back(const file& f, u64 index) {
   const xa_entry entry = f.mapping().i_pages.load(index);
   if (entry.is_folio()) return READ_ONCE(page_words(folio_page(entry.folio(), 0))[0]);
   return on_disk(f, index);
+}
+
+/// A swap file whose slots have a word each; slot 0 is never used.
+struct swap_disk : swap_info {
+  std::array<word_t, 1 + testbed::MAX_SLOTS> words;
+
+  static u64 read(swap_info& swap, u64 slot, std::span<folio* const> folios) {
+    for (folio* folio : folios)
+      WRITE_ONCE(page_words(&folio->page)[0], READ_ONCE(static_cast<swap_disk&>(swap).words[slot++]));
+    return folios.size();
+  }
+  static u64 write(swap_info& swap, u64 slot, std::span<folio* const> folios) {
+    for (folio* folio : folios)
+      WRITE_ONCE(static_cast<swap_disk&>(swap).words[slot++], READ_ONCE(page_words(&folio->page)[0]));
+    return folios.size();
+  }
+};
+
+namespace {
+constexpr swap_operations SWAP_DISK_OPERATIONS{.read = swap_disk::read, .write = swap_disk::write};
+} // namespace
+
+void testbed::new_swap(unsigned slots) {
+  require(slots <= MAX_SLOTS, "the swap file is too small");
+  swap_ = std::make_unique<swap_disk>();
+  machine.swap = swap_.get();
+  describe(&swap_->lock, "swap_lock");
+  spin_guard guard(swap_->lock);
+  swap_->ops = &SWAP_DISK_OPERATIONS;
+  swap_->max = 1 + slots;
+  swap_->slots = std::make_unique<swap_info::slot[]>(swap_->max);
+  swap_->next.set(1);
+  swap_->writeok = true;
+  swap_->on = true;
+  describe(&swap_->inuse, "slots_in_use");
+  describe(&swap_->next, "next_slot");
+  describe(&swap_->unused, "unused_folios");
+  for (unsigned n = 1; n <= slots; ++n) {
+    const swap_info::slot& s = swap_->slots[n];
+    const std::string name = "slot" + std::to_string(n);
+    describe(&swap_->words[n], name + ".disk");
+    describe(&s.count, name + ".count");
+    describe(&s.folio, name + ".folio");
+    describe(&s.mapping, name + ".mapping");
+    describe(&s.index, name + ".index");
+  }
+}
+
+u64 testbed::read_back(mm_struct& mm, vaddr_t addr) NO_THREAD_SAFETY_ANALYSIS {
+  const pte_t pte = ptep_get(pte_offset(pmdp_get(find_pmd(mm, addr).pmdp), addr));
+  if (pte_none(pte)) return 0;
+  if (pte_present(pte)) return READ_ONCE(pfn_words(pte_pfn(pte))[0]);
+  const u64 n = swp_slot(pte_to_swp_entry(pte));
+  const pfn_t cached = swap_->slots[n].folio.get();
+  return READ_ONCE(cached != 0 ? pfn_words(cached)[0] : swap_->words[n]);
 }
 
 file& testbed::new_file(u64 pages) { return open(inodes_.emplace_back(), pages); }
