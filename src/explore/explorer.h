@@ -125,6 +125,7 @@ class explorer final : public engine {
   void callbacks_wanted(site where) override;
 
   // engine: called on the fibres
+  bool noticed(const access& a) override;
   u64 read(const access& a) override;
   void write(const access& a, u64 value) override;
   rmw_result rmw(const access& a, const rmw_op& op) override;
@@ -305,7 +306,7 @@ class explorer final : public engine {
   bool has_news(const thread& t) const;
   void wait_for_news(site where);
   void wake_if_news(thread& t);
-  [[noreturn]] void loop_without_end(site where);
+  void loop_without_end(site where);
   std::string too_long() const;
 
   // the fibres (steps.cc)

@@ -139,6 +139,8 @@ bool locations::learn(packet* from) {
     l.added |= theirs.added;
     l.written |= theirs.written;
     changes |= l.shared && counter(id) != counted;
+    changes |= theirs.handled && !l.handled;
+    l.handled |= theirs.handled;
     l.ordered |= theirs.ordered;
     l.lock |= theirs.lock;
     l.plain |= theirs.plain;

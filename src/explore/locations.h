@@ -27,6 +27,7 @@ struct location {
   bool plain = false;     ///< somebody uses it as a plain variable
   bool added = false;     ///< somebody adds to it without looking at the result
   bool written = false;   ///< somebody writes to it or waits for it in another way
+  bool handled = false;   ///< while nobody else used it: by an interrupt handler of its thread's, too
   u32 readers = 0;        ///< threads
   u32 writers = 0;
   u32 freers = 0; ///< threads that free the object it is in

@@ -18,6 +18,7 @@ namespace racewalk::explore {
 void explorer::relax(site where) {
   if (final_state_) return;
   thread& t = *running_;
+  detail::interruptible_point(where); // what is read in between may be nobody else's as yet
   if (t.round.reads && !t.round.writes) wait_for_news(where);
   t.round = {};
   t.round.begin = t.pos;
@@ -45,9 +46,14 @@ void explorer::wait_for_news(site where) {
   t.spins = false;
 }
 
-/// The thread goes round and round on variables that nobody else has used so far. Somebody may still do.
+/// The thread goes round and round on variables that nobody else has used so far. Somebody may still do, whom
+/// it may have to answer first.
 void explorer::loop_without_end(site where) {
   thread& t = *running_;
+  quiet_accesses_ = 0;
+  const unsigned answered = t.state.ipis_handled;
+  detail::interruptible_point(where);
+  if (t.state.ipis_handled != answered) return;
   t.spins = true;
   t.spins_at = where;
   t.round.begin = t.pos;

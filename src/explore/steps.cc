@@ -208,6 +208,8 @@ bool explorer::is_private(u16 loc, const access& a, bool writes) {
     loop_without_end(a.where);
   }
   bool changes = places_.note_use(loc, running_->id, writes);
+  // An interrupt comes before or after what its handler sees, too.
+  if (running_->state.in_handler && !places_[loc].handled) changes = places_[loc].handled = true;
   // What an acquire or a release orders, it orders on a private variable too. (So it does in sc and tso,
   // where program order says the same.)
   const bool ordering = a.ord == order::acquire || a.ord == order::release;
@@ -274,6 +276,11 @@ u64 explorer::final_value(u16 loc) const {
 }
 
 // ---- accesses --------------------------------------------------------------------------------------------
+
+bool explorer::noticed(const access& a) {
+  const location& l = places_[places_.at(a.addr, a.size)];
+  return l.shared || l.handled;
+}
 
 u64 explorer::read(const access& a) {
   const u16 loc = places_.at(a.addr, a.size);

@@ -144,6 +144,52 @@ TEST(loops, a_waiting_loop_takes_interrupts) {
   EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
 }
 
+TEST(loops, a_loop_on_what_nobody_has_written_takes_interrupts) {
+  word_t x{0};
+  const outcome o = decide({[&] {
+                              while (!READ_ONCE(x)) {
+                              }
+                            },
+                            [&] {
+                              smp_call_function_many(
+                                  1, [](unsigned, const void*) {}, nullptr, 0);
+                            }});
+  // it is no deadlock: the other one goes on
+  EXPECT_TRUE(lost(o, "INV-LIVE", {"CPU0"}));
+  EXPECT_EQ(o.failures.front().text.find("CPU1"), std::string::npos) << o.failures.front().text;
+}
+
+/// That another CPU's interrupt has been taken says nothing of what comes after it.
+TEST(interrupts, may_come_before_a_plain_access) {
+  plain<int> data;
+  const outcome o = decide({[&] { data.set(1); },
+                            [&] {
+                              smp_call_function_many(
+                                  1, [](unsigned, const void*) {}, nullptr, 0);
+                              (void)data.get();
+                            }});
+  EXPECT_TRUE(lost(o, "DATA-RACE", {}));
+}
+
+TEST(interrupts, make_no_difference_before_an_access_that_nobody_notices) {
+  word_t own{0};
+  word_t x{0};
+  const auto executions = [&](unsigned unnoticed) {
+    return decide({[&, unnoticed] {
+                     for (unsigned i = 0; i < unnoticed; ++i)
+                       WRITE_ONCE(own, READ_ONCE(own) + 1);
+                     WRITE_ONCE(x, 1);
+                   },
+                   [&] {
+                     smp_call_function_many(
+                         1, [](unsigned, const void*) {}, nullptr, 0);
+                     (void)READ_ONCE(x);
+                   }})
+        .executions;
+  };
+  EXPECT_EQ(executions(20), executions(0));
+}
+
 TEST(loops, a_sample_goes_on_when_there_is_news) {
   word_t x{0};
   search_options sampled;

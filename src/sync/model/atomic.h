@@ -80,6 +80,8 @@ template <class R> access access_of(const R& r, order o, site s, bool is_plain =
 
 /// Interrupts that are pending for this CPU are taken here if it lets them.
 void interruptible_point(site s);
+/// The same before an access that others or handlers can notice: before any other it makes no difference.
+void interruptible_point_before(const access& a);
 
 /// The variable's own storage, which is what there is without an engine.
 template <class R> auto& storage_of(const R& r, site s) {
@@ -90,16 +92,18 @@ template <class R> auto& storage_of(const R& r, site s) {
 
 template <class R> value_of<R> do_read(const R& r, order o, site s) {
   if (!current_engine) return storage_of(r, s);
-  interruptible_point(s);
-  return from_bits<value_of<R>>(current_engine->read(access_of(r, o, s)));
+  const access a = access_of(r, o, s);
+  interruptible_point_before(a);
+  return from_bits<value_of<R>>(current_engine->read(a));
 }
 template <class R> void do_write(const R& r, value_of<R> v, order o, site s) {
   if (!current_engine) {
     storage_of(r, s) = v;
     return;
   }
-  interruptible_point(s);
-  current_engine->write(access_of(r, o, s), to_bits(v));
+  const access a = access_of(r, o, s);
+  interruptible_point_before(a);
+  current_engine->write(a, to_bits(v));
 }
 template <class R> rmw_result do_rmw(const R& r, const rmw_op& op, order o, site s) {
   using T = value_of<R>;
@@ -111,8 +115,9 @@ template <class R> rmw_result do_rmw(const R& r, const rmw_op& op, order o, site
     if (done) storage = from_bits<T>(now);
     return {old, done};
   }
-  interruptible_point(s);
-  return current_engine->rmw(access_of(r, o, s), op);
+  const access a = access_of(r, o, s);
+  interruptible_point_before(a);
+  return current_engine->rmw(a, op);
 }
 void do_fence(fence_kind k, site s);
 } // namespace detail
@@ -124,14 +129,18 @@ template <class T> class plain {
   constexpr explicit plain(T v) : v_(v) {}
   T get(site s = RW_HERE) const {
     if (!current_engine) return detail::storage_of(v_, s);
-    return detail::from_bits<T>(current_engine->read(detail::access_of(v_, order::relaxed, s, true)));
+    const access a = detail::access_of(v_, order::relaxed, s, true);
+    detail::interruptible_point_before(a);
+    return detail::from_bits<T>(current_engine->read(a));
   }
   void set(T v, site s = RW_HERE) {
     if (!current_engine) {
       detail::storage_of(v_, s) = v;
       return;
     }
-    current_engine->write(detail::access_of(v_, order::relaxed, s, true), detail::to_bits(v));
+    const access a = detail::access_of(v_, order::relaxed, s, true);
+    detail::interruptible_point_before(a);
+    current_engine->write(a, detail::to_bits(v));
   }
 
  private:

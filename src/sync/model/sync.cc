@@ -78,6 +78,10 @@ void detail::interruptible_point(site s) {
   if (u64 v = current_engine->read(access_of(*slot, order::relaxed, s))) handle_ipi(v, s);
 }
 
+void detail::interruptible_point_before(const access& a) {
+  if (current_engine->noticed(a)) interruptible_point(a.where);
+}
+
 void detail::do_fence(fence_kind k, site s) {
   if (current_engine) current_engine->fence(k, s);
 }
