@@ -34,10 +34,13 @@ class world : public testbed {
     folio_get(moving_);
     (void)folio_trylock(moving_);
     cpu([this, shape] { unmap(shape == PROTECT_THREE ? flush::after_all : flush::now); });
-    if (shape == GIVE_BACK)
+    if (shape == GIVE_BACK) {
+      mm_.existing_region(0)->areas.lookup(0)->vm_flags.set(
+          VM_NONE); // a fault gives no new page: one step less
       cpu([this] { give_back(); });
-    else
+    } else {
       cpu([this] { protect(); });
+    }
     if (shape != PROTECT_THREE) return;
     map_anonymous(mm_, pmd_size(), PAGE_SIZE, "q"); // in another table
     atomic_set(mm_.tlb_flush_batched, 1);
@@ -60,7 +63,6 @@ class world : public testbed {
   void protect() {
     mmap_region& region = *mm_.existing_region(0);
     vm_area_struct& vma = *region.areas.lookup(0);
-    vma.vm_flags = VM_READ | VM_WRITE; // as it was in the beginning: nobody else asks
     {
       write_guard mmap_lock(region.mmap_lock);
       mprotect_fixup(vma, VM_READ);
@@ -69,7 +71,6 @@ class world : public testbed {
               "a store went through after mprotect() had returned");
   }
   void give_back() {
-    mm_.existing_region(0)->areas.lookup(0)->vm_flags = VM_NONE; // a fault gives no new page: one step less
     (void)madvise_dontneed(mm_, 0, PAGE_SIZE);
     VM_BUG_ON(this_cpu().load<u64>(0).ok(), "INV-TLB", "memory that was given back can still be read");
   }

@@ -22,7 +22,7 @@ class world : public testbed {
     load_mm(0, mm_);
     load_mm(1, mm_);
     vma_ = mm_.region(0)->areas.lookup(0);
-    vma_->vm_flags = VM_READ | VM_WRITE; // what is touched again is a small page
+    vma_->vm_flags.set(VM_READ | VM_WRITE); // what is touched again is a small page
     WRITE_ONCE(page_words(page_at(mm_, 0))[0], 7);
   }
 

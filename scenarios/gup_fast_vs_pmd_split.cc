@@ -47,7 +47,7 @@ class world : public testbed {
     load_mm(0, mm_);
     load_mm(1, mm_);
     vma_ = mm_.region(0)->areas.lookup(0);
-    vma_->vm_flags = VM_READ | VM_WRITE; // what is touched again is a small page
+    vma_->vm_flags.set(VM_READ | VM_WRITE); // what is touched again is a small page
     mapped_ = page_at(mm_, ADDR);
     if (shape == RECYCLED) fill_deposited_table();
     if (shape == SMALL) split_huge_pmd_address(*vma_, ADDR);

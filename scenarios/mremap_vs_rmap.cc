@@ -28,16 +28,16 @@ class world : public testbed {
     page_ = page_at(mm_, home_);
     vm_area_struct& at_home = *mm_.region(home_)->areas.lookup(home_);
     vm_area_struct& away = new_moved_area();
-    new_table(mm_, away.vm_start);
-    if (shape == TWO_REGIONS) link_regions(mm_, home_, away.vm_start);
-    move_page_tables(at_home, home_, away, away.vm_start, PAGE_SIZE);
-    if (shape == TWO_REGIONS) link_regions(mm_, away.vm_start, home_);
+    new_table(mm_, away.vm_start.get());
+    if (shape == TWO_REGIONS) link_regions(mm_, home_, away.vm_start.get());
+    move_page_tables(at_home, home_, away, away.vm_start.get(), PAGE_SIZE);
+    if (shape == TWO_REGIONS) link_regions(mm_, away.vm_start.get(), home_);
     load_mm(0, mm_);
     load_mm(1, mm_);
     cpu([this, &at_home, &away] {
       write_guard away_lock(away.vm_lock);
       write_guard home_lock(at_home.vm_lock);
-      move_page_tables(away, away.vm_start, at_home, home_, PAGE_SIZE);
+      move_page_tables(away, away.vm_start.get(), at_home, home_, PAGE_SIZE);
     });
     cpu([this] { unmap_and_restore(); });
     finally([this] {
@@ -51,7 +51,7 @@ class world : public testbed {
   vm_area_struct& new_moved_area() {
     const vaddr_t start = home_ == 0 ? PAGE_SIZE : 0;
     vm_area_struct& vma = new_area(mm_, start, PAGE_SIZE, VM_READ | VM_WRITE);
-    vma.vm_pgoff = home_ >> PAGE_SHIFT;
+    vma.vm_pgoff.set(home_ >> PAGE_SHIFT);
     mm_.region(start)->displaced.insert(vma.displaced_node, vma);
     return vma;
   }

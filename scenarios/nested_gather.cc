@@ -29,7 +29,7 @@ class world : public testbed {
 
  private:
   void same_page() {
-    mm_.region(0)->areas.lookup(0)->vm_flags = VM_NONE; // a fault gives no new page: one step less
+    mm_.region(0)->areas.lookup(0)->vm_flags.set(VM_NONE); // a fault gives no new page: one step less
     cpu([this] { (void)madvise_dontneed(mm_, 0, PAGE_SIZE); });
     cpu([this] {
       (void)madvise_dontneed(mm_, 0, PAGE_SIZE);

@@ -20,8 +20,8 @@ class world : public testbed {
   world() : testbed(3) {
     map_anonymous(mm_, 0, PAGE_SIZE, "p");
     load_mm(0, mm_); // the others run in the kernel
-    mm_.existing_region(0)->areas.lookup(0)->vm_flags =
-        VM_NONE; // a store that faults is refused: some steps less
+    mm_.existing_region(0)->areas.lookup(0)->vm_flags.set(
+        VM_NONE); // a store that faults is refused: some steps less
     page_ = page_at(mm_, 0);
     folio_get(page_folio(page_));
     (void)folio_trylock(page_folio(page_));

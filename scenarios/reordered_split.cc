@@ -33,7 +33,7 @@ class world : public testbed {
     map_anonymous(mm_, 0, pmd_size(), "h", VM_HUGEPAGE);
     vma_ = mm_.region(0)->areas.lookup(0);
     page_ = page_at(mm_, 0);
-    vma_->vm_flags = VM_READ | VM_WRITE; // what is touched again is a small page
+    vma_->vm_flags.set(VM_READ | VM_WRITE); // what is touched again is a small page
     load_mm(0, mm_);
     load_mm(1, mm_);
     WRITE_ONCE(page_words(page_)[0], 7);

@@ -27,7 +27,7 @@ class world : public testbed {
   explicit world(unsigned shape) : testbed(shape == TWO_CPUS ? 3 : 2) {
     map_anonymous(mm_, 0, pmd_size(), "h", VM_HUGEPAGE);
     vma_ = mm_.region(0)->areas.lookup(0);
-    vma_->vm_flags = VM_READ | VM_WRITE; // the next fault finds no huge page
+    vma_->vm_flags.set(VM_READ | VM_WRITE); // the next fault finds no huge page
     for (unsigned cpu = 0; cpu < (shape == TWO_CPUS ? 3 : 2); ++cpu)
       load_mm(cpu, mm_);
     cpu([this, shape] {

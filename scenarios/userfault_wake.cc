@@ -21,7 +21,7 @@ class world : public testbed {
   world() : testbed(2) {
     map_anonymous(mm_, 0, PAGE_SIZE, "s");
     vm_area_struct* vma = mm_.region(0)->areas.lookup(0);
-    vma->vm_end = 2 * PAGE_SIZE;
+    vma->vm_end.set(2 * PAGE_SIZE);
     if (userfaultfd_register(uffd_, PAGE_SIZE, PAGE_SIZE, UFFDIO_REGISTER_MODE_MISSING) != 0)
       throw setup_violation("SCENARIO", "the page cannot be registered");
     load_mm(0, mm_);

@@ -46,7 +46,8 @@ class testbed : public scenario_world {
 
   /// An address space, loaded on no CPU.
   mm_struct& new_mm();
-  /// An area of anonymous memory that nobody has touched.
+  /// An area of anonymous memory that nobody has touched. What bodies map or cut in its region has memory, as
+  /// far as one leaf of areas goes.
   vm_area_struct& new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags);
   /// Maps anonymous memory at [start, start + bytes) and faults it in; the first page gets the name.
   void map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
@@ -110,6 +111,9 @@ class testbed : public scenario_world {
  private:
   file& open(inode& i, u64 pages);
   std::string name_of(const void* addr) const;
+  const vm_area_struct* area_at(const void* addr) const;
+  std::string area_label(const vm_area_struct& vma) const;
+  std::string area_field_of(const void* addr) const;
   std::string value_of(const void* addr, u64 value) const;
   explore::variable_place place_of(const void* addr) const;
   explore::reading reading_of(const void* addr, u64 value) const;
@@ -136,6 +140,7 @@ class testbed : public scenario_world {
   std::unique_ptr<swap_disk> swap_;
   std::map<pfn_t, std::string> pages_;
   std::map<pfn_t, table> tables_;
+  std::map<const vm_area_struct*, std::string> areas_;
   std::map<const void*, std::string> variables_;
   mutable std::map<const void*, std::size_t>
       nameless_; ///< numbered in the order in which they are told about

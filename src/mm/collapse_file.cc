@@ -228,7 +228,7 @@ mapped_file::mapped_file(mm_struct& mm, vaddr_t addr) {
   read_guard mmap_lock(region->mmap_lock);
   const vm_area_struct* vma = region->areas.find_vma(addr);
   if (vma == nullptr || !vma->contains(addr) || vma_is_anonymous(*vma)) return;
-  file_ = vma->vm_file;
+  file_ = vma->vm_file.get();
   index_ = linear_page_index(*vma, addr);
   get_file(*file_);
 }
@@ -324,8 +324,8 @@ void retract_table_locked(vm_area_struct& vma, vaddr_t start, const pmdp_t& pmdp
 }
 
 void retract_from(vm_area_struct& vma, u64 index) {
-  if (index < vma.vm_pgoff || index + hpage_pmd_nr() - 1 > vma.last_pgoff()) return;
-  const vaddr_t start = vma.vm_start + ((index - vma.vm_pgoff) << PAGE_SHIFT);
+  if (index < vma.vm_pgoff.get() || index + hpage_pmd_nr() - 1 > vma.last_pgoff()) return;
+  const vaddr_t start = vma.vm_start.get() + ((index - vma.vm_pgoff.get()) << PAGE_SHIFT);
   if ((start & ~pmd_mask()) != 0 || table_is_barred(vma)) return;
   const pmd_lookup at = find_pmd(*vma.vm_mm, start);
   if (!at.found || !pmd_is_table(pmdp_get_lockless(at.pmdp))) return;
@@ -391,7 +391,7 @@ bool looks_collapsible(const thp_table& t) {
 page* take_out(const thp_table& t, s32* mapped) NO_THREAD_SAFETY_ANALYSIS {
   mm_struct& mm = *t.vma.vm_mm;
   const bool private_uffd =
-      (t.vma.vm_flags & VM_SHARED) == 0 && (READ_ONCE(t.vma.bars) & BIT(VMA_UFFD_MISSING)) != 0;
+      (t.vma.vm_flags.get() & VM_SHARED) == 0 && (READ_ONCE(t.vma.bars) & BIT(VMA_UFFD_MISSING)) != 0;
   const bool early_pml = private_uffd && policy().collapse_pte_mapped_early_pml;
   spinlock_t& pml = pmd_lockptr(t.pmdp);
   page* table = nullptr;
@@ -444,11 +444,11 @@ scan_result collapse_pte_mapped_thp(mm_struct& mm, vaddr_t addr, bool install_pm
   mmap_region* region = mm.existing_region(start);
   vm_area_struct* vma = region == nullptr ? nullptr : region->areas.find_vma(start);
   if (vma == nullptr || !vma->contains(start)) return scan_result::vma_null;
-  if (vma_is_anonymous(*vma) || start + pmd_size() > vma->vm_end) return scan_result::vma_check;
+  if (vma_is_anonymous(*vma) || start + pmd_size() > vma->vm_end.get()) return scan_result::vma_check;
   const pmd_lookup at = find_pmd(mm, start);
   if (!at.found) return scan_result::pmd_null;
   if (pmd_trans_huge(pmdp_get_lockless(at.pmdp))) return scan_result::pmd_mapped;
-  address_space& mapping = vma->vm_file->mapping();
+  address_space& mapping = vma->vm_file.get()->mapping();
   folio* folio = filemap_get_folio(mapping, linear_page_index(*vma, start));
   if (folio == nullptr) return scan_result::pmd_null;
   folio_lock(folio);

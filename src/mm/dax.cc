@@ -51,7 +51,7 @@ int dax_check_mapping(address_space& mapping, vm_flags_t flags, vaddr_t addr, u6
 }
 
 fault_result dev_dax_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
-  address_space& mapping = vma.vm_file->mapping();
+  address_space& mapping = vma.vm_file.get()->mapping();
   const dev_dax& dev = *mapping.dax;
   const u64 nr = dev.align >> PAGE_SHIFT;
   const vaddr_t start = addr & ~(dev.align - 1);

@@ -23,11 +23,12 @@ struct dev_dax : inode {
 };
 
 inline bool vma_is_dax(const vm_area_struct& vma) {
-  return vma.vm_file != nullptr && vma.vm_file->mapping().dax != nullptr;
+  const file* f = vma.vm_file.get();
+  return f != nullptr && f->mapping().dax != nullptr;
 }
 /// May the area be cut at `addr`?
 inline bool may_split(const vm_area_struct& vma, vaddr_t addr) {
-  return !vma_is_dax(vma) || addr % vma.vm_file->mapping().dax->align == 0;
+  return !vma_is_dax(vma) || addr % vma.vm_file.get()->mapping().dax->align == 0;
 }
 
 /// Gives the device its memory. `align`: PAGE_SIZE or pmd_size(). 0, -EINVAL for a size that cannot be, or as

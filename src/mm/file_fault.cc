@@ -9,8 +9,8 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 bool vma_wants_writenotify(const vm_area_struct& vma) {
-  return vma.vm_file != nullptr && (vma.vm_flags & VM_SHARED) != 0 && (vma.vm_flags & VM_WRITE) != 0 &&
-         vma.vm_file->mapping().tracks_dirty;
+  return vma.vm_file.get() != nullptr && (vma.vm_flags.get() & VM_SHARED) != 0 &&
+         (vma.vm_flags.get() & VM_WRITE) != 0 && vma.vm_file.get()->mapping().tracks_dirty;
 }
 
 // ---- putting entries in ----------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ void unlock_and_put(folio* folio, bool mapped) {
 /// What the area's file has at a page, or userfaultfd's answer: then there is no folio, and perhaps no lock
 /// of the area any more.
 vm_fault_folio vma_fault_folio(vm_area_struct& vma, vaddr_t addr, fault_flags flags) {
-  address_space& mapping = vma.vm_file->mapping();
+  address_space& mapping = vma.vm_file.get()->mapping();
   const u64 index = linear_page_index(vma, addr);
   if (userfaultfd_minor(vma)) {
     const xa_entry there = filemap_get_entry(mapping, index);
@@ -61,7 +61,7 @@ vm_fault_folio vma_fault_folio(vm_area_struct& vma, vaddr_t addr, fault_flags fl
 
 fault_result do_read_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   // pages that a userfaultfd wants to know of are mapped one by one
-  const bool alone = (vma.vm_flags & (VM_UFFD_WP | VM_UFFD_MINOR)) != 0;
+  const bool alone = (vma.vm_flags.get() & (VM_UFFD_WP | VM_UFFD_MINOR)) != 0;
   if (!alone && filemap_map_pages(vma, addr, pmdp)) return fault_result::handled;
   const u64 index = linear_page_index(vma, addr);
   const auto [result, folio] = vma_fault_folio(vma, addr, flags);
@@ -71,7 +71,7 @@ fault_result do_read_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp
 }
 
 fault_result do_shared_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
-  balance_dirty_pages(vma.vm_file->mapping());
+  balance_dirty_pages(vma.vm_file.get()->mapping());
   const u64 index = linear_page_index(vma, addr);
   const auto [result, folio] = vma_fault_folio(vma, addr, flags);
   if (folio == nullptr) return result;
@@ -104,7 +104,7 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     pte_map_lock table(pmdp);
     const pte_t old = table ? ptep_get(table.at(addr)) : pte_t{};
     if (table && pte_none_mostly(old)) {
-      pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags)));
+      pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(vma.vm_flags.get())));
       if (pte_marker_uffd_wp(old)) entry = pte_mkuffd_wp(entry);
       folio_add_new_anon_rmap(page_folio(copy), vma, addr);
       smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
@@ -124,8 +124,8 @@ fault_result do_cow_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
 
 fault_result do_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   if ((flags & FAULT_FLAG_WRITE) == 0) return do_read_fault(vma, addr, pmdp, flags);
-  return (vma.vm_flags & VM_SHARED) != 0 ? do_shared_fault(vma, addr, pmdp, flags)
-                                         : do_cow_fault(vma, addr, pmdp, flags);
+  return (vma.vm_flags.get() & VM_SHARED) != 0 ? do_shared_fault(vma, addr, pmdp, flags)
+                                               : do_cow_fault(vma, addr, pmdp, flags);
 }
 
 // ---- stores to read-only entries -------------------------------------------------------------------------
@@ -153,14 +153,14 @@ void wp_page_reuse(vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
 } // namespace
 
 fault_result wp_page_shared(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen) {
-  balance_dirty_pages(vma.vm_file->mapping());
+  balance_dirty_pages(vma.vm_file.get()->mapping());
   page* page = get_page_of(addr, pmdp, seen);
   if (page == nullptr) return fault_result::handled;
   folio* folio = page_folio(page);
   fault_result result = fault_result::handled;
   folio_lock(folio);
   // truncated while this waited: the entry is gone, and the access decides anew
-  if (folio_mapping(folio) == &vma.vm_file->mapping()) {
+  if (folio_mapping(folio) == &vma.vm_file.get()->mapping()) {
     if (vma_wants_writenotify(vma)) result = filemap_page_mkwrite(folio);
     if (result == fault_result::handled) {
       wp_page_reuse(addr, pmdp, seen);

@@ -243,8 +243,8 @@ bool folio_mark_dirty(folio* folio) {
 // ---- faults ----------------------------------------------------------------------------------------------
 
 vm_fault_folio filemap_fault(const vm_area_struct& vma, u64 index, fgp how) {
-  const ra_request request{.vm_flags = vma.vm_flags, .mapped = true};
-  const filemap_result found = filemap_get_page(*vma.vm_file, index, request, how);
+  const ra_request request{.vm_flags = vma.vm_flags.get(), .mapped = true};
+  const filemap_result found = filemap_get_page(*vma.vm_file.get(), index, request, how);
   if (found.folio != nullptr || found.error == -ENOENT) return {fault_result::handled, found.folio};
   return {found.error == -ENOMEM ? fault_result::oom : fault_result::sigbus, nullptr};
 }
@@ -289,14 +289,14 @@ std::pair<vaddr_t, vaddr_t> fault_around_window(const vm_area_struct& vma, vaddr
   const u64 bytes = u64{policy().fault_around_pages} * PAGE_SIZE;
   const vaddr_t window = addr & ~(bytes - 1);
   const vaddr_t table = addr & pmd_mask();
-  return {std::max({window, table, vma.vm_start}),
-          std::min({window + bytes, table + pmd_size(), vma.vm_end})};
+  return {std::max({window, table, vma.vm_start.get()}),
+          std::min({window + bytes, table + pmd_size(), vma.vm_end.get()})};
 }
 
 } // namespace
 
 bool filemap_map_pages(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp) {
-  address_space& mapping = vma.vm_file->mapping();
+  address_space& mapping = vma.vm_file.get()->mapping();
   const auto [start, end] = fault_around_window(vma, addr);
   if (end - start <= PAGE_SIZE) return false; // the fault itself will do
   bool mapped = false;

@@ -25,7 +25,7 @@ bool vm_area_dup(mmap_region& region, mm_struct& child, const vm_area_struct& vm
   if (!region.areas.preallocate()) return false;
   vm_area_struct* copy = region.vm_area_alloc(child);
   if (copy == nullptr) return false;
-  vma_attach(region, *copy, vma.vm_start, vma.vm_end, contents_of(vma).unregistered());
+  vma_attach(region, *copy, vma.vm_start.get(), vma.vm_end.get(), contents_of(vma).unregistered());
   atomic_or(copy->bars, READ_ONCE(vma.bars) & BIT(VMA_HAS_ANON));
   return true;
 }
@@ -38,8 +38,8 @@ template <class F> void for_all_vmas(mmap_region& region, F&& visit) {
 bool dup_region(mm_struct& child, mmap_region& from) {
   mmap_region* to = child.region(from.start);
   if (to == nullptr) return false;
-  to->free_area_cache = from.free_area_cache;
-  to->cached_hole_size = from.cached_hole_size;
+  to->free_area_cache.set(from.free_area_cache.get());
+  to->cached_hole_size.set(from.cached_hole_size.get());
   bool done = true;
   for_all_vmas(from, [&](const vm_area_struct& vma) { done = done && vm_area_dup(*to, child, vma); });
   return done && anon_vma_fork(*to, from);
@@ -104,7 +104,7 @@ bool copy_present_page(area_copy& c, vaddr_t addr, const ptep_t& dst_ptep, page*
   copy_user_highpage(copy, page); // its device, and the parent's threads, go on
   folio_add_new_anon_rmap(page_folio(copy), c.dst, addr);
   smp_wmb(); // as in do_anonymous_page(): pairs with gup_fast_pte_range()
-  set_pte_at(addr, dst_ptep, pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(c.dst.vm_flags))));
+  set_pte_at(addr, dst_ptep, pte_mkdirty(mk_pte(page_to_pfn(copy), vm_get_page_prot(c.dst.vm_flags.get()))));
   ++c.copied;
   return true;
 }
@@ -232,13 +232,15 @@ int copy_pud_range(area_copy& c, pgdp_t pgdp, pgd_t pgd, vaddr_t addr, vaddr_t e
 
 /// Caller holds src's vm_lock for writing.
 int copy_page_range(vm_area_struct& dst, vm_area_struct& src) {
-  if ((src.vm_flags & VM_SHARED) != 0) return 0; // the file has it all
+  if ((src.vm_flags.get() & VM_SHARED) != 0) return 0; // the file has it all
   area_copy c{dst, src};
-  mmu_notifier_invalidation notify(*src.vm_mm, mmu_notifier_event::protection_page, src.vm_start, src.vm_end);
+  const vaddr_t start = src.vm_start.get();
+  const vaddr_t end = src.vm_end.get();
+  mmu_notifier_invalidation notify(*src.vm_mm, mmu_notifier_event::protection_page, start, end);
   write_protect_section section(*src.vm_mm);
   int error = 0;
-  for (vaddr_t addr = src.vm_start, next; addr < src.vm_end && error == 0; addr = next) {
-    next = pgd_addr_end(addr, src.vm_end);
+  for (vaddr_t addr = start, next; addr < end && error == 0; addr = next) {
+    next = pgd_addr_end(addr, end);
     const pgdp_t pgdp = pgd_offset(*src.vm_mm, addr);
     const pgd_t pgd = pgdp_get(pgdp);
     if (pgd_present(pgd)) error = copy_pud_range(c, pgdp, pgd, addr, next);
@@ -256,7 +258,7 @@ int copy_pages(mm_struct& child, mm_struct& parent) NO_THREAD_SAFETY_ANALYSIS {
     for_all_vmas(from, [&](vm_area_struct& src) NO_THREAD_SAFETY_ANALYSIS {
       // until the flush: a fault would copy a page that threads with an old translation still store to
       down_write(src.vm_lock);
-      if (error == 0) error = copy_page_range(*to->areas.find_vma(src.vm_start), src);
+      if (error == 0) error = copy_page_range(*to->areas.find_vma(src.vm_start.get()), src);
     });
   });
   flush_tlb_mm(parent.context);

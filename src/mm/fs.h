@@ -121,7 +121,7 @@ struct file {
 
 inline void get_file(file& f) { atomic_inc(f.f_count); }
 /// Drops a reference; the last one takes the file away, and its inode if nobody else has it. No lock of the
-/// file is held. Natively only.
+/// file is held. On an explored path there is another one.
 void fput(file& f);
 /// The same for an inode.
 void iput(inode& i);

@@ -524,9 +524,9 @@ int get_user_page_slow(gup_request& gup, vm_area_struct& vma, vaddr_t addr) {
 /// Without FOLL_FORCE: the area's rights. With it: also a store where one may only read, if it goes to a
 /// copy.
 bool vma_permits(const vm_area_struct& vma, const gup_request& gup) {
-  const bool forced = gup.force && (vma.vm_flags & VM_SHARED) == 0;
+  const bool forced = gup.force && (vma.vm_flags.get() & VM_SHARED) == 0;
   const bool write = gup.write && !forced;
-  return (vma.vm_flags & (write ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
+  return (vma.vm_flags.get() & (write ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
 }
 
 int gup_slow(gup_request& gup, vaddr_t addr, vaddr_t end) NO_THREAD_SAFETY_ANALYSIS {

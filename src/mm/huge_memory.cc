@@ -18,12 +18,12 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 bool hugepage_wanted(const vm_area_struct& vma) {
-  if ((vma.vm_flags & VM_NOHUGEPAGE) != 0) return false;
+  if ((vma.vm_flags.get() & VM_NOHUGEPAGE) != 0) return false;
   switch (thp_enabled_now()) {
   case thp_enabled::always:
     return true;
   case thp_enabled::madvise:
-    return (vma.vm_flags & VM_HUGEPAGE) != 0;
+    return (vma.vm_flags.get() & VM_HUGEPAGE) != 0;
   case thp_enabled::never:
     break;
   }
@@ -32,15 +32,15 @@ bool hugepage_wanted(const vm_area_struct& vma) {
 
 bool thp_vma_suitable(const vm_area_struct& vma, vaddr_t addr) {
   const vaddr_t start = addr & pmd_mask();
-  return vma_is_anonymous(vma) && hugepage_wanted(vma) && start >= vma.vm_start &&
-         start + pmd_size() <= vma.vm_end;
+  return vma_is_anonymous(vma) && hugepage_wanted(vma) && start >= vma.vm_start.get() &&
+         start + pmd_size() <= vma.vm_end.get();
 }
 
 namespace {
 
 /// How hard a fault in the area tries to get a huge page.
 gfp_t vma_thp_gfp_mask(const vm_area_struct& vma) {
-  const bool advised = (vma.vm_flags & VM_HUGEPAGE) != 0;
+  const bool advised = (vma.vm_flags.get() & VM_HUGEPAGE) != 0;
   switch (thp_defrag_now()) {
   case thp_defrag::always:
     return GFP_KERNEL;
@@ -58,7 +58,7 @@ gfp_t vma_thp_gfp_mask(const vm_area_struct& vma) {
 void thp_fault_fallback(const vm_area_struct& vma) {
   count_vm_event(THP_FAULT_FALLBACK);
   const thp_defrag mode = thp_defrag_now();
-  const bool advised = (vma.vm_flags & VM_HUGEPAGE) != 0;
+  const bool advised = (vma.vm_flags.get() & VM_HUGEPAGE) != 0;
   if (mode == thp_defrag::defer || (mode == thp_defrag::defer_madvise && !advised))
     machine().thp->khugepaged.wake_to_make_room();
 }
@@ -72,7 +72,7 @@ pmd_t new_huge_entry(const vm_area_struct& vma, page* page, fault_flags flags) {
   pmd_t entry = mk_huge_pmd(page_to_pfn(page), vm_page_prot(vma));
   if ((flags & FAULT_FLAG_WRITE) != 0) {
     entry = pmd_mkdirty(entry);
-    if ((vma.vm_flags & VM_WRITE) != 0) entry = pmd_mkwrite(entry); // else it is forced (FOLL_FORCE)
+    if ((vma.vm_flags.get() & VM_WRITE) != 0) entry = pmd_mkwrite(entry); // else it is forced (FOLL_FORCE)
   }
   return entry;
 }
@@ -232,10 +232,10 @@ fault_result do_present_huge_pmd(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp,
     spin_guard pml(pmd_lockptr(pmdp));
     const pmd_t old = pmdp_get(pmdp);
     if (!pmd_same(old, seen)) return fault_result::handled; // it changed: the access decides anew
-    const bool keeps = !(write || unshare) || pmd_write(old) || (vma.vm_flags & VM_SHARED) != 0 ||
+    const bool keeps = !(write || unshare) || pmd_write(old) || (vma.vm_flags.get() & VM_SHARED) != 0 ||
                        wp_can_reuse_anon_page(vma, pfn_to_page(pmd_pfn(old)));
     if (keeps) {
-      if (!unshare) grant_huge(pmdp, write, (vma.vm_flags & VM_WRITE) != 0);
+      if (!unshare) grant_huge(pmdp, write, (vma.vm_flags.get() & VM_WRITE) != 0);
       return fault_result::handled;
     }
   }
@@ -316,11 +316,11 @@ bool set_huge_file_pmd(vm_area_struct& vma, vaddr_t start, pmdp_t pmdp, folio* f
 
 bool do_huge_file_page(vm_area_struct& vma, vaddr_t addr, pmdp_t pmdp, fault_flags flags) {
   const vaddr_t start = addr & pmd_mask();
-  if (start < vma.vm_start || start + pmd_size() > vma.vm_end) return false;
-  if ((flags & FAULT_FLAG_WRITE) != 0 && (vma.vm_flags & VM_SHARED) == 0) return false; // it is copied
+  if (start < vma.vm_start.get() || start + pmd_size() > vma.vm_end.get()) return false;
+  if ((flags & FAULT_FLAG_WRITE) != 0 && (vma.vm_flags.get() & VM_SHARED) == 0) return false; // it is copied
   const u64 index = linear_page_index(vma, start);
-  if (index % hpage_pmd_nr() != 0 || uffd_bars(vma.vm_flags) != 0) return false;
-  address_space& mapping = vma.vm_file->mapping();
+  if (index % hpage_pmd_nr() != 0 || uffd_bars(vma.vm_flags.get()) != 0) return false;
+  address_space& mapping = vma.vm_file.get()->mapping();
   folio* folio = filemap_get_folio(mapping, index);
   if (folio == nullptr) return false;
   bool mapped = false;
@@ -522,7 +522,7 @@ void split_present_pmd(const vm_area_struct& vma, page* table, pmd_t old, split_
   if (what == split_into::migration_entries && !folio_try_share_anon_rmap(page_folio(first), first))
     what = split_into::pages;
   if (what == split_into::pages)
-    fill_from_huge(table, old, vm_get_page_prot(vma.vm_flags));
+    fill_from_huge(table, old, vm_get_page_prot(vma.vm_flags.get()));
   else
     fill_with_migration_entries(table, migration_entry_of(old, pmd_pfn(old), exclusive), pmd_soft_dirty(old));
   split_rmap(page_folio(first), what);
@@ -555,7 +555,7 @@ void split_huge_pmd_locked(const vm_area_struct& vma, vaddr_t start, pmdp_t pmdp
     old = begin_split(mm, start, pmdp);
     page_table_check_pmd_clear(old); // the table's entries take its place
     if (is_huge_zero_pmd(old))
-      fill_with_zeros(table, old, vm_get_page_prot(vma.vm_flags));
+      fill_with_zeros(table, old, vm_get_page_prot(vma.vm_flags.get()));
     else
       split_present_pmd(vma, table, old, what);
   }

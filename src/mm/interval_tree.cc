@@ -10,14 +10,16 @@ namespace racewalk::inline RACEWALK_BACKEND {
 namespace {
 
 bool before(const interval_node& a, const interval_node& b) {
-  return a.first != b.first ? a.first < b.first : a.inserted < b.inserted;
+  const u64 first_a = a.first.get();
+  const u64 first_b = b.first.get();
+  return first_a != first_b ? first_a < first_b : a.inserted.get() < b.inserted.get();
 }
 
 interval_node* updated(interval_node* node) {
-  u64 last = node->last;
-  for (const interval_node* child : {node->left, node->right})
-    if (child != nullptr) last = std::max(last, child->subtree_last);
-  node->subtree_last = last;
+  u64 last = node->last.get();
+  for (const interval_node* child : {node->left.get(), node->right.get()})
+    if (child != nullptr) last = std::max(last, child->subtree_last.get());
+  node->subtree_last.set(last);
   return node;
 }
 
@@ -25,12 +27,12 @@ interval_node* updated(interval_node* node) {
 std::pair<interval_node*, interval_node*> split(interval_node* node, const interval_node& at) {
   if (node == nullptr) return {nullptr, nullptr};
   if (before(*node, at)) {
-    const auto [low, high] = split(node->right, at);
-    node->right = low;
+    const auto [low, high] = split(node->right.get(), at);
+    node->right.set(low);
     return {updated(node), high};
   }
-  const auto [low, high] = split(node->left, at);
-  node->left = high;
+  const auto [low, high] = split(node->left.get(), at);
+  node->left.set(high);
   return {low, updated(node)};
 }
 
@@ -38,43 +40,47 @@ std::pair<interval_node*, interval_node*> split(interval_node* node, const inter
 interval_node* merge(interval_node* low, interval_node* high) {
   if (low == nullptr) return high;
   if (high == nullptr) return low;
-  if (low->priority > high->priority) {
-    low->right = merge(low->right, high);
+  if (low->priority.get() > high->priority.get()) {
+    low->right.set(merge(low->right.get(), high));
     return updated(low);
   }
-  high->left = merge(low, high->left);
+  high->left.set(merge(low, high->left.get()));
   return updated(high);
 }
 
 interval_node* insert_below(interval_node* node, interval_node& added) {
   if (node == nullptr) return updated(&added);
-  if (node->priority < added.priority) {
-    std::tie(added.left, added.right) = split(node, added);
+  if (node->priority.get() < added.priority.get()) {
+    const auto [low, high] = split(node, added);
+    added.left.set(low);
+    added.right.set(high);
     return updated(&added);
   }
-  interval_node*& child = before(added, *node) ? node->left : node->right;
-  child = insert_below(child, added);
+  plain<interval_node*>& child = before(added, *node) ? node->left : node->right;
+  child.set(insert_below(child.get(), added));
   return updated(node);
 }
 
 interval_node* remove_below(interval_node* node, interval_node& gone) {
   VM_BUG_ON(node == nullptr, "INV-REF", "an area is taken out of a tree that is not in it");
-  if (node == &gone) return merge(node->left, node->right);
-  interval_node*& child = before(gone, *node) ? node->left : node->right;
-  child = remove_below(child, gone);
+  if (node == &gone) return merge(node->left.get(), node->right.get());
+  plain<interval_node*>& child = before(gone, *node) ? node->left : node->right;
+  child.set(remove_below(child.get(), gone));
   return updated(node);
 }
 
 } // namespace
 
 void interval_tree::insert(interval_node& node, vm_area_struct& vma) {
-  ++inserted_;
-  // Knuth's multiplicative hash
-  node = {.vma = &vma,
-          .first = vma.vm_pgoff,
-          .last = vma.last_pgoff(),
-          .inserted = inserted_,
-          .priority = static_cast<u32>(inserted_) * 2654435769U};
+  const u64 inserted = inserted_.get() + 1;
+  inserted_.set(inserted);
+  node.vma.set(&vma);
+  node.left.set(nullptr);
+  node.right.set(nullptr);
+  node.first.set(vma.vm_pgoff.get());
+  node.last.set(vma.last_pgoff());
+  node.inserted.set(inserted);
+  node.priority.set(static_cast<u32>(inserted) * 2654435769U); // Knuth's multiplicative hash
   root_.set(insert_below(root_.get(), node));
 }
 

@@ -6,8 +6,7 @@
 // ends before it. Priorities are a hash of a running number, so the tree is balanced whatever the order of
 // insertions.
 //
-// Changes need the lock that the tree belongs to for writing, look-ups for reading. In explored code it is
-// only read, or loses the only area that it has.
+// Changes need the lock that the tree belongs to for writing, look-ups for reading.
 #pragma once
 
 #include "sync/sync.h"
@@ -18,14 +17,14 @@ struct vm_area_struct;
 
 /// An area's place in a tree.
 struct interval_node {
-  vm_area_struct* vma = nullptr;
-  interval_node* left = nullptr;
-  interval_node* right = nullptr;
-  u64 first = 0; ///< the pages that the area maps
-  u64 last = 0;
-  u64 subtree_last = 0; ///< the last page that anything from here down maps
-  u64 inserted = 0;     ///< a running number
-  u32 priority = 0;
+  plain<vm_area_struct*> vma;
+  plain<interval_node*> left;
+  plain<interval_node*> right;
+  plain<u64> first; ///< the pages that the area maps
+  plain<u64> last;
+  plain<u64> subtree_last; ///< the last page that anything from here down maps
+  plain<u64> inserted;     ///< a running number
+  plain<u32> priority;
 };
 
 class interval_tree {
@@ -42,15 +41,15 @@ class interval_tree {
 
  private:
   template <class Visit> static void walk(interval_node* node, u64 first, u64 last, Visit& visit) {
-    if (node == nullptr || node->subtree_last < first) return;
-    walk(node->left, first, last, visit);
-    if (node->first > last) return;
-    if (node->last >= first) visit(*node->vma);
-    walk(node->right, first, last, visit);
+    if (node == nullptr || node->subtree_last.get() < first) return;
+    walk(node->left.get(), first, last, visit);
+    if (node->first.get() > last) return;
+    if (node->last.get() >= first) visit(*node->vma.get());
+    walk(node->right.get(), first, last, visit);
   }
 
   plain<interval_node*> root_;
-  u64 inserted_ = 0;
+  plain<u64> inserted_;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -130,7 +130,7 @@ scan_result collapse_table(collapse_target c, const vm_area_struct& vma, folio* 
   collapse_huge_page_copy(c, huge);
   collapse_huge_page_copy_succeeded(c);
   add_mm_counter(c.mm, MM_ANONPAGES, none);
-  const pmd_t entry = pmd_mkdirty(mk_huge_pmd(folio_pfn(huge), vm_get_page_prot(vma.vm_flags)));
+  const pmd_t entry = pmd_mkdirty(mk_huge_pmd(folio_pfn(huge), vm_get_page_prot(vma.vm_flags.get())));
   const bool installed = install_huge_pmd(vma, c.start, c.pmdp, huge, entry, pmd_pgtable(c.table));
   VM_BUG_ON(!installed, "INV-TBL", "a table was put where a collapse had taken one out");
   return scan_result::succeed;
@@ -143,9 +143,10 @@ vm_area_struct* hugepage_vma_revalidate(mmap_region& region, vaddr_t start, cons
   *why = scan_result::vma_null;
   if (vma == nullptr || !vma->contains(start)) return nullptr;
   *why = scan_result::vma_check;
-  const bool wanted = how.wanted_only ? hugepage_wanted(*vma) : (vma->vm_flags & VM_NOHUGEPAGE) == 0;
-  const bool fits = start + pmd_size() <= vma->vm_end;
-  return wanted && fits && vma_is_anonymous(*vma) && (vma->vm_flags & VM_ACCESS_FLAGS) != 0 ? vma : nullptr;
+  const bool wanted = how.wanted_only ? hugepage_wanted(*vma) : (vma->vm_flags.get() & VM_NOHUGEPAGE) == 0;
+  const bool fits = start + pmd_size() <= vma->vm_end.get();
+  return wanted && fits && vma_is_anonymous(*vma) && (vma->vm_flags.get() & VM_ACCESS_FLAGS) != 0 ? vma
+                                                                                                  : nullptr;
 }
 
 /// What a collapse may do in this area: a page that a userfaultfd is to fill is not filled with zeros.

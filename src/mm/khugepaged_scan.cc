@@ -29,10 +29,10 @@ vaddr_t next_candidate_in(mmap_region& region, vaddr_t addr) {
   while (addr < region.end) {
     const vm_area_struct* vma = region.areas.find_vma(addr);
     if (vma == nullptr) break;
-    const vaddr_t start = (std::max(addr, vma->vm_start) + ~pmd_mask()) & pmd_mask();
-    const bool fits = start < vma->vm_end && vma->vm_end - start >= pmd_size();
+    const vaddr_t start = (std::max(addr, vma->vm_start.get()) + ~pmd_mask()) & pmd_mask();
+    const bool fits = start < vma->vm_end.get() && vma->vm_end.get() - start >= pmd_size();
     if (fits && may_be_collapsed(*vma, start)) return start;
-    addr = vma->vm_end;
+    addr = vma->vm_end.get();
   }
   return region.end;
 }

@@ -230,10 +230,10 @@ int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
       if (swap_possible()) swapin_range(vma, from, to);
     } else if (vma_is_shmem(vma)) {
       if (swap_possible())
-        shmem_swapin_range(vma.vm_file->mapping(), linear_page_index(vma, from),
+        shmem_swapin_range(vma.vm_file.get()->mapping(), linear_page_index(vma, from),
                            linear_page_index(vma, to - PAGE_SIZE));
     } else {
-      force_page_cache_ra(vma.vm_file->mapping(), linear_page_index(vma, from), (to - from) >> PAGE_SHIFT);
+      force_page_cache_ra(vma.vm_file.get()->mapping(), linear_page_index(vma, from), (to - from) >> PAGE_SHIFT);
     }
   });
 }
@@ -243,8 +243,8 @@ void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresse
     if (addr >= geometry().address_limit()) continue;
     vm_area_struct* vma = lock_vma(mm_of(context), addr);
     if (vma == nullptr) continue;
-    if (vma->vm_file != nullptr)
-      force_page_cache_ra(vma->vm_file->mapping(), linear_page_index(*vma, addr), 1);
+    if (!vma_is_anonymous(*vma))
+      force_page_cache_ra(vma->vm_file.get()->mapping(), linear_page_index(*vma, addr), 1);
     up_read(vma->vm_lock);
   }
 }

@@ -26,9 +26,9 @@ template <class Visit> int madvise_walk_vmas(mm_struct& mm, vaddr_t start, vaddr
     read_guard mmap_lock(region->mmap_lock);
     vaddr_t at = start;
     for_each_vma(*region, start, next, [&](vm_area_struct& vma) {
-      const vaddr_t from = std::max(start, vma.vm_start);
+      const vaddr_t from = std::max(start, vma.vm_start.get());
       mapped = mapped && from == at;
-      at = std::min(next, vma.vm_end);
+      at = std::min(next, vma.vm_end.get());
       visit(vma, from, at);
     });
     mapped = mapped && at == next;

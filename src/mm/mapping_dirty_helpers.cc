@@ -68,10 +68,12 @@ template <class Change> u64 change_mapping(address_space& mapping, u64 first, u6
   u64 total = 0;
   read_guard i_mmap(mapping.i_mmap_rwsem);
   mapping.i_mmap.for_each(first, first + nr - 1, [&](vm_area_struct& vma) {
-    if ((vma.vm_flags & VM_SHARED) == 0) return; // its stores are its own
-    const u64 from = std::max(first, vma.vm_pgoff);
+    if ((vma.vm_flags.get() & VM_SHARED) == 0) return; // its stores are its own
+    const u64 from = std::max(first, vma.vm_pgoff.get());
     const u64 to = std::min(first + nr - 1, vma.last_pgoff()) + 1;
-    const auto address = [&](u64 index) { return vma.vm_start + ((index - vma.vm_pgoff) << PAGE_SHIFT); };
+    const auto address = [&](u64 index) {
+      return vma.vm_start.get() + ((index - vma.vm_pgoff.get()) << PAGE_SHIFT);
+    };
     wp_walk walk(*vma.vm_mm, address(from), address(to));
     change(walk, from);
     total += walk.total();

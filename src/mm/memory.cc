@@ -22,9 +22,9 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 pgprot_t vm_page_prot(const vm_area_struct& vma) {
-  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags.get());
   if (!vma_is_anonymous(vma))
-    prot.write = prot.write && (vma.vm_flags & VM_SHARED) != 0 && !vma_wants_writenotify(vma);
+    prot.write = prot.write && (vma.vm_flags.get() & VM_SHARED) != 0 && !vma_wants_writenotify(vma);
   prot.write = prot.write && !vma_soft_dirty_enabled(vma);
   return prot;
 }
@@ -51,7 +51,7 @@ fault_result do_anonymous_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& 
   if (page == nullptr) return fault_result::oom;
   folio* folio = page_folio(page);
   pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(page), vm_page_prot(vma)));
-  if ((vma.vm_flags & VM_WRITE) != 0) entry = pte_mkwrite(entry); // else it is forced (FOLL_FORCE)
+  if ((vma.vm_flags.get() & VM_WRITE) != 0) entry = pte_mkwrite(entry); // else it is forced (FOLL_FORCE)
   {
     pte_map_lock table(pmdp);
     if (table && pte_none(ptep_get(table.at(addr)))) {
@@ -77,7 +77,7 @@ void wp_page_reuse(const vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, 
   if ((flags & FAULT_FLAG_WRITE) == 0) return; // to unshare it was all there was to do
   pte_t entry = pte_mkdirty(pte_mkyoung(old));
   // not if a write was forced (FOLL_FORCE): then it goes to the page, past the entry
-  if ((vma.vm_flags & VM_WRITE) != 0) entry = pte_mkwrite(entry);
+  if ((vma.vm_flags.get() & VM_WRITE) != 0) entry = pte_mkwrite(entry);
   ptep_set_access_flags(addr, ptep, entry);
 }
 
@@ -85,7 +85,7 @@ void wp_page_reuse(const vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, 
 pte_t entry_of_copy(const vm_area_struct& vma, page* copy, pte_t seen, fault_flags flags) {
   const bool write = (flags & FAULT_FLAG_WRITE) != 0;
   const bool uffd_wp = !write && pte_uffd_wp(seen); // only copied, and still to be heard of
-  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags.get());
   if (!write && (uffd_wp || vma_soft_dirty_enabled(vma))) prot.write = false; // as is the first store
   const pte_t entry = mk_pte(page_to_pfn(copy), prot);
   if (uffd_wp) return pte_mkuffd_wp(entry);
@@ -167,7 +167,7 @@ void flush_before_copy(const vm_area_struct& vma, vaddr_t addr) {
 /// keeps it if nobody else has it any more, and copies it otherwise.
 fault_result do_wp_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, pte_t seen,
                         fault_flags flags) {
-  if ((vma.vm_flags & VM_SHARED) != 0) return wp_page_shared(vma, addr, pmdp, seen);
+  if ((vma.vm_flags.get() & VM_SHARED) != 0) return wp_page_shared(vma, addr, pmdp, seen);
   if (pte_special(seen)) return wp_zero_page(vma, addr, pmdp, seen, flags);
   page* page = pfn_to_page(pte_pfn(seen));
   {
@@ -284,7 +284,7 @@ fault_result do_swap_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   return fault_result::handled;
 }
 
-bool vma_is_accessible(const vm_area_struct& vma) { return (vma.vm_flags & VM_ACCESS_FLAGS) != 0; }
+bool vma_is_accessible(const vm_area_struct& vma) { return (vma.vm_flags.get() & VM_ACCESS_FLAGS) != 0; }
 
 fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, fault_flags flags) {
   const pte_t pte = pte_get_mapped(pmdp, addr);
@@ -304,7 +304,7 @@ fault_result handle_pte_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& p
 }
 
 bool access_permitted(const vm_area_struct& vma, fault_flags flags) {
-  return (vma.vm_flags & ((flags & FAULT_FLAG_WRITE) != 0 ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
+  return (vma.vm_flags.get() & ((flags & FAULT_FLAG_WRITE) != 0 ? VM_WRITE : VM_ACCESS_FLAGS)) != 0;
 }
 
 } // namespace
@@ -370,13 +370,30 @@ fault_result handle_mm_fault(vm_area_struct& vma, vaddr_t addr, fault_flags flag
   return handle_pte_fault(vma, addr, at.pmdp, flags);
 }
 
+namespace {
+
+/// Is it still the area that was looked for? The look-up may have been late, and the area's memory may be
+/// another area by now. Caller holds its vm_lock.
+bool vma_still_has(const vm_area_struct& vma, vaddr_t addr) {
+  switch (policy().vma_recheck) {
+  case vma_recheck_t::none:
+    return true;
+  case vma_recheck_t::attached:
+    return vma.attached.get();
+  case vma_recheck_t::address:
+    break;
+  }
+  return vma.attached.get() && vma.contains(addr);
+}
+
+} // namespace
+
 vm_area_struct* lock_vma(mm_struct& mm, vaddr_t addr) {
   mmap_region* region = mm.existing_region(addr);
   if (region == nullptr) return nullptr;
   vm_area_struct* vma = region->areas.lookup(addr);
   if (vma == nullptr || !down_read_trylock(vma->vm_lock)) return nullptr;
-  // the look-up may have been late, and the area's memory may be another area by now
-  if (vma->attached && vma->contains(addr)) return vma;
+  if (vma_still_has(*vma, addr)) return vma;
   up_read(vma->vm_lock);
   return nullptr;
 }
@@ -652,7 +669,7 @@ namespace {
 
 /// `detached`: areas that are linked by next_free.
 void unlink_file_vmas(vm_area_struct* detached) {
-  for (vm_area_struct* vma = detached; vma != nullptr; vma = vma->next_free)
+  for (vm_area_struct* vma = detached; vma != nullptr; vma = vma->next_free.get())
     unlink_file_vma(*vma);
 }
 

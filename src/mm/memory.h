@@ -20,8 +20,8 @@ inline pgprot_t vm_get_page_prot(vm_flags_t flags) {
 
 /// Whether stores to the area's pages are to be noticed one by one, so that an entry may let stores through
 /// only if it is soft-dirty (M14).
-inline bool vma_soft_dirty_enabled(const vm_area_struct& vma) {
-  return arch().soft_dirty != 0 && (vma.vm_flags & VM_SOFTDIRTY) == 0;
+inline bool vma_soft_dirty_enabled(const vm_area_struct& vma, site s = RW_HERE) {
+  return arch().soft_dirty != 0 && (vma.vm_flags.get(s) & VM_SOFTDIRTY) == 0;
 }
 /// The rights that entries of this area get before anything is stored: what is private is copied first, and
 /// what is written back or tracked is to be noticed first.

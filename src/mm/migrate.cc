@@ -98,7 +98,7 @@ namespace {
 
 /// The rights of a page whose migration entry was this.
 pgprot_t restored_prot(const vm_area_struct& vma, swp_entry_t entry) {
-  pgprot_t prot = vm_get_page_prot(vma.vm_flags);
+  pgprot_t prot = vm_get_page_prot(vma.vm_flags.get());
   prot.write = prot.write && is_writable_migration_entry(entry);
   return prot;
 }

@@ -1,6 +1,7 @@
 // Life of regions and areas, and the counters.
 #include "mm/mm_types.h"
 
+#include <functional>
 #include <new>
 
 #include "mm/anon_vma.h"
@@ -25,8 +26,8 @@ mmap_region::~mmap_region() {
 
 bool mmap_region::vm_area_reserve(mm_struct& mm) {
   if (should_failslab()) return false;
-  if (free_ != nullptr) return true;
-  slab* s = new (std::nothrow) slab;
+  if (free_.get() != nullptr) return true;
+  slab* s = explored() ? nullptr : new (std::nothrow) slab;
   if (s == nullptr) return false;
   s->next = slabs_;
   slabs_ = s;
@@ -38,14 +39,22 @@ bool mmap_region::vm_area_reserve(mm_struct& mm) {
 }
 
 vm_area_struct& mmap_region::vm_area_take() {
-  vm_area_struct& vma = *free_;
-  free_ = vma.next_free;
+  vm_area_struct& vma = *free_.get();
+  free_.set(vma.next_free.get());
   return vma;
 }
 
 void mmap_region::vm_area_free(vm_area_struct& vma) {
-  vma.next_free = free_;
-  free_ = &vma;
+  vma.next_free.set(free_.get());
+  free_.set(&vma);
+}
+
+const vm_area_struct* mmap_region::vm_area_at(const void* addr) const {
+  const std::less_equal<const void*> not_after;
+  for (const slab* s = slabs_; s != nullptr; s = s->next)
+    for (const vm_area_struct& vma : s->areas)
+      if (not_after(&vma, addr) && !not_after(&vma + 1, addr)) return &vma;
+  return nullptr;
 }
 
 mm_struct::mm_struct() : context(*this), regions_(new std::atomic<mmap_region*>[geometry().entries()]) {
@@ -68,8 +77,14 @@ mmap_region* mm_struct::existing_region(vaddr_t addr) const {
 
 mmap_region* mm_struct::region(vaddr_t addr) {
   if (mmap_region* r = existing_region(addr)) return r;
-  std::lock_guard guard(creation_lock_);
-  if (mmap_region* r = existing_region(addr)) return r;
+  mutex_lock(creation_lock_);
+  mmap_region* r = existing_region(addr);
+  if (r == nullptr) r = create_region(addr);
+  mutex_unlock(creation_lock_);
+  return r;
+}
+
+mmap_region* mm_struct::create_region(vaddr_t addr) {
   const u64 size = geometry().size(geometry().root_level());
   const vaddr_t start = addr & ~(size - 1);
   auto* r = kmalloc_obj<mmap_region>(start, start + size);
@@ -82,13 +97,13 @@ mmap_region* mm_struct::region(vaddr_t addr) {
 }
 
 void mm_struct::mmap_write_lock_all() NO_THREAD_SAFETY_ANALYSIS {
-  creation_lock_.lock();
+  mutex_lock(creation_lock_);
   for_each_region([](mmap_region& r) NO_THREAD_SAFETY_ANALYSIS { down_write(r.mmap_lock); });
 }
 
 void mm_struct::mmap_write_unlock_all() NO_THREAD_SAFETY_ANALYSIS {
   for_each_region([](mmap_region& r) NO_THREAD_SAFETY_ANALYSIS { up_write(r.mmap_lock); });
-  creation_lock_.unlock();
+  mutex_unlock(creation_lock_);
 }
 
 void mm_struct::take_all_locks() NO_THREAD_SAFETY_ANALYSIS {

@@ -16,7 +16,6 @@
 #include <array>
 #include <atomic>
 #include <memory>
-#include <mutex>
 
 #include "arch/pgtable.h"
 #include "machine/mm_context.h"
@@ -68,31 +67,33 @@ enum vma_bar : unsigned {
 /// vm_start, vm_end, vm_flags, vm_userfaultfd_ctx and what it maps change under the region's mmap_lock,
 /// vm_lock and the region's anon_vma_lock, all for writing; holding any of them for reading keeps them still.
 /// Which part of a file it maps, and where, changes under the file's i_mmap_rwsem for writing, too; attached
-/// under the mmap_lock and vm_lock.
+/// under the mmap_lock and vm_lock. Only vm_mm stays as it is: the area's memory is of one region for good.
 struct vm_area_struct {
   mm_struct* vm_mm = nullptr;
-  vaddr_t vm_start = 0;
-  vaddr_t vm_end = 0; ///< exclusive
-  vm_flags_t vm_flags = VM_NONE;
-  bool attached = false;   ///< in the region's tree, for faults to use
-  file* vm_file = nullptr; ///< what it maps, with a reference; null: anonymous memory
+  plain<vaddr_t> vm_start;
+  plain<vaddr_t> vm_end; ///< exclusive
+  plain<vm_flags_t> vm_flags;
+  plain<bool> attached; ///< in the region's tree, for faults to use
+  plain<file*> vm_file; ///< what it maps, with a reference; null: anonymous memory
   /// The page of the file that is at vm_start; of anonymous memory the page's place when it was mapped, which
   /// mremap does not change. A folio's index counts the same way (linear_page_index()).
-  u64 vm_pgoff = 0;
-  userfaultfd_ctx* vm_userfaultfd_ctx = nullptr; ///< not null if flags are of VM_UFFD_FLAGS
+  plain<u64> vm_pgoff;
+  plain<userfaultfd_ctx*> vm_userfaultfd_ctx; ///< not null if flags are of VM_UFFD_FLAGS
   rwsem_t vm_lock;
   /// What keeps a collapse of the file from changing the area's tables (collapse_file.h); read without any
   /// lock of the mm, and so not to be derived from the flags.
   word_t bars;
-  shared<u64> swap_readahead_info;     ///< what was read ahead of the swap file, and of use (swap_state.cc)
-  interval_node i_mmap_node;           ///< its place in the file's i_mmap
-  interval_node displaced_node;        ///< and in the region's displaced areas
-  vm_area_struct* next_free = nullptr; ///< while in the region's free list
+  shared<u64> swap_readahead_info;  ///< what was read ahead of the swap file, and of use (swap_state.cc)
+  interval_node i_mmap_node;        ///< its place in the file's i_mmap
+  interval_node displaced_node;     ///< and in the region's displaced areas
+  plain<vm_area_struct*> next_free; ///< while in the region's free list, or on the way there
 
-  bool contains(vaddr_t addr) const { return addr >= vm_start && addr < vm_end; }
-  u64 size() const { return vm_end - vm_start; }
+  bool contains(vaddr_t addr, site s = RW_HERE) const {
+    return addr >= vm_start.get(s) && addr < vm_end.get(s);
+  }
+  u64 size(site s = RW_HERE) const { return vm_end.get(s) - vm_start.get(s); }
   /// The last page that it maps.
-  u64 last_pgoff() const { return vm_pgoff + (size() >> PAGE_SHIFT) - 1; }
+  u64 last_pgoff(site s = RW_HERE) const { return vm_pgoff.get(s) + (size(s) >> PAGE_SHIFT) - 1; }
 };
 
 /// Before a table of the area gets the first entry of the kind: before its ptl is taken. Pairs with the test
@@ -108,15 +109,17 @@ constexpr u64 uffd_bars(vm_flags_t flags) {
 }
 
 /// The page that the area has at `addr`, as vm_pgoff counts.
-inline u64 linear_page_index(const vm_area_struct& vma, vaddr_t addr) {
-  return vma.vm_pgoff + ((addr - vma.vm_start) >> PAGE_SHIFT);
+inline u64 linear_page_index(const vm_area_struct& vma, vaddr_t addr, site s = RW_HERE) {
+  return vma.vm_pgoff.get(s) + ((addr - vma.vm_start.get(s)) >> PAGE_SHIFT);
 }
-inline bool vma_is_anonymous(const vm_area_struct& vma) { return vma.vm_file == nullptr; }
+inline bool vma_is_anonymous(const vm_area_struct& vma, site s = RW_HERE) {
+  return vma.vm_file.get(s) == nullptr;
+}
 /// Private memory whose pages are not at the addresses that their index says: mremap has moved it, or it
 /// counts as a file does. Who comes from a folio finds it in mmap_region::displaced; all other by the
 /// address.
-inline bool vma_is_displaced(const vm_area_struct& vma) {
-  return (vma.vm_flags & VM_SHARED) == 0 && vma.vm_pgoff != vma.vm_start >> PAGE_SHIFT;
+inline bool vma_is_displaced(const vm_area_struct& vma, site s = RW_HERE) {
+  return (vma.vm_flags.get(s) & VM_SHARED) == 0 && vma.vm_pgoff.get(s) != vma.vm_start.get(s) >> PAGE_SHIFT;
 }
 
 /// What one entry of the root table maps.
@@ -131,11 +134,14 @@ class mmap_region {
 
   /// Null when memory is short.
   vm_area_struct* vm_area_alloc(mm_struct& mm) { return vm_area_reserve(mm) ? &vm_area_take() : nullptr; }
-  /// Makes sure that vm_area_take() has one. False when memory is short.
+  /// Makes sure that vm_area_take() has one. False when memory is short; on an explored path there is what
+  /// was reserved before.
   [[nodiscard]] bool vm_area_reserve(mm_struct& mm);
   vm_area_struct& vm_area_take();
   /// Gives one back for reuse.
   void vm_area_free(vm_area_struct& vma);
+  /// The area whose memory the address is in, attached or not; null: there is none. Nobody adds any.
+  const vm_area_struct* vm_area_at(const void* addr) const;
 
   rwsem_t mmap_lock;
   /// Keeps the region's areas and page tables where they are for who comes from a folio (rmap.h) and holds no
@@ -147,12 +153,12 @@ class mmap_region {
   const vaddr_t end;       ///< exclusive
   vma_tree areas;          ///< changes under mmap_lock and anon_vma_lock for writing; look-ups need no lock
   interval_tree displaced; ///< of these, what vma_is_displaced(); changes with them
-  vaddr_t free_area_cache; ///< no hole below it is larger than cached_hole_size
-  u64 cached_hole_size = 0;
+  plain<vaddr_t> free_area_cache; ///< no hole below it is larger than cached_hole_size
+  plain<u64> cached_hole_size;
 
  private:
   struct slab;
-  vm_area_struct* free_ = nullptr;
+  plain<vm_area_struct*> free_;
   slab* slabs_ = nullptr;
 };
 
@@ -218,8 +224,10 @@ struct mm_struct {
   void drop_all_locks() NO_THREAD_SAFETY_ANALYSIS;
 
  private:
-  std::unique_ptr<std::atomic<mmap_region*>[]> regions_;
-  std::mutex creation_lock_;
+  mmap_region* create_region(vaddr_t addr);
+
+  std::unique_ptr<std::atomic<mmap_region*>[]> regions_; ///< none is made on an explored path
+  mutex_t creation_lock_;
 };
 
 /// The mm that a machine context belongs to.

@@ -104,6 +104,7 @@ namespace {
 bool may_write(vm_flags_t flags, const file* backing) {
   return backing == nullptr || (flags & VM_SHARED) == 0 || backing->writable();
 }
+bool may_write(const vm_area_struct& vma) { return may_write(vma.vm_flags.get(), vma.vm_file.get()); }
 
 } // namespace
 
@@ -175,10 +176,13 @@ namespace {
 bool may_write_all(const regions_guard& regions) {
   bool may = true;
   regions.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
-    for_each_vma(region, start, end,
-                 [&](const vm_area_struct& vma) { may = may && may_write(vma.vm_flags, vma.vm_file); });
+    for_each_vma(region, start, end, [&](const vm_area_struct& vma) { may = may && may_write(vma); });
   });
   return may;
+}
+
+template <class F> void modify_vma(vm_area_struct& vma, F&& new_flags) {
+  mprotect_fixup(vma, new_flags(vma.vm_flags.get()));
 }
 
 /// Gives the areas of the range, all of it mapped, the flags new_flags(old); rights in the page table follow.
@@ -189,8 +193,7 @@ int modify_range(mm_struct& mm, vaddr_t start, vaddr_t end, vm_flags_t granted, 
   if ((granted & VM_WRITE) != 0 && !may_write_all(regions)) return -EACCES;
   if (const int error = split_at_ends(regions, start, end)) return error;
   regions.for_each([&](mmap_region& region, vaddr_t from, vaddr_t to) {
-    for_each_vma(region, from, to,
-                 [&](vm_area_struct& vma) { mprotect_fixup(vma, new_flags(vma.vm_flags)); });
+    for_each_vma(region, from, to, [&](vm_area_struct& vma) { modify_vma(vma, new_flags); });
     merge_vmas_in(region, from, to);
   });
   return 0;

@@ -1,6 +1,7 @@
 #include "mm/mprotect.h"
 
 #include <cerrno>
+#include <optional>
 
 #include "arch/swapops.h"
 #include "mm/huge_memory.h"
@@ -96,17 +97,19 @@ int change_protection(mmu_gather& tlb, vaddr_t start, vaddr_t end, pgprot_t prot
 
 void mprotect_fixup(vm_area_struct& vma, vm_flags_t flags) {
   mm_struct& mm = *vma.vm_mm;
-  write_guard vm_lock(vma.vm_lock); // no fault by the old flags after this
-  const bool rights_change = ((flags ^ vma.vm_flags) & VM_ACCESS_FLAGS) != 0;
+  std::optional<write_guard> vm_lock; // no fault by the old flags after this
+  if (policy().mprotect_keeps_faults_out) vm_lock.emplace(vma.vm_lock, RW_HERE);
+  const bool rights_change = ((flags ^ vma.vm_flags.get()) & VM_ACCESS_FLAGS) != 0;
   {
-    write_guard anon_vma(mm.existing_region(vma.vm_start)->anon_vma_lock);
-    vma.vm_flags = flags;
+    write_guard anon_vma(mm.existing_region(vma.vm_start.get())->anon_vma_lock);
+    vma.vm_flags.set(flags);
   }
   if (!rights_change) return;
-  mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start, vma.vm_end);
+  mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_vma, vma.vm_start.get(),
+                                   vma.vm_end.get());
   mmu_gather tlb(mm);
   tlb_gather_mmu(tlb);
-  change_protection(tlb, vma.vm_start, vma.vm_end, vm_page_prot(vma));
+  change_protection(tlb, vma.vm_start.get(), vma.vm_end.get(), vm_page_prot(vma));
   tlb_finish_mmu(tlb);
 }
 

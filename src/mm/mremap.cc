@@ -56,9 +56,9 @@ class two_locks_guard {
 class rmap_locks_guard {
  public:
   rmap_locks_guard(const vm_area_struct& a, const vm_area_struct& b)
-      : lower_(*a.vm_mm->existing_region(std::min(a.vm_start, b.vm_start))),
-        upper_(*a.vm_mm->existing_region(std::max(a.vm_start, b.vm_start))),
-        mapping_(a.vm_file == nullptr ? nullptr : &a.vm_file->mapping()) {
+      : lower_(*a.vm_mm->existing_region(std::min(a.vm_start.get(), b.vm_start.get()))),
+        upper_(*a.vm_mm->existing_region(std::max(a.vm_start.get(), b.vm_start.get()))),
+        mapping_(a.vm_file.get() == nullptr ? nullptr : &a.vm_file.get()->mapping()) {
     lock(lower_.anon_vma_lock);
     if (&upper_ != &lower_) lock(upper_.anon_vma_lock);
     if (mapping_ != nullptr) lock(mapping_->i_mmap_rwsem);
@@ -201,7 +201,7 @@ u64 move_page_tables(vm_area_struct& old_vma, vaddr_t old_addr, vm_area_struct& 
   mm_struct& mm = *old_vma.vm_mm;
   mmap_region& from_region = *mm.existing_region(old_addr);
   mmap_region& to_region = *mm.existing_region(new_addr);
-  const bool may_have_anon = (old_vma.vm_flags & VM_SHARED) == 0;
+  const bool may_have_anon = (old_vma.vm_flags.get() & VM_SHARED) == 0;
   if (may_have_anon && &from_region != &to_region && !anon_vma_clone(to_region, from_region)) return 0;
   mmu_notifier_invalidation notify(mm, mmu_notifier_event::unmap, old_addr, old_addr + len);
   for (u64 done = 0, next; done < len; done = next) {
@@ -263,11 +263,11 @@ std::optional<vma_contents> contents_of_range(const regions_guard& range) {
   vaddr_t first = 0;
   range.for_each([&](mmap_region& region, vaddr_t start, vaddr_t end) {
     for_each_vma(region, start, end, [&](const vm_area_struct& vma) {
-      const vma_contents here = contents_of(vma).advanced(start - vma.vm_start);
+      const vma_contents here = contents_of(vma).advanced(start - vma.vm_start.get());
       if (!what) first = start;
-      alike = alike && vma.vm_start <= start && here == what.value_or(here).advanced(start - first);
+      alike = alike && vma.vm_start.get() <= start && here == what.value_or(here).advanced(start - first);
       if (!what) what = here;
-      start = vma.vm_end;
+      start = vma.vm_end.get();
     });
     alike = alike && start >= end;
   });
@@ -298,7 +298,7 @@ bool move_area(vm_area_struct& old_vma, vaddr_t from, vaddr_t to, u64 len) {
     // no fault puts an entry where one leaves or arrives
     write_guard old_lock(old_vma.vm_lock);
     write_guard new_lock(vma->vm_lock);
-    vma_contents what = contents_of(old_vma).advanced(from - old_vma.vm_start).unregistered();
+    vma_contents what = contents_of(old_vma).advanced(from - old_vma.vm_start.get()).unregistered();
     what.flags = what.flags | VM_SOFTDIRTY; // all of it is new there
     vma_attach_locked(region, *vma, to, to + len, what);
     atomic_or(vma->bars, READ_ONCE(old_vma.bars) & BIT(VMA_HAS_ANON));
@@ -321,7 +321,7 @@ struct piece {
 };
 piece piece_at(const mm_struct& mm, vaddr_t addr, vaddr_t other, u64 len) {
   vm_area_struct& vma = *mm.existing_region(addr)->areas.find_vma(addr);
-  return {vma, std::min({len, vma.vm_end - addr, mm.existing_region(other)->end - other})};
+  return {vma, std::min({len, vma.vm_end.get() - addr, mm.existing_region(other)->end - other})};
 }
 
 /// While it lives faults in the old range wait for the mmap_lock. An area whose entries have left is still
@@ -339,7 +339,7 @@ class faults_wait {
     range_.for_each([faults](mmap_region& region, vaddr_t from, vaddr_t to) {
       for_each_vma(region, from, to, [faults](vm_area_struct& vma) {
         write_guard vm_lock(vma.vm_lock);
-        vma.attached = faults;
+        vma.attached.set(faults);
       });
     });
   }

@@ -26,12 +26,13 @@ found_area next_area(mm_struct& mm, vaddr_t start, vaddr_t end, bool sync) {
   if (region == nullptr) return {end, end, nullptr, 0};
   read_guard mmap_lock(region->mmap_lock);
   const vm_area_struct* vma = region->areas.find_vma(start);
-  if (vma == nullptr || vma->vm_start >= end) return {end, end, nullptr, 0};
-  const vaddr_t from = std::max(start, vma->vm_start);
-  const vaddr_t to = std::min(end, vma->vm_end);
-  if (!sync || vma->vm_file == nullptr || (vma->vm_flags & VM_SHARED) == 0) return {from, to, nullptr, 0};
-  get_file(*vma->vm_file); // the area may go while it is written: no lock of the mm is held then
-  return {from, to, vma->vm_file, linear_page_index(*vma, from)};
+  if (vma == nullptr || vma->vm_start.get() >= end) return {end, end, nullptr, 0};
+  const vaddr_t from = std::max(start, vma->vm_start.get());
+  const vaddr_t to = std::min(end, vma->vm_end.get());
+  if (!sync || vma->vm_file.get() == nullptr || (vma->vm_flags.get() & VM_SHARED) == 0)
+    return {from, to, nullptr, 0};
+  get_file(*vma->vm_file.get()); // the area may go while it is written: no lock of the mm is held then
+  return {from, to, vma->vm_file.get(), linear_page_index(*vma, from)};
 }
 
 } // namespace

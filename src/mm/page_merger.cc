@@ -82,7 +82,7 @@ void PageMerger::Scanner::merge_twins(vm_area_struct& vma, vaddr_t addr, page* p
   const bool same_region = &region == vma.vm_mm->existing_region(addr); // whose lock is held
   if (!same_region && !down_read_trylock(region.mmap_lock)) return;     // the next pass finds it
   vm_area_struct* other = region.areas.find_vma(twin.addr);
-  if (other != nullptr && other->contains(twin.addr) && (other->vm_flags & VM_MERGEABLE) != 0)
+  if (other != nullptr && other->contains(twin.addr) && (other->vm_flags.get() & VM_MERGEABLE) != 0)
     if (struct page* same = get_mergeable_page(*other, twin.addr)) {
       (void)try_to_merge_with_ksm_page(*other, twin.addr, same, kpage);
       put_page(same);
@@ -130,10 +130,10 @@ bool PageMerger::Scanner::scan_next() {
       vm_area_struct* vma = region->areas.find_vma(address);
       if (vma == nullptr) {
         address = region->end;
-      } else if ((vma->vm_flags & VM_MERGEABLE) == 0 || !vma_is_anonymous(*vma)) {
-        address = vma->vm_end;
+      } else if ((vma->vm_flags.get() & VM_MERGEABLE) == 0 || !vma_is_anonymous(*vma)) {
+        address = vma->vm_end.get();
       } else {
-        const vaddr_t here = std::max(address, vma->vm_start);
+        const vaddr_t here = std::max(address, vma->vm_start.get());
         address = here + PAGE_SIZE;
         look_at(*vma, here);
         return true;

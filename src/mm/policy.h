@@ -179,6 +179,21 @@ enum class missing_test_t : u8 {
   never,
 };
 
+/// What a fault that has looked an area up without a lock asks once it has the area's vm_lock: its memory may
+/// be another area by now.
+enum class vma_recheck_t : u8 {
+  address,  ///< that it is attached, and has the address
+  attached, ///< that it is attached, whatever it is
+  none,
+};
+
+/// How munmap() keeps faults out of an area before it takes the entries away.
+enum class vma_detach_t : u8 {
+  locked,   ///< marked detached under its vm_lock for writing: none is under way, and none begins
+  unlocked, ///< marked, and who is under way goes on
+  none,     ///< who is under way has ended, and who comes late begins
+};
+
 struct policy_t {
   // ---- lockless walk: M2, S1.4 ----
   bool gup_recheck_pmd = true;     ///< re-read the pmd after taking the reference (M2 step 6, 70cbc3cc78a9)
@@ -268,6 +283,11 @@ struct policy_t {
   bool uffd_wp_marks_none = true;        ///< what is not mapped of a file is protected by a marker (M26)
   bool zap_leaves_markers = true; ///< what was protected stays so when its page goes (M26, 999dad824c39)
   bool wp_flushes_pending = true; ///< where a page is about to be copied (H10, 6ce64428d620)
+
+  // ---- areas and their vm_lock: M42, S0.2, S0.3, Linux 6.4 ----
+  vma_recheck_t vma_recheck = vma_recheck_t::address;  ///< vma_start_read() (S0.2)
+  vma_detach_t munmap_detaches = vma_detach_t::locked; ///< vma_start_write(), vma_mark_detached() (S0.2)
+  bool mprotect_keeps_faults_out = true;               ///< vma_start_write() (S0.3)
 
   // ---- tables that have become empty: S3.9, Linux 6.14 ----
   bool reclaim_pt_rechecks = true; ///< that the table is empty, under both locks (try_to_free_pte)

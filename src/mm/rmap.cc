@@ -97,7 +97,7 @@ bool folio_try_dup_anon_rmap_pmd(folio* folio, const mm_struct& src) {
 }
 
 void folio_move_anon_rmap(folio* folio, const vm_area_struct& vma) {
-  const anon_vma* own = vma.vm_mm->existing_region(vma.vm_start)->anon;
+  const anon_vma* own = vma.vm_mm->existing_region(vma.vm_start.get())->anon;
   folio->page.mapping.set(reinterpret_cast<uintptr_t>(own));
 }
 

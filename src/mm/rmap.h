@@ -93,9 +93,9 @@ struct rmap_place {
 
 /// The part of pages [first, last] that the area maps, some of which it does.
 inline rmap_place rmap_place_in(const vm_area_struct& vma, u64 first, u64 last) {
-  const u64 from = std::max(first, vma.vm_pgoff);
+  const u64 from = std::max(first, vma.vm_pgoff.get());
   const u64 to = std::min(last, vma.last_pgoff());
-  return {vma.vm_start + ((from - vma.vm_pgoff) << PAGE_SHIFT), from - first, to - from + 1};
+  return {vma.vm_start.get() + ((from - vma.vm_pgoff.get()) << PAGE_SHIFT), from - first, to - from + 1};
 }
 
 /// rmap_walk() of a folio of a file.
@@ -122,9 +122,9 @@ template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
     const auto visit_part = [&](vm_area_struct& vma) { visit(vma, rmap_place_in(vma, first, last)); };
     for (vaddr_t at = first << PAGE_SHIFT; at < end;) {
       vm_area_struct* vma = region.areas.find_vma(at);
-      if (vma == nullptr || vma->vm_start >= end) break;
-      at = vma->vm_end;
-      if ((vma->vm_flags & VM_SHARED) == 0 && !vma_is_displaced(*vma)) visit_part(*vma);
+      if (vma == nullptr || vma->vm_start.get() >= end) break;
+      at = vma->vm_end.get();
+      if ((vma->vm_flags.get() & VM_SHARED) == 0 && !vma_is_displaced(*vma)) visit_part(*vma);
     }
     region.displaced.for_each(first, last, visit_part);
   }

@@ -82,6 +82,7 @@ int shmem_unuse() {
 
 void fput(file& f) {
   if (!atomic_dec_and_test(f.f_count)) return;
+  VM_BUG_ON(explored(), "SCENARIO", "a body drops the last reference to a file: the set-up is to keep one");
   iput(*f.f_inode);
   delete &f;
 }

@@ -1,7 +1,9 @@
 // Objects that the manager allocates for itself: areas, tree nodes, files.
 //
-// They come from the host, not from the machine's frames, and on no explored path. Where Linux's allocation
-// of such an object may fail, this one may: when the host has no memory, or when it is made to (failslab).
+// They come from the host, not from the machine's frames. Where Linux's allocation of such an object may
+// fail, this one may: when the host has no memory, or when it is made to (failslab). On an explored path
+// there is no memory: a body that is dropped there could not give it back. So what it needs a scenario's
+// set-up reserves.
 #pragma once
 
 #include <new>
@@ -19,12 +21,12 @@ inline bool should_failslab() {
 
 /// An object, given back by delete; null if there is no memory.
 template <class T, class... Args> [[nodiscard]] T* kmalloc_obj(Args&&... args) {
-  return should_failslab() ? nullptr : new (std::nothrow) T(std::forward<Args>(args)...);
+  return explored() || should_failslab() ? nullptr : new (std::nothrow) T(std::forward<Args>(args)...);
 }
 
 /// An array of `n`, given back by delete[]; null if there is no memory.
 template <class T> [[nodiscard]] T* kmalloc_objs(std::size_t n) {
-  return should_failslab() ? nullptr : new (std::nothrow) T[n];
+  return explored() || should_failslab() ? nullptr : new (std::nothrow) T[n];
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -67,8 +67,8 @@ addr_range swapin_window(const vm_area_struct& vma, vaddr_t addr, const swap_ra_
   if (page + 1 == last.page) before = pages - 1;
   const u64 first = page - std::min(page, before);
   const vaddr_t table = addr & pmd_mask();
-  return {std::max({first << PAGE_SHIFT, table, vma.vm_start}),
-          std::min({(first + pages) << PAGE_SHIFT, table + pmd_size(), vma.vm_end})};
+  return {std::max({first << PAGE_SHIFT, table, vma.vm_start.get()}),
+          std::min({(first + pages) << PAGE_SHIFT, table + pmd_size(), vma.vm_end.get()})};
 }
 
 // ---- what is read ----------------------------------------------------------------------------------------

@@ -434,7 +434,9 @@ bool is_swapped(const pmdp_t& pmdp, vaddr_t addr) {
 /// Brings back what the area has in the swap file. Caller holds the mmap_lock.
 int unuse_vma(vm_area_struct& vma) {
   int error = 0;
-  walk_pmd_entries(*vma.vm_mm, vma.vm_start, vma.vm_end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+  const vaddr_t start = vma.vm_start.get();
+  const vaddr_t end = vma.vm_end.get();
+  walk_pmd_entries(*vma.vm_mm, start, end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
     for (; addr < next && error == 0; addr += PAGE_SIZE)
       while (error == 0 && is_swapped(pmdp, addr))
         error = swapin_errno(handle_mm_fault(vma, addr, FAULT_FLAG_NONE));

@@ -120,7 +120,7 @@ void clear_soft_dirty_region(mm_struct& mm, mmap_region& region) {
   {
     mmu_notifier_invalidation notify(mm, mmu_notifier_event::protection_page, region.start, region.end);
     for_each_vma(region, region.start, region.end, [&](const vm_area_struct& vma) {
-      clear_soft_dirty_range(mm, vma.vm_start, vma.vm_end, flush);
+      clear_soft_dirty_range(mm, vma.vm_start.get(), vma.vm_end.get(), flush);
     });
   }
   flush.finish();
@@ -129,7 +129,7 @@ void clear_soft_dirty_region(mm_struct& mm, mmap_region& region) {
 void forget_new_areas(mmap_region& region) {
   write_guard anon_vma(region.anon_vma_lock); // who comes from a folio reads the flags
   for_each_vma(region, region.start, region.end,
-               [](vm_area_struct& vma) { vma.vm_flags = vma.vm_flags & ~VM_SOFTDIRTY; });
+               [](vm_area_struct& vma) { vma.vm_flags.set(vma.vm_flags.get() & ~VM_SOFTDIRTY); });
 }
 
 void clear_refs_soft_dirty(mm_struct& mm, mmap_region& region) {
@@ -168,7 +168,9 @@ bool clear_referenced_pmd(vaddr_t addr, const pmdp_t& pmdp) {
 void clear_refs_referenced(mm_struct& mm, mmap_region& region) {
   read_guard mmap_lock(region.mmap_lock);
   for_each_vma(region, region.start, region.end, [&](const vm_area_struct& vma) {
-    walk_pmd_entries(mm, vma.vm_start, vma.vm_end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+    const vaddr_t start = vma.vm_start.get();
+    const vaddr_t end = vma.vm_end.get();
+    walk_pmd_entries(mm, start, end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
       if (pmd_trans_huge(pmdp_get_lockless(pmdp)) && clear_referenced_pmd(addr, pmdp)) return;
       pte_map_lock table(pmdp);
       if (!table) return;
@@ -251,7 +253,7 @@ bool pagemap_pmd(const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, u64 area, u64* w
 }
 
 void pagemap_vma(const vm_area_struct& vma, vaddr_t start, vaddr_t end, u64* words) {
-  const u64 area = (vma.vm_flags & VM_SOFTDIRTY) != 0 ? PM_SOFT_DIRTY : 0;
+  const u64 area = (vma.vm_flags.get() & VM_SOFTDIRTY) != 0 ? PM_SOFT_DIRTY : 0;
   std::fill_n(words, (end - start) >> PAGE_SHIFT, area);
   walk_pmd_entries(*vma.vm_mm, start, end, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
     u64* at = words + ((addr - start) >> PAGE_SHIFT);
@@ -279,8 +281,8 @@ int pagemap_read(mm_struct& mm, vaddr_t start, u64 nr, u64* words) {
     if (region == nullptr) continue;
     read_guard mmap_lock(region->mmap_lock);
     for_each_vma(*region, addr, next, [&](const vm_area_struct& vma) {
-      const vaddr_t from = std::max(addr, vma.vm_start);
-      pagemap_vma(vma, from, std::min(next, vma.vm_end), words + ((from - start) >> PAGE_SHIFT));
+      const vaddr_t from = std::max(addr, vma.vm_start.get());
+      pagemap_vma(vma, from, std::min(next, vma.vm_end.get()), words + ((from - start) >> PAGE_SHIFT));
     });
   }
   return 0;

@@ -16,8 +16,10 @@ namespace {
 
 /// The part of an area that maps pages [first, last] of its file, which it does.
 void unmap_mapping_range_vma(vm_area_struct& vma, u64 first, u64 last, even_cows cows) {
-  const vaddr_t start = vma.vm_start + ((std::max(first, vma.vm_pgoff) - vma.vm_pgoff) << PAGE_SHIFT);
-  const vaddr_t end = vma.vm_start + ((std::min(last, vma.last_pgoff()) - vma.vm_pgoff + 1) << PAGE_SHIFT);
+  const u64 pgoff = vma.vm_pgoff.get();
+  const auto address = [&](u64 index) { return vma.vm_start.get() + ((index - pgoff) << PAGE_SHIFT); };
+  const vaddr_t start = address(std::max(first, pgoff));
+  const vaddr_t end = address(std::min(last, vma.last_pgoff()) + 1);
   mmu_notifier_invalidation notify(*vma.vm_mm, mmu_notifier_event::clear, start, end);
   mmu_gather tlb(*vma.vm_mm);
   tlb_gather_mmu(tlb);

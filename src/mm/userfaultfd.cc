@@ -102,7 +102,7 @@ void release_fault_lock(vm_area_struct& vma, vaddr_t addr, fault_flags flags) NO
 } // namespace
 
 fault_result handle_userfault(vm_area_struct& vma, vaddr_t addr, fault_flags flags, vm_flags_t reason) {
-  userfaultfd_ctx& ctx = *vma.vm_userfaultfd_ctx;
+  userfaultfd_ctx& ctx = *vma.vm_userfaultfd_ctx.get();
   if ((flags & FAULT_FLAG_ALLOW_RETRY) == 0 || (ctx.features & UFFD_FEATURE_SIGBUS) != 0)
     return fault_result::sigbus;
   atomic_inc(ctx.users); // while the area's lock keeps the context: pairs with userfaultfd_release()
@@ -147,7 +147,8 @@ bool vma_can_userfault(const vm_area_struct& vma, u64 mode) {
 }
 /// A handler fills holes of the file whether or not the area may be written; the file itself must be.
 bool vma_may_write(const vm_area_struct& vma) {
-  return (vma.vm_flags & VM_SHARED) == 0 || vma.vm_file == nullptr || vma.vm_file->writable();
+  return (vma.vm_flags.get() & VM_SHARED) == 0 || vma.vm_file.get() == nullptr ||
+         vma.vm_file.get()->writable();
 }
 
 /// Takes the protection away from what was write-protected in the area, which loses that registration.
@@ -155,7 +156,7 @@ bool vma_may_write(const vm_area_struct& vma) {
 void clear_uffd_wp(vm_area_struct& vma) {
   mmu_gather tlb(*vma.vm_mm);
   tlb_gather_mmu(tlb);
-  change_protection(tlb, vma.vm_start, vma.vm_end, {}, cp_flags::uffd_wp_resolve);
+  change_protection(tlb, vma.vm_start.get(), vma.vm_end.get(), {}, cp_flags::uffd_wp_resolve);
   tlb_finish_mmu(tlb);
 }
 
@@ -164,9 +165,9 @@ void set_registration(vm_area_struct& vma, userfaultfd_ctx* ctx, vm_flags_t flag
   write_guard vm_lock(vma.vm_lock); // no fault by the old registration after this
   const bool wp_ends = userfaultfd_wp(vma) && (flags & VM_UFFD_WP) == 0;
   {
-    write_guard anon_vma(vma.vm_mm->existing_region(vma.vm_start)->anon_vma_lock);
-    vma.vm_flags = (vma.vm_flags & ~VM_UFFD_FLAGS) | flags;
-    vma.vm_userfaultfd_ctx = ctx;
+    write_guard anon_vma(vma.vm_mm->existing_region(vma.vm_start.get())->anon_vma_lock);
+    vma.vm_flags.set((vma.vm_flags.get() & ~VM_UFFD_FLAGS) | flags);
+    vma.vm_userfaultfd_ctx.set(ctx);
   }
   const u64 bars = uffd_bars(flags);
   atomic_and(vma.bars, bars | BIT(VMA_HAS_ANON));
@@ -191,7 +192,7 @@ struct range_areas {
 range_areas areas_of(const regions_guard& regions, const userfaultfd_ctx& ctx, u64 mode) {
   range_areas areas;
   for_each_locked_vma(regions, [&](const vm_area_struct& vma) {
-    const userfaultfd_ctx* owner = vma.vm_userfaultfd_ctx;
+    const userfaultfd_ctx* owner = vma.vm_userfaultfd_ctx.get();
     areas.any = true;
     areas.others = areas.others || (owner != nullptr && owner != &ctx);
     areas.unfit = areas.unfit || !vma_can_userfault(vma, mode);
@@ -206,7 +207,7 @@ void merge_locked(const regions_guard& regions) { regions.for_each(merge_vmas_in
 void release_region(const userfaultfd_ctx& ctx, mmap_region& region) {
   write_guard mmap_lock(region.mmap_lock);
   for_each_vma(region, region.start, region.end, [&](vm_area_struct& vma) {
-    if (vma.vm_userfaultfd_ctx == &ctx) set_registration(vma, nullptr, VM_NONE);
+    if (vma.vm_userfaultfd_ctx.get() == &ctx) set_registration(vma, nullptr, VM_NONE);
   });
   merge_vmas_in(region, region.start, region.end);
 }
@@ -382,14 +383,15 @@ enum class page_in_cache : bool { no, yes };
 /// Whether a page of the area's file, or a private copy of it, can still be mapped. With the folio lock, or
 /// the ptl for what is private, truncation comes before or after.
 bool beyond_end_of_file(const vm_area_struct& vma, vaddr_t addr) {
-  return vma.vm_file != nullptr && linear_page_index(vma, addr) >= i_size_pages(*vma.vm_file->f_inode);
+  return vma.vm_file.get() != nullptr &&
+         linear_page_index(vma, addr) >= i_size_pages(*vma.vm_file.get()->f_inode);
 }
 
 pte_t mfill_entry(const vm_area_struct& vma, const page* page, bool write_protect, page_in_cache cached) {
   pte_t entry = pte_mkdirty(mk_pte(page_to_pfn(page), vm_page_prot(vma)));
   // a page of the file behind a private mapping is copied before it is stored to
-  const bool private_view = cached == page_in_cache::yes && (vma.vm_flags & VM_SHARED) == 0;
-  if ((vma.vm_flags & VM_WRITE) != 0 && !private_view) entry = pte_mkwrite(entry);
+  const bool private_view = cached == page_in_cache::yes && (vma.vm_flags.get() & VM_SHARED) == 0;
+  if ((vma.vm_flags.get() & VM_WRITE) != 0 && !private_view) entry = pte_mkwrite(entry);
   return write_protect ? pte_mkuffd_wp(entry) : entry;
 }
 
@@ -447,7 +449,7 @@ int shmem_mfill_atomic_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp
   if (page == nullptr) return -ENOMEM;
   folio* folio = page_folio(page);
   atomic_or(page->flags, BIT(PG_swapbacked) | BIT(PG_uptodate));
-  int error = filemap_add_folio(vma.vm_file->mapping(), folio, linear_page_index(vma, addr));
+  int error = filemap_add_folio(vma.vm_file.get()->mapping(), folio, linear_page_index(vma, addr));
   if (error != 0) {
     put_page(page);
     return error;
@@ -467,7 +469,7 @@ int shmem_mfill_atomic_pte(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp
 int mfill_atomic_pte_continue(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, bool write_protect) {
   if (!vma_is_shmem(vma)) return -EINVAL;
   const u64 index = linear_page_index(vma, addr);
-  const filemap_result found = read_mapping_folio(vma.vm_file->mapping(), index, fgp::no_creat);
+  const filemap_result found = read_mapping_folio(vma.vm_file.get()->mapping(), index, fgp::no_creat);
   if (found.folio == nullptr) return found.error == -ENOMEM ? -ENOMEM : -EFAULT;
   const int error = mfill_atomic_install_pte(vma, addr, pmdp, folio_file_page(found.folio, index),
                                              write_protect, page_in_cache::yes);
@@ -486,15 +488,15 @@ int mfill_atomic_pte(vm_area_struct& vma, vaddr_t addr, const mfill_source& sour
   if (!pmd_none(pmd) && !pmd_is_table(pmd)) return -EEXIST; // a huge page, perhaps one that is on its way
   if (source.what == mfill::page_of_file)
     return mfill_atomic_pte_continue(vma, addr, at.pmdp, source.write_protect);
-  return (vma.vm_flags & VM_SHARED) != 0 ? shmem_mfill_atomic_pte(vma, addr, at.pmdp, source)
-                                         : mfill_atomic_pte_private(vma, addr, at.pmdp, source);
+  return (vma.vm_flags.get() & VM_SHARED) != 0 ? shmem_mfill_atomic_pte(vma, addr, at.pmdp, source)
+                                               : mfill_atomic_pte_private(vma, addr, at.pmdp, source);
 }
 
 /// The part of one region. Returns how many bytes are done; `*error` says what was in the way of the others.
 u64 mfill_in_region(userfaultfd_ctx& ctx, vaddr_t dst, u64 len, const mfill_source& source, int* error) {
   const locked_vma vma(ctx.mm, dst);
   *error = -ENOENT;
-  if (!vma || (*vma).vm_userfaultfd_ctx != &ctx || len > (*vma).vm_end - dst) return 0;
+  if (!vma || (*vma).vm_userfaultfd_ctx.get() != &ctx || len > (*vma).vm_end.get() - dst) return 0;
   *error = -EINVAL;
   if (source.write_protect && !userfaultfd_wp(*vma)) return 0;
   *error = 0;
@@ -548,9 +550,10 @@ namespace {
 vaddr_t registered_wp_end(const userfaultfd_ctx& ctx, const mmap_region& region, vaddr_t start, vaddr_t end) {
   while (start < end) {
     const vm_area_struct* vma = region.areas.find_vma(start);
-    if (vma == nullptr || vma->vm_start > start || !userfaultfd_wp(*vma) || vma->vm_userfaultfd_ctx != &ctx)
+    if (vma == nullptr || vma->vm_start.get() > start || !userfaultfd_wp(*vma) ||
+        vma->vm_userfaultfd_ctx.get() != &ctx)
       return start;
-    start = vma->vm_end;
+    start = vma->vm_end.get();
   }
   return end;
 }
@@ -579,7 +582,8 @@ int mwriteprotect_in_region(const userfaultfd_ctx& ctx, mmap_region& region, vad
   int error = 0;
   for_each_vma(region, start, end, [&](vm_area_struct& vma) {
     if (error == 0)
-      error = uffd_wp_range(vma, std::max(start, vma.vm_start), std::min(end, vma.vm_end), protect);
+      error =
+          uffd_wp_range(vma, std::max(start, vma.vm_start.get()), std::min(end, vma.vm_end.get()), protect);
   });
   return error;
 }

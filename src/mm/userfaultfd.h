@@ -64,10 +64,18 @@ struct userfaultfd_ctx {
 /// The features of UFFD_FEATURE_* that there are.
 constexpr u64 userfaultfd_features() { return UFFD_FEATURE_SIGBUS; }
 
-inline bool userfaultfd_missing(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_MISSING) != 0; }
-inline bool userfaultfd_wp(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_WP) != 0; }
-inline bool userfaultfd_minor(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_MINOR) != 0; }
-inline bool userfaultfd_armed(const vm_area_struct& vma) { return (vma.vm_flags & VM_UFFD_FLAGS) != 0; }
+inline bool userfaultfd_missing(const vm_area_struct& vma, site s = RW_HERE) {
+  return (vma.vm_flags.get(s) & VM_UFFD_MISSING) != 0;
+}
+inline bool userfaultfd_wp(const vm_area_struct& vma, site s = RW_HERE) {
+  return (vma.vm_flags.get(s) & VM_UFFD_WP) != 0;
+}
+inline bool userfaultfd_minor(const vm_area_struct& vma, site s = RW_HERE) {
+  return (vma.vm_flags.get(s) & VM_UFFD_MINOR) != 0;
+}
+inline bool userfaultfd_armed(const vm_area_struct& vma, site s = RW_HERE) {
+  return (vma.vm_flags.get(s) & VM_UFFD_FLAGS) != 0;
+}
 
 // ---- the side that faults --------------------------------------------------------------------------------
 

@@ -57,8 +57,8 @@ class regions_guard {
 template <class F> void for_each_vma(mmap_region& region, vaddr_t start, vaddr_t end, F&& visit) {
   while (start < end) {
     vm_area_struct* vma = region.areas.find_vma(start);
-    if (vma == nullptr || vma->vm_start >= end) return;
-    start = vma->vm_end;
+    if (vma == nullptr || vma->vm_start.get() >= end) return;
+    start = vma->vm_end.get();
     visit(*vma);
   }
 }
@@ -81,8 +81,8 @@ struct vma_contents {
            a.pgoff == b.pgoff && a.uffd == b.uffd;
   }
 };
-inline vma_contents contents_of(const vm_area_struct& vma) {
-  return {vma.vm_flags, vma.vm_file, vma.vm_pgoff, vma.vm_userfaultfd_ctx};
+inline vma_contents contents_of(const vm_area_struct& vma, site s = RW_HERE) {
+  return {vma.vm_flags.get(s), vma.vm_file.get(s), vma.vm_pgoff.get(s), vma.vm_userfaultfd_ctx.get(s)};
 }
 
 /// The i_mmap_rwsem of a file for writing, if there is a file: nobody finds its areas while they change.

@@ -1,6 +1,6 @@
-// Ordering: a look-up follows root -> leaf -> area by acquire loads; each is published by a release store
-// after what it points to was filled in. Everything else is relaxed: a torn view is a wrong answer, never a
-// wild read.
+// Ordering: a look-up follows root -> leaf -> area by address dependencies; each is published by a release
+// store after what it points to was filled in. Everything else is relaxed: a torn view is a wrong answer,
+// never a wild read.
 #include "mm/vma_tree.h"
 
 #include "mm/mm_types.h"
@@ -10,14 +10,13 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-constexpr auto relaxed = std::memory_order_relaxed;
-
-/// The number of the first `count` entries that start at or before `addr`.
-template <class Entry> unsigned upper_bound(const Entry* entries, unsigned count, vaddr_t addr) {
+/// The number of the first `count` entries that start at or before `addr`. `dep`: what led to them.
+template <class Entry>
+unsigned upper_bound(Entry* entries, unsigned count, vaddr_t addr, dep_t dep = {}, site s = RW_HERE) {
   unsigned low = 0;
   while (count > 0) {
     const unsigned half = count / 2;
-    if (entries[low + half].start.load(relaxed) <= addr) {
+    if (READ_ONCE(ref<vaddr_t>(&entries[low + half].start, dep), s) <= addr) {
       low += half + 1;
       count -= half + 1;
     } else {
@@ -33,92 +32,93 @@ vma_tree::root::root(unsigned n) : capacity(n), leaves(kmalloc_objs<branch>(n)) 
 vma_tree::root::~root() { delete[] leaves; }
 
 vma_tree::~vma_tree() {
-  root* r = root_.load(relaxed);
-  for (unsigned i = 0; r != nullptr && i < r->count.load(relaxed); ++i)
-    delete r->leaves[i].child.load(relaxed);
+  root* r = READ_ONCE(root_);
+  for (unsigned i = 0; r != nullptr && i < READ_ONCE(r->count); ++i)
+    delete READ_ONCE(r->leaves[i].child);
   while (r != nullptr) {
     root* outgrown = r->outgrown;
     delete r;
     r = outgrown;
   }
-  while (spare_ != nullptr) {
-    leaf* next = spare_->next_spare;
-    delete spare_;
-    spare_ = next;
+  while (leaf* l = spare_.get()) {
+    spare_.set(l->next_spare.get());
+    delete l;
   }
 }
 
 vm_area_struct* vma_tree::lookup(vaddr_t addr) const {
   // pairs with the release store of root_ in grow_root()
-  const root* r = root_.load(std::memory_order_acquire);
+  const auto [r, to_root] = read_dep(root_);
   if (r == nullptr) return nullptr;
-  const unsigned leaves = upper_bound(r->leaves, r->count.load(relaxed), addr);
+  const unsigned leaves = upper_bound(r->leaves, READ_ONCE(ref<unsigned>(&r->count, to_root)), addr, to_root);
   if (leaves == 0) return nullptr;
   // pairs with the release store of child in split_leaf()
-  const leaf* l = r->leaves[leaves - 1].child.load(std::memory_order_acquire);
+  const auto [l, to_leaf] = read_dep(ref<leaf*>(&r->leaves[leaves - 1].child, to_root));
   if (l == nullptr) return nullptr;
-  const unsigned areas = upper_bound(l->areas, l->count.load(relaxed), addr);
-  // pairs with the release store of vma in insert()
-  return areas == 0 ? nullptr : l->areas[areas - 1].vma.load(std::memory_order_acquire);
+  const unsigned areas = upper_bound(l->areas, READ_ONCE(ref<unsigned>(&l->count, to_leaf)), addr, to_leaf);
+  // pairs with the release store of vma in insert(): the caller goes on by an address dependency
+  return areas == 0 ? nullptr : read_dep(ref<vm_area_struct*>(&l->areas[areas - 1].vma, to_leaf)).value;
 }
 
 bool vma_tree::find(vaddr_t addr, position& at) const {
-  if (size_ == 0) return false;
-  const root* r = root_.load(relaxed);
-  const unsigned i = upper_bound(r->leaves, r->count.load(relaxed), addr) - 1;
-  const leaf& l = leaf_at(i);
-  const unsigned areas = upper_bound(l.areas, l.count.load(relaxed), addr);
+  if (size_.get() == 0) return false;
+  const root* r = READ_ONCE(root_);
+  const unsigned i = upper_bound(r->leaves, READ_ONCE(r->count), addr) - 1;
+  leaf& l = leaf_at(i);
+  const unsigned areas = upper_bound(l.areas, READ_ONCE(l.count), addr);
   at = {i, areas - 1};
   return areas > 0;
 }
 
 vm_area_struct* vma_tree::find_vma(vaddr_t addr) const {
-  if (size_ == 0) return nullptr;
+  if (size_.get() == 0) return nullptr;
   position at{};
   position next{0, 0};
   if (find(addr, at)) {
-    vm_area_struct* vma = leaf_at(at.leaf).areas[at.area].vma.load(relaxed);
-    if (vma->vm_end > addr) return vma;
+    vm_area_struct* vma = vma_at(at);
+    if (vma->vm_end.get() > addr) return vma;
     next = {at.leaf, at.area + 1};
   }
-  const unsigned leaves = root_.load(relaxed)->count.load(relaxed);
-  for (; next.leaf < leaves; next = {next.leaf + 1, 0}) {
-    const leaf& l = leaf_at(next.leaf);
-    if (next.area < l.count.load(relaxed)) return l.areas[next.area].vma.load(relaxed);
-  }
+  const unsigned leaves = READ_ONCE(READ_ONCE(root_)->count);
+  for (; next.leaf < leaves; next = {next.leaf + 1, 0})
+    if (next.area < READ_ONCE(leaf_at(next.leaf).count)) return vma_at(next);
   return nullptr;
 }
 
 vm_area_struct* vma_tree::find_vma_prev(vaddr_t addr) const {
   position at{};
   if (addr == 0 || !find(addr - 1, at)) return nullptr;
-  const auto vma_at = [this](position p) { return leaf_at(p.leaf).areas[p.area].vma.load(relaxed); };
   vm_area_struct* vma = vma_at(at);
-  if (vma->vm_end <= addr) return vma;
-  return find(vma->vm_start - 1, at) && vma->vm_start != 0 ? vma_at(at) : nullptr;
+  if (vma->vm_end.get() <= addr) return vma;
+  const vaddr_t start = vma->vm_start.get();
+  return start != 0 && find(start - 1, at) ? vma_at(at) : nullptr;
 }
 
 bool vma_tree::preallocate() {
-  if (spare_ == nullptr && (spare_ = kmalloc_obj<leaf>()) == nullptr) return false;
-  const root* r = root_.load(relaxed);
-  return (r != nullptr && r->count.load(relaxed) < r->capacity) || grow_root();
+  if (spare_.get() == nullptr) {
+    leaf* l = kmalloc_obj<leaf>();
+    if (l == nullptr) return false;
+    spare_.set(l);
+  }
+  const root* r = READ_ONCE(root_);
+  return (r != nullptr && READ_ONCE(r->count) < r->capacity) || grow_root();
 }
 
 bool vma_tree::grow_root() {
-  root* old = root_.load(relaxed);
+  root* old = READ_ONCE(root_);
   root* r = kmalloc_obj<root>(old == nullptr ? 4 : 2 * old->capacity);
   if (r == nullptr || r->leaves == nullptr) {
     delete r;
     return false;
   }
-  const unsigned count = old == nullptr ? 0 : old->count.load(relaxed);
+  const unsigned count = old == nullptr ? 0 : READ_ONCE(old->count);
   for (unsigned i = 0; i < count; ++i) {
-    r->leaves[i].start.store(old->leaves[i].start.load(relaxed), relaxed);
-    r->leaves[i].child.store(old->leaves[i].child.load(relaxed), relaxed);
+    WRITE_ONCE(r->leaves[i].start, READ_ONCE(old->leaves[i].start));
+    WRITE_ONCE(r->leaves[i].child, READ_ONCE(old->leaves[i].child));
   }
-  r->count.store(count, relaxed);
+  WRITE_ONCE(r->count, count);
   r->outgrown = old;
-  root_.store(r, std::memory_order_release); // pairs with the acquire load in lookup()
+  smp_store_release(root_, r); // pairs with the dependency on root_ in lookup()
   return true;
 }
 
@@ -126,8 +126,8 @@ bool vma_tree::grow_root() {
 template <class Entry, class Field>
 static void shift_up(Entry* entries, unsigned n, unsigned i, Field Entry::*field) {
   for (unsigned j = n; j > i; --j) {
-    entries[j].start.store(entries[j - 1].start.load(relaxed), relaxed);
-    (entries[j].*field).store((entries[j - 1].*field).load(relaxed), std::memory_order_release);
+    WRITE_ONCE(entries[j].start, READ_ONCE(entries[j - 1].start));
+    smp_store_release(entries[j].*field, READ_ONCE(entries[j - 1].*field));
   }
 }
 
@@ -135,86 +135,91 @@ static void shift_up(Entry* entries, unsigned n, unsigned i, Field Entry::*field
 template <class Entry, class Field>
 static void shift_down(Entry* entries, unsigned n, unsigned i, Field Entry::*field) {
   for (unsigned j = i; j + 1 < n; ++j) {
-    entries[j].start.store(entries[j + 1].start.load(relaxed), relaxed);
-    (entries[j].*field).store((entries[j + 1].*field).load(relaxed), std::memory_order_release);
+    WRITE_ONCE(entries[j].start, READ_ONCE(entries[j + 1].start));
+    smp_store_release(entries[j].*field, READ_ONCE(entries[j + 1].*field));
   }
+}
+
+vma_tree::leaf& vma_tree::take_spare() {
+  leaf& l = *spare_.get();
+  spare_.set(l.next_spare.get());
+  return l;
 }
 
 void vma_tree::split_leaf(unsigned i) {
-  root& r = *root_.load(relaxed);
+  root& r = *READ_ONCE(root_);
   leaf& full = leaf_at(i);
-  leaf& upper = *spare_;
-  spare_ = upper.next_spare;
+  leaf& upper = take_spare();
   constexpr unsigned half = LEAF_AREAS / 2;
   for (unsigned j = 0; j < half; ++j) {
-    upper.areas[j].start.store(full.areas[half + j].start.load(relaxed), relaxed);
-    upper.areas[j].vma.store(full.areas[half + j].vma.load(relaxed), std::memory_order_release);
+    WRITE_ONCE(upper.areas[j].start, READ_ONCE(full.areas[half + j].start));
+    smp_store_release(upper.areas[j].vma, READ_ONCE(full.areas[half + j].vma));
   }
-  upper.count.store(half, relaxed);
-  const unsigned count = r.count.load(relaxed);
+  WRITE_ONCE(upper.count, half);
+  const unsigned count = READ_ONCE(r.count);
   shift_up(r.leaves, count, i + 1, &branch::child);
-  r.leaves[i + 1].start.store(upper.areas[0].start.load(relaxed), relaxed);
-  r.leaves[i + 1].child.store(&upper, std::memory_order_release); // pairs with the acquire load in lookup()
-  r.count.store(count + 1, relaxed);
-  full.count.store(half, relaxed);
+  WRITE_ONCE(r.leaves[i + 1].start, READ_ONCE(upper.areas[0].start));
+  smp_store_release(r.leaves[i + 1].child, &upper); // pairs with the dependency on child in lookup()
+  WRITE_ONCE(r.count, count + 1);
+  WRITE_ONCE(full.count, half);
 }
 
 void vma_tree::insert(vm_area_struct& vma) {
-  root& r = *root_.load(relaxed);
-  if (r.count.load(relaxed) == 0) {
-    leaf* first = spare_;
-    spare_ = first->next_spare;
-    first->count.store(0, relaxed);
-    r.leaves[0].start.store(0, relaxed);
-    r.leaves[0].child.store(first, std::memory_order_release); // pairs with the acquire load in lookup()
-    r.count.store(1, relaxed);
+  root& r = *READ_ONCE(root_);
+  if (READ_ONCE(r.count) == 0) {
+    leaf& first = take_spare();
+    WRITE_ONCE(first.count, 0);
+    WRITE_ONCE(r.leaves[0].start, 0);
+    smp_store_release(r.leaves[0].child, &first); // pairs with the dependency on child in lookup()
+    WRITE_ONCE(r.count, 1);
   }
-  unsigned i = upper_bound(r.leaves, r.count.load(relaxed), vma.vm_start) - 1;
-  if (leaf_at(i).count.load(relaxed) == LEAF_AREAS) {
+  const vaddr_t start = vma.vm_start.get();
+  unsigned i = upper_bound(r.leaves, READ_ONCE(r.count), start) - 1;
+  if (READ_ONCE(leaf_at(i).count) == LEAF_AREAS) {
     split_leaf(i);
-    i = upper_bound(r.leaves, r.count.load(relaxed), vma.vm_start) - 1;
+    i = upper_bound(r.leaves, READ_ONCE(r.count), start) - 1;
   }
   leaf& l = leaf_at(i);
-  const unsigned count = l.count.load(relaxed);
-  const unsigned at = upper_bound(l.areas, count, vma.vm_start);
+  const unsigned count = READ_ONCE(l.count);
+  const unsigned at = upper_bound(l.areas, count, start);
   shift_up(l.areas, count, at, &entry::vma);
-  l.areas[at].start.store(vma.vm_start, relaxed);
-  l.areas[at].vma.store(&vma, std::memory_order_release); // pairs with the acquire load in lookup()
-  l.count.store(count + 1, relaxed);
-  ++size_;
+  WRITE_ONCE(l.areas[at].start, start);
+  smp_store_release(l.areas[at].vma, &vma); // pairs with the dependency on vma of who locks it (lock_vma())
+  WRITE_ONCE(l.count, count + 1);
+  size_.set(size_.get() + 1);
 }
 
 void vma_tree::drop_leaf(unsigned i) {
-  root& r = *root_.load(relaxed);
+  root& r = *READ_ONCE(root_);
   leaf* empty = &leaf_at(i);
-  const unsigned count = r.count.load(relaxed);
+  const unsigned count = READ_ONCE(r.count);
   shift_down(r.leaves, count, i, &branch::child);
-  if (i == 0) r.leaves[0].start.store(0, relaxed); // the first leaf takes every address below the second
-  r.count.store(count - 1, relaxed);
-  empty->next_spare = spare_;
-  spare_ = empty;
+  if (i == 0) WRITE_ONCE(r.leaves[0].start, 0); // the first leaf takes every address below the second
+  WRITE_ONCE(r.count, count - 1);
+  empty->next_spare.set(spare_.get());
+  spare_.set(empty);
 }
 
 void vma_tree::erase(vm_area_struct& vma) {
   position at{};
-  find(vma.vm_start, at);
+  find(vma.vm_start.get(), at);
   leaf& l = leaf_at(at.leaf);
-  const unsigned count = l.count.load(relaxed);
+  const unsigned count = READ_ONCE(l.count);
   shift_down(l.areas, count, at.area, &entry::vma);
-  l.count.store(count - 1, relaxed);
-  --size_;
-  if (count > 1 && at.area == 0) set_boundary(at.leaf, l.areas[0].start.load(relaxed));
-  if (count == 1 && root_.load(relaxed)->count.load(relaxed) > 1) drop_leaf(at.leaf);
+  WRITE_ONCE(l.count, count - 1);
+  size_.set(size_.get() - 1);
+  if (count > 1 && at.area == 0) set_boundary(at.leaf, READ_ONCE(l.areas[0].start));
+  if (count == 1 && READ_ONCE(READ_ONCE(root_)->count) > 1) drop_leaf(at.leaf);
 }
 
 void vma_tree::set_boundary(unsigned i, vaddr_t start) {
-  if (i > 0) root_.load(relaxed)->leaves[i].start.store(start, relaxed);
+  if (i > 0) WRITE_ONCE(READ_ONCE(root_)->leaves[i].start, start);
 }
 
 void vma_tree::move_start(vm_area_struct& vma, vaddr_t start) {
   position at{};
-  find(vma.vm_start, at);
-  leaf_at(at.leaf).areas[at.area].start.store(start, relaxed);
+  find(vma.vm_start.get(), at);
+  WRITE_ONCE(leaf_at(at.leaf).areas[at.area].start, start);
   if (at.area == 0) set_boundary(at.leaf, start);
 }
 

@@ -7,9 +7,11 @@
 // the tree and returns some area that was in the tree, or none. Which one is for the caller to check
 // (vma_start_read()), so that no sequence count is needed. Leaves and outgrown roots go back when the tree
 // does.
+//
+// Memory comes from preallocate() alone; on an explored path that is what has been reserved before, and a
+// tree that would outgrow its root is full.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 
 #include "sync/sync.h"
@@ -43,30 +45,51 @@ class vma_tree {
   /// for writing and updates vm_start itself.
   void move_start(vm_area_struct& vma, vaddr_t start);
 
-  std::size_t size() const { return size_; }
+  std::size_t size() const { return size_.get(); }
+
+  /// Calls visit(variable, what, i) for each variable of the tree as it is, the ith of its kind: for who
+  /// tells about accesses to them.
+  template <class Visit> void for_each_variable(Visit&& visit) const {
+    visit(&root_, "root", 0U);
+    visit(&size_, "size", 0U);
+    visit(&spare_, "spare", 0U);
+    const root* r = READ_ONCE(root_);
+    if (r == nullptr) return;
+    visit(&r->count, "leaves", 0U);
+    for (unsigned i = 0; i < READ_ONCE(r->count); ++i) {
+      visit(&r->leaves[i].start, "leaf_start", i);
+      visit(&r->leaves[i].child, "leaf", i);
+      const leaf& l = *READ_ONCE(r->leaves[i].child);
+      visit(&l.count, "count", i);
+      for (unsigned j = 0; j < LEAF_AREAS; ++j) {
+        visit(&l.areas[j].start, "start", i * LEAF_AREAS + j);
+        visit(&l.areas[j].vma, "vma", i * LEAF_AREAS + j);
+      }
+    }
+  }
 
  private:
   static constexpr unsigned LEAF_AREAS = 32;
 
   struct entry {
-    std::atomic<vaddr_t> start{0};
-    std::atomic<vm_area_struct*> vma{nullptr};
+    shared<vaddr_t> start;
+    shared<vm_area_struct*> vma;
   };
   struct leaf {
-    std::atomic<unsigned> count{0};
+    shared<unsigned> count;
     entry areas[LEAF_AREAS];
-    leaf* next_spare = nullptr;
+    plain<leaf*> next_spare;
   };
   struct branch {
-    std::atomic<vaddr_t> start{0}; ///< where the leaf's first area begins; 0 for the first leaf
-    std::atomic<leaf*> child{nullptr};
+    shared<vaddr_t> start; ///< where the leaf's first area begins; 0 for the first leaf
+    shared<leaf*> child;
   };
   struct root {
     explicit root(unsigned capacity);
     ~root();
     const unsigned capacity;
-    std::atomic<unsigned> count{0};
-    branch* leaves;
+    shared<unsigned> count;
+    branch* const leaves;
     root* outgrown = nullptr; ///< the root before this one: a look-up may still be in it
   };
   struct position {
@@ -76,17 +99,21 @@ class vma_tree {
 
   /// Where the last area that begins at or before `addr` is; false if there is none. Caller holds mmap_lock.
   bool find(vaddr_t addr, position& at) const;
-  leaf& leaf_at(unsigned i) const {
-    return *root_.load(std::memory_order_relaxed)->leaves[i].child.load(std::memory_order_relaxed);
+  leaf& leaf_at(unsigned i, site s = RW_HERE) const {
+    return *READ_ONCE(READ_ONCE(root_, s)->leaves[i].child, s);
+  }
+  vm_area_struct* vma_at(position at, site s = RW_HERE) const {
+    return READ_ONCE(leaf_at(at.leaf, s).areas[at.area].vma, s);
   }
   bool grow_root();
+  leaf& take_spare();
   void split_leaf(unsigned i);
   void drop_leaf(unsigned i);
   void set_boundary(unsigned i, vaddr_t start);
 
-  std::atomic<root*> root_{nullptr};
-  leaf* spare_ = nullptr; ///< emptied leaves: look-ups may still be in them, reuse is harmless
-  std::size_t size_ = 0;
+  shared<root*> root_;
+  plain<leaf*> spare_; ///< emptied leaves: look-ups may still be in them, reuse is harmless
+  plain<std::size_t> size_;
 };
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,5 +1,7 @@
 #include "racewalk/testbed.h"
 
+#include <span>
+
 #include "arch/describe.h"
 #include "mm/anon_vma.h"
 #include "mm/collapse_file.h"
@@ -20,16 +22,22 @@ void require(bool done, const char* what) {
   if (!done) throw setup_violation("SCENARIO", what);
 }
 
-/// Flags as letters' names: `locked|writeback`.
-std::string flag_names(u64 flags) {
-  static constexpr std::pair<unsigned, const char*> names[] = {
-      {PG_locked, "locked"}, {PG_writeback, "writeback"},      {PG_dirty, "dirty"}, {PG_head, "head"},
-      {PG_anon, "anon"},     {PG_anon_exclusive, "exclusive"}, {PG_table, "table"}};
+/// Flags by their names: `locked|writeback`.
+std::string flag_names(u64 flags, std::span<const std::pair<u64, const char*>> names) {
   std::string s;
-  for (const auto& [bit, name] : names)
-    if (flags >> bit & 1) s += (s.empty() ? "" : "|") + std::string(name);
+  for (const auto& [flag, name] : names)
+    if ((flags & flag) != 0) s += (s.empty() ? "" : "|") + std::string(name);
   return s.empty() ? "0" : s;
 }
+constexpr std::pair<u64, const char*> PAGE_FLAGS[] = {
+    {BIT(PG_locked), "locked"}, {BIT(PG_writeback), "writeback"}, {BIT(PG_dirty), "dirty"},
+    {BIT(PG_head), "head"},     {BIT(PG_anon), "anon"},           {BIT(PG_anon_exclusive), "exclusive"},
+    {BIT(PG_table), "table"}};
+constexpr std::pair<u64, const char*> AREA_FLAGS[] = {{VM_READ, "read"},
+                                                      {VM_WRITE, "write"},
+                                                      {VM_EXEC, "exec"},
+                                                      {VM_SHARED, "shared"},
+                                                      {VM_SOFTDIRTY, "soft-dirty"}};
 
 std::string hex(u64 v) {
   char buffer[24];
@@ -83,14 +91,20 @@ mm_struct& testbed::new_mm() {
 vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags) {
   mmap_region* region = mm.region(start);
   describe(&region->mmap_lock, "mmap_lock");
+  describe(&region->anon_vma_lock, "anon_vma_lock");
   vm_area_struct* vma = region->vm_area_alloc(mm);
-  vma->vm_start = start;
-  vma->vm_end = start + bytes;
-  vma->vm_pgoff = start >> PAGE_SHIFT;
-  vma->vm_flags = flags | VM_SOFTDIRTY; // as mmap() has it
-  vma->attached = true;
+  vma->vm_start.set(start);
+  vma->vm_end.set(start + bytes);
+  vma->vm_pgoff.set(start >> PAGE_SHIFT);
+  vma->vm_flags.set(flags | VM_SOFTDIRTY); // as mmap() has it
+  vma->attached.set(true);
   require(region->areas.preallocate(), "no memory for an area");
   region->areas.insert(*vma);
+  require(region->areas.preallocate(), "no memory for what a body maps or cuts");
+  areas_[vma] = (mms_.size() == 1 ? "vma@" : &mm == &mms_.front() ? "vmaA@" : "vmaB@") + hex(start);
+  region->areas.for_each_variable([this](const void* variable, const char* what, unsigned i) {
+    variables_[variable] = std::string("areas.") + what + "[" + std::to_string(i) + "]";
+  });
   return *vma;
 }
 
@@ -253,8 +267,9 @@ file& testbed::open(inode& i, u64 pages) {
 
 void testbed::map_file(mm_struct& mm, vaddr_t start, u64 bytes, file& f, u64 pgoff, vm_flags_t flags) {
   vm_area_struct& vma = new_area(mm, start, bytes, flags);
-  vma.vm_file = &f;
-  vma.vm_pgoff = pgoff;
+  get_file(f);
+  vma.vm_file.set(&f);
+  vma.vm_pgoff.set(pgoff);
   f.mapping().i_mmap.insert(vma.i_mmap_node, vma);
   if (vma_is_displaced(vma)) mm.existing_region(start)->displaced.insert(vma.displaced_node, vma);
 }
@@ -334,6 +349,39 @@ std::string testbed::page_label(pfn_t pfn) const {
   return "page" + std::to_string(pfn);
 }
 
+/// The area whose memory this is in; null: there is none.
+const vm_area_struct* testbed::area_at(const void* addr) const {
+  const vm_area_struct* vma = nullptr;
+  for (const mm_struct& mm : mms_)
+    mm.for_each_region([&](const mmap_region& region) {
+      if (vma == nullptr) vma = region.vm_area_at(addr);
+    });
+  return vma;
+}
+
+/// By what it is in the beginning.
+std::string testbed::area_label(const vm_area_struct& vma) const {
+  const auto known = areas_.find(&vma);
+  return known == areas_.end() ? "spare" : known->second;
+}
+
+/// A field of an area; empty: it is none.
+std::string testbed::area_field_of(const void* addr) const {
+  const vm_area_struct* vma = area_at(addr);
+  if (vma == nullptr) return {};
+  const char* field = addr == &vma->vm_start    ? "vm_start"
+                      : addr == &vma->vm_end    ? "vm_end"
+                      : addr == &vma->vm_flags  ? "vm_flags"
+                      : addr == &vma->attached  ? "attached"
+                      : addr == &vma->vm_file   ? "vm_file"
+                      : addr == &vma->vm_pgoff  ? "vm_pgoff"
+                      : addr == &vma->vm_lock   ? "vm_lock"
+                      : addr == &vma->bars      ? "bars"
+                      : addr == &vma->next_free ? "next_free"
+                                                : "field";
+  return area_label(*vma) + "." + field;
+}
+
 std::string testbed::name_of(const void* addr) const {
   if (const auto v = variables_.find(addr); v != variables_.end()) return v->second;
   const auto* at = static_cast<const std::byte*>(addr);
@@ -381,6 +429,7 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &mm.write_protect_seq) return whose + "write_protect_seq";
     if (addr == &mm.flags) return whose + "mm_flags";
   }
+  if (std::string area = area_field_of(addr); !area.empty()) return area;
   for (const disk_inode& i : disk_inodes_)
     for (unsigned n = 0; n < disk_inode::MAX_PAGES; ++n)
       if (addr == &i.disk[n]) return "disk[" + std::to_string(n) + "]";
@@ -415,7 +464,9 @@ std::string testbed::value_of(const void* addr, u64 value) const {
     }
   }
   if (ends("mm_flags")) return (value >> MMF_HAS_PINNED & 1) != 0 ? "has_pinned" : "0";
-  if (ends(".flags")) return flag_names(value);
+  if (ends(".vm_flags")) return flag_names(value, AREA_FLAGS);
+  if (ends(".vm_start") || ends(".vm_end")) return hex(value);
+  if (ends(".flags")) return flag_names(value, PAGE_FLAGS);
   if (ends("mask")) return hex(value);
   if (ends("loaded_mm")) {
     for (const mm_struct& mm : mms_)
@@ -427,6 +478,7 @@ std::string testbed::value_of(const void* addr, u64 value) const {
   if (carries_messages(addr)) return value ? "sent" : "none";
   if (const auto v = variables_.find(std::bit_cast<const void*>(value)); v != variables_.end())
     return "&" + v->second;
+  if (const vm_area_struct* vma = area_at(std::bit_cast<const void*>(value))) return area_label(*vma);
   // counts are 32 bits wide, and what looks like a negative one is
   return std::to_string(value >> 32 ? static_cast<s64>(value) : static_cast<s32>(value));
 }

@@ -87,11 +87,12 @@ class FaultInjection : public World {
  private:
   void see(snapshot& s, const vm_area_struct& vma) {
     const auto before = s.areas.empty() ? s.areas.end() : std::prev(s.areas.end());
-    if (before != s.areas.end() && before->second.end == vma.vm_start && before->second.flags == vma.vm_flags)
-      before->second.end = vma.vm_end;
+    if (before != s.areas.end() && before->second.end == vma.vm_start.get() &&
+        before->second.flags == vma.vm_flags.get())
+      before->second.end = vma.vm_end.get();
     else
-      s.areas[vma.vm_start] = {vma.vm_end, vma.vm_flags};
-    for (vaddr_t at = vma.vm_start; at < vma.vm_end; at += PAGE_SIZE)
+      s.areas[vma.vm_start.get()] = {vma.vm_end.get(), vma.vm_flags.get()};
+    for (vaddr_t at = vma.vm_start.get(); at < vma.vm_end.get(); at += PAGE_SIZE)
       if (const page* p = page_at(at)) {
         const word_t* words = page_words(p);
         s.content[at] = READ_ONCE(words[0]) * 31 + READ_ONCE(words[PAGE_SIZE / sizeof(word_t) - 1]);

@@ -148,7 +148,7 @@ TEST_F(MovedPages, APrivateCopyOfAFileIsFound) {
   ASSERT_GT(mapped, 0);
   file& shmem = *mm.existing_region(static_cast<vaddr_t>(mapped))
                      ->areas.find_vma(static_cast<vaddr_t>(mapped))
-                     ->vm_file;
+                     ->vm_file.get();
   const vaddr_t from = static_cast<vaddr_t>(
       do_mmap(mm, 0, 2 * PAGE_SIZE, 0, {.flags = VM_READ | VM_WRITE, .backing = &shmem, .pgoff = 2}));
   touch(from);
@@ -168,12 +168,12 @@ TEST_F(MovedPages, AreasAreJoinedWhereTheirPagesContinue) {
   const vaddr_t to = place_near(from);
   moved(from, to, PAGE_SIZE);
   moved(from + 2 * PAGE_SIZE, to + PAGE_SIZE, PAGE_SIZE);
-  EXPECT_NE(mm.existing_region(to)->areas.find_vma(to)->vm_end, to + 2 * PAGE_SIZE)
+  EXPECT_NE(mm.existing_region(to)->areas.find_vma(to)->vm_end.get(), to + 2 * PAGE_SIZE)
       << "what comes second is not the next page";
   moved(from + PAGE_SIZE, to + PAGE_SIZE, PAGE_SIZE);
-  EXPECT_EQ(mm.existing_region(to)->areas.find_vma(to)->vm_end, to + 2 * PAGE_SIZE);
+  EXPECT_EQ(mm.existing_region(to)->areas.find_vma(to)->vm_end.get(), to + 2 * PAGE_SIZE);
   EXPECT_EQ(vm_mremap(mm, to, 2 * PAGE_SIZE, 3 * PAGE_SIZE, 0), static_cast<long>(to));
-  EXPECT_EQ(mm.existing_region(to)->areas.find_vma(to)->vm_end, to + 3 * PAGE_SIZE);
+  EXPECT_EQ(mm.existing_region(to)->areas.find_vma(to)->vm_end.get(), to + 3 * PAGE_SIZE);
 }
 
 TEST_F(MovedPages, TheRegionThatIsMovedToIsVisitedLater) {

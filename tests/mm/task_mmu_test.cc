@@ -119,7 +119,7 @@ TEST_F(TaskMmu, AnAreaThatGrowsIsNewAgain) {
   touch(at);
   clear();
   ASSERT_TRUE(space.mmap_fixed(at + 2 * PAGE_SIZE, PAGE_SIZE));
-  EXPECT_EQ(mm.existing_region(at)->areas.find_vma(at)->vm_end, at + 3 * PAGE_SIZE);
+  EXPECT_EQ(mm.existing_region(at)->areas.find_vma(at)->vm_end.get(), at + 3 * PAGE_SIZE);
   EXPECT_TRUE(soft_dirty(at));
   EXPECT_TRUE(soft_dirty(at + 2 * PAGE_SIZE));
 }

@@ -90,7 +90,7 @@ TEST_F(UserfaultfdTest, PollingMayBeginWhenEventsAreThereAlready) {
     CpuSession mine(system, 1, space);
     EXPECT_EQ(*mine->load<u64>(at), 0U);
   });
-  while (READ_ONCE(mm.existing_region(at)->areas.lookup(at)->vm_userfaultfd_ctx->unread) == 0)
+  while (READ_ONCE(mm.existing_region(at)->areas.lookup(at)->vm_userfaultfd_ctx.get()->unread) == 0)
     std::this_thread::yield();
   pollfd events{.fd = uffd->fd().value(), .events = POLLIN, .revents = 0};
   EXPECT_EQ(poll(&events, 1, 0), 1);

@@ -14,8 +14,8 @@ namespace {
 struct areas {
   explicit areas(unsigned n) : all(n) {
     for (unsigned i = 0; i < n; ++i) {
-      all[i].vm_start = (u64{2} * i + 1) * PAGE_SIZE;
-      all[i].vm_end = all[i].vm_start + PAGE_SIZE;
+      all[i].vm_start.set((u64{2} * i + 1) * PAGE_SIZE);
+      all[i].vm_end.set(all[i].vm_start.get() + PAGE_SIZE);
     }
   }
   std::vector<vm_area_struct> all;
@@ -37,13 +37,13 @@ TEST(VmaTree, AgreesWithAMapUnderRandomChanges) {
   std::mt19937 random(7);
   for (int step = 0; step < 40000; ++step) {
     vm_area_struct& vma = a.all[random() % N];
-    if (reference.count(vma.vm_end) != 0) {
+    if (reference.count(vma.vm_end.get()) != 0) {
       tree.erase(vma);
-      reference.erase(vma.vm_end);
+      reference.erase(vma.vm_end.get());
     } else {
       ASSERT_TRUE(tree.preallocate());
       tree.insert(vma);
-      reference[vma.vm_end] = &vma;
+      reference[vma.vm_end.get()] = &vma;
     }
     const vaddr_t addr = random() % ((2 * N + 2) * PAGE_SIZE);
     const auto after = reference.upper_bound(addr);
@@ -64,10 +64,10 @@ TEST(VmaTree, KeepsItsOrderWhenAnAreaGrowsDownwards) {
     tree.insert(vma);
   }
   for (vm_area_struct& vma : a.all) {
-    tree.move_start(vma, vma.vm_start - PAGE_SIZE);
-    vma.vm_start -= PAGE_SIZE;
-    EXPECT_EQ(tree.lookup(vma.vm_start), &vma);
-    EXPECT_EQ(tree.find_vma(vma.vm_start), &vma);
+    tree.move_start(vma, vma.vm_start.get() - PAGE_SIZE);
+    vma.vm_start.set(vma.vm_start.get() - PAGE_SIZE);
+    EXPECT_EQ(tree.lookup(vma.vm_start.get()), &vma);
+    EXPECT_EQ(tree.find_vma(vma.vm_start.get()), &vma);
   }
 }
 

@@ -115,7 +115,11 @@ template <class R> void smp_store_release(R&& r, detail::value_of<R> v, site = {
 }
 template <class R> dep_value<detail::value_of<R>> read_dep(const R& r, site = {}) {
   // consume: an address dependency orders what follows on every architecture that C++ knows
+#if defined(__SANITIZE_THREAD__) || RACEWALK_HAS_TSAN
+  return {r.raw().load(std::memory_order_acquire), {}}; // ThreadSanitizer does not know that
+#else
   return {r.raw().load(std::memory_order_relaxed), {}};
+#endif
 }
 
 /// Copies to or from memory that others may use meanwhile, a byte at a time as far as they can tell.
