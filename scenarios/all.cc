@@ -7,6 +7,8 @@ const std::vector<scenario>& all_scenarios() {
   // clang-format off
   static const std::vector<scenario> all{
       access_vs_munmap(),
+      fault_vs_unmap(),
+      store_vs_mprotect(),
       gup_fast_vs_pmd_split(),
       gup_fast_vs_collapse(),
       slot_walk_vs_reuse(),

@@ -9,6 +9,8 @@ namespace racewalk::inline RACEWALK_BACKEND {
 inline constexpr const char* MAIL_5 = "mail 5 (Re: mm: introduce put_user_page*(), placeholder versions)";
 
 scenario access_vs_munmap();         // S0.1
+scenario fault_vs_unmap();           // S0.2
+scenario store_vs_mprotect();        // S0.3
 scenario gup_fast_vs_pmd_split();    // S1.1
 scenario gup_fast_vs_collapse();     // S1.2
 scenario slot_walk_vs_reuse();       // S1.3

@@ -9,6 +9,7 @@
 // taken after the count had been looked at. Unless the flush in between is an IPI: then the walk is over.
 #include "catalogue.h"
 #include "mm/gup.h"
+#include "mm/mmap.h"
 #include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -20,6 +21,7 @@ enum shape : unsigned {
   COUNTED,      ///< the page goes; who unmaps it holds a reference: does anybody else?
   COUNTED_HUGE, ///< the same with a huge page
   TAKEN,        ///< the table goes with the page in it, as a collapse does it; the same question
+  WHOLE,        ///< as TABLE, by munmap() as a whole: the locks, the area and then the page and its table
 };
 
 class world : public testbed {
@@ -30,11 +32,11 @@ class world : public testbed {
     load_mm(0, mm_);
     load_mm(1, mm_);
     mapped_ = page_at(mm_, 0);
-    shape == TABLE ? look_at_table() : look_at_count(shape);
+    shape == TABLE || shape == WHOLE ? look_at_table(shape) : look_at_count(shape);
   }
 
  private:
-  void look_at_table() {
+  void look_at_table(unsigned shape) {
     cpu([this] {
       page* got = nullptr;
       if (pin_user_pages_fast_only(mm_, 0, 1, FOLL_WRITE, &got) == 0) return;
@@ -42,7 +44,13 @@ class world : public testbed {
       WRITE_ONCE(*page_words(got), 1); // the device writes: the pin keeps the page
       unpin_user_page(got);
     });
-    cpu([this] { unmap_region(mm_, whole_table(0)); });
+    if (shape == TABLE)
+      cpu([this] { unmap_region(mm_, whole_table(0)); });
+    else
+      cpu([this] {
+        VM_BUG_ON(vm_munmap(mm_, 0, PAGE_SIZE) != 0, "SCENARIO", "munmap() fails");
+        VM_BUG_ON(mm_.existing_region(0)->areas.size() != 0, "SCENARIO", "the area is still there");
+      });
   }
 
   void look_at_count(unsigned shape) {
@@ -162,6 +170,13 @@ scenario gup_fast_vs_munmap() {
                  s.policy.gup_recheck_pte = false;
                },
                always_safe},
+              {"q", "whole", "as a, munmap() as a whole", with(WHOLE), always_safe},
+              {"r", "whole_at_once", "as q, the table is freed directly after the flush",
+               [](settings& s) {
+                 s.shape = WHOLE;
+                 s.policy.table_free = table_free_t::at_once;
+               },
+               violation_unless_ipi},
           },
   };
 }

@@ -100,6 +100,7 @@ TEST_F(UserFile, OfWhatIsNotMeasuredThereAreNoFigures) {
 
 TEST_F(UserFile, KeepsWhatItExpects) {
   EXPECT_EQ(run({"check", RACEWALK_EXAMPLES "/gup_without_recheck.cc"}).status, 0);
+  EXPECT_EQ(run({"check", RACEWALK_EXAMPLES "/store_vs_munmap.cc"}).status, 0);
 }
 
 TEST_F(UserFile, IsRefusedIfItIsNone) {

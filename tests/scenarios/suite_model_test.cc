@@ -179,6 +179,9 @@ INSTANTIATE_TEST_SUITE_P(
         safeguard{"rcu_in_table_freeing", "gup_fast_vs_munmap", "shipped", "at_once", &riscv64},
         safeguard{"barrier_before_cpumask", "serialize_before_mask", "mb", "no_mb", &x86_64},
         safeguard{"full_barrier_of_the_pin", "pin_barrier", "mb", "wmb", &powerpc64},
+        safeguard{"address_of_the_locked_area", "fault_vs_unmap", "reused", "reused_attached", &arm64},
+        safeguard{"detached_areas_are_marked", "fault_vs_unmap", "shipped", "not_marked", &x86_64},
+        safeguard{"no_fault_by_old_flags", "store_vs_mprotect", "untouched", "untouched_unlocked", &arm64},
         safeguard{"flush_before_free", "access_vs_munmap", "shipped", "no_flush_before_free", &x86_64}),
     [](const auto& p) { return std::string(p.param.what); });
 
