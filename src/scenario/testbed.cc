@@ -88,10 +88,22 @@ mm_struct& testbed::new_mm() {
   return mm;
 }
 
+namespace {
+
+/// Names what belongs to a region. `place`: what tells it from others.
+void name_region(std::map<const void*, std::string>& names, const mmap_region& region,
+                 const std::string& place) {
+  names[&region.mmap_lock] = "mmap_lock" + place;
+  names[&region.anon_vma_lock] = "anon_vma_lock" + place;
+  region.areas.for_each_variable([&](const void* variable, const char* what, unsigned i) {
+    names[variable] = "areas" + place + "." + what + "[" + std::to_string(i) + "]";
+  });
+}
+
+} // namespace
+
 vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags) {
   mmap_region* region = mm.region(start);
-  describe(&region->mmap_lock, "mmap_lock");
-  describe(&region->anon_vma_lock, "anon_vma_lock");
   vm_area_struct* vma = region->vm_area_alloc(mm);
   vma->vm_start.set(start);
   vma->vm_end.set(start + bytes);
@@ -101,10 +113,9 @@ vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_fl
   require(region->areas.preallocate(), "no memory for an area");
   region->areas.insert(*vma);
   require(region->areas.preallocate(), "no memory for what a body maps or cuts");
-  areas_[vma] = (mms_.size() == 1 ? "vma@" : &mm == &mms_.front() ? "vmaA@" : "vmaB@") + hex(start);
-  region->areas.for_each_variable([this](const void* variable, const char* what, unsigned i) {
-    variables_[variable] = std::string("areas.") + what + "[" + std::to_string(i) + "]";
-  });
+  const std::string whose = &mm == &mms_.front() ? "" : "B";
+  areas_[vma] = "vma" + whose + "@" + hex(start);
+  name_region(variables_, *region, whose + (region->start == 0 ? "" : "@" + hex(region->start)));
   return *vma;
 }
 
