@@ -199,15 +199,23 @@ void folio_free_swap(folio* folio) {
   delete_from_swap_cache(folio); // with the folio lock nobody makes an entry for it
 }
 
+namespace {
+
+/// The file does not have what an entry may still ask for.
+bool is_needed(const swap_info& swap, const folio* folio) REQUIRES(swap.lock) {
+  return folio_test_dirty(folio) && swap.slots[slot_of(folio)].count.get() != 0;
+}
+
+} // namespace
+
 bool remove_from_swap_cache(folio* folio) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
   const u64 n = slot_of(folio);
-  const auto is_needed = [&] { return folio_test_dirty(folio) && swap.slots[n].count.get() != 0; };
-  if (!policy().drop_freezes_first && is_needed()) return false;
+  if (!policy().drop_freezes_first && is_needed(swap, folio)) return false;
   // References, then dirtiness, as in freeze_if_clean(): pairs with folio_put() of who has dirtied it.
   if (!folio_ref_freeze(folio, 2)) return false;
-  if (policy().drop_freezes_first && is_needed()) {
+  if (policy().drop_freezes_first && is_needed(swap, folio)) {
     folio_ref_unfreeze(folio, 2);
     return false;
   }
