@@ -57,7 +57,8 @@ fault_result dev_dax_fault(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp
   const vaddr_t start = addr & ~(dev.align - 1);
   read_guard alive(mapping.invalidate_lock);
   // mremap puts areas where it is asked to
-  if (!dev.alive.get() || ((vma.vm_start.get() | vma.vm_end.get()) & (dev.align - 1)) != 0) return fault_result::sigbus;
+  if (!dev.alive.get() || ((vma.vm_start.get() | vma.vm_end.get()) & (dev.align - 1)) != 0)
+    return fault_result::sigbus;
   const u64 index = linear_page_index(vma, start);
   if (index % nr != 0 || index >= dev.pgmap.nr) return fault_result::sigbus;
   const pfn_t pfn = dev.pgmap.first + index;

@@ -23,6 +23,7 @@ struct dev_dax : inode {
 };
 
 inline bool vma_is_dax(const vm_area_struct& vma) {
+  if (!has_devmap()) return false; // nor any such device
   const file* f = vma.vm_file.get();
   return f != nullptr && f->mapping().dax != nullptr;
 }

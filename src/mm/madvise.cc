@@ -233,7 +233,8 @@ int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
         shmem_swapin_range(vma.vm_file.get()->mapping(), linear_page_index(vma, from),
                            linear_page_index(vma, to - PAGE_SIZE));
     } else {
-      force_page_cache_ra(vma.vm_file.get()->mapping(), linear_page_index(vma, from), (to - from) >> PAGE_SHIFT);
+      force_page_cache_ra(vma.vm_file.get()->mapping(), linear_page_index(vma, from),
+                          (to - from) >> PAGE_SHIFT);
     }
   });
 }
