@@ -239,7 +239,7 @@ int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
   });
 }
 
-void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresses) {
+void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresses) NO_THREAD_SAFETY_ANALYSIS {
   for (const vaddr_t addr : addresses) {
     if (addr >= geometry().address_limit()) continue;
     vm_area_struct* vma = lock_vma(mm_of(context), addr);
