@@ -119,7 +119,7 @@ fault_result Cpu::handle_fault(vaddr_t va, bool write, site s) {
 void Cpu::ask_ahead(std::span<const vaddr_t> from, u64 missed, site s) {
   mm_context* mm = READ_ONCE(loaded_mm, s);
   if (mm == nullptr || mm->will_need == nullptr) return;
-  std::array<vaddr_t, 64> unmapped;
+  std::array<vaddr_t, tlb_t::GATHER_MAX> unmapped;
   std::size_t nr = 0;
   for (; missed != 0; missed &= missed - 1) {
     const vaddr_t va = from[static_cast<unsigned>(std::countr_zero(missed))];

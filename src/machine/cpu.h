@@ -155,7 +155,7 @@ template <class T> result<T> Cpu::load_slow(vaddr_t va, site s) {
 
 template <class T> result<void> Cpu::gather(std::span<const vaddr_t> from, std::span<T> to, site s) {
   while (!from.empty()) {
-    const std::size_t nr = std::min<std::size_t>(from.size(), 64);
+    const std::size_t nr = std::min(from.size(), tlb_t::GATHER_MAX);
     const u64 missed = local.tlb.gather(from.first(nr), to.data());
     if (std::popcount(missed) > 1) ask_ahead(from, missed, s); // one alone is read by its fault
     // from the first one on, so that all are in order

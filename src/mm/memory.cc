@@ -264,7 +264,9 @@ fault_result do_swap_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   const auto [result, folio] = swapin_readahead(vma, addr, pmdp, pte_to_swp_entry(seen));
   if (folio == nullptr) {
     // Who has taken the folio out of the slot has the ptl until the entry says so: no need to ask before.
-    if (result == fault_result::handled) const pte_map_lock whoever(pmdp);
+    if (result == fault_result::handled) {
+      const pte_map_lock whoever(pmdp);
+    }
     return result;
   }
   bool mapped = false;
@@ -272,8 +274,8 @@ fault_result do_swap_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     pte_map_lock table(pmdp);
     mapped = table && (!policy().swapin_rechecks_pte || pte_same(ptep_get(table.at(addr)), seen));
     if (mapped) map_swapped_page(vma, addr, table.at(addr), seen, folio, flags);
-    folio_unlock(
-        folio); // the reference is the entry's: once the ptl is dropped it may go, and the folio with it
+    // The reference is the entry's now: once the ptl is dropped it may go, and the folio with it.
+    folio_unlock(folio);
   }
   if (mapped) {
     add_mm_counter(*vma.vm_mm, MM_ANONPAGES, 1);

@@ -67,6 +67,7 @@ void set_area(vm_area_struct& vma, vaddr_t start, vaddr_t end, const vma_content
   vma.vm_pgoff.set(what.pgoff);
   vma.vm_userfaultfd_ctx.set(what.uffd);
   WRITE_ONCE(vma.bars, uffd_bars(what.flags));
+  WRITE_ONCE(vma.swap_readahead_info, 0);
   vma.attached.set(true);
 }
 

@@ -21,6 +21,7 @@ class tlb_t {
  public:
   static constexpr pfn_t MAX_PFN = (pfn_t{1} << 26) - 1;
   static constexpr std::size_t TABLE_BYTES = 0;
+  static constexpr std::size_t GATHER_MAX = 64;
 
   tlb_t(std::byte* frames, std::byte*) : frames_(frames) {}
 
@@ -29,7 +30,7 @@ class tlb_t {
   template <class T, class F> bool update(vaddr_t, F&&) { return false; }
   template <class F> bool span(vaddr_t, bool, F&&) { return false; }
   template <class T> u64 gather(std::span<const vaddr_t> addresses, T*) {
-    return ~u64{0} >> (64 - addresses.size()); // none is cached
+    return ~u64{0} >> (GATHER_MAX - addresses.size()); // none is cached
   }
 
   struct walk_token {};

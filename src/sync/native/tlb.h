@@ -18,8 +18,7 @@
 // Invariant: once invalidate_remote() has returned, no access of the target goes through a translation that
 // it covers. Why:
 //   loads   read the entry, the data, then the entry again. If it was still there, so was it when the data
-//   was
-//           read, which is before the invalidation. Loads store nothing.
+//           was read, which is before the invalidation. Loads store nothing.
 //   stores  cannot be taken back, so they announce themselves: in_access = 1; light barrier; look; store;
 //           in_access = 0. Only if the invalidator removed an entry that lets stores through does it wait for
 //           such an access: it raises attention and waits until the target, at its next access, acknowledges;
@@ -51,8 +50,9 @@ struct mapping {
 
 class tlb_t {
  public:
-  static constexpr unsigned SMALL_BITS = 18; ///< 4 KiB entries: 1 GiB
-  static constexpr unsigned HUGE_BITS = 9;   ///< 2 MiB entries: 1 GiB
+  static constexpr unsigned SMALL_BITS = 18;    ///< 4 KiB entries: 1 GiB
+  static constexpr unsigned HUGE_BITS = 9;      ///< 2 MiB entries: 1 GiB
+  static constexpr std::size_t GATHER_MAX = 64; ///< addresses, a bit each of what gather() returns
   /// Ranges of more entries than this are flushed by dropping everything.
   static constexpr u64 SINGLE_ENTRY_CEILING = 512;
   static constexpr std::size_t TABLE_BYTES = std::size_t{16} * ((1U << SMALL_BITS) + (1U << HUGE_BITS));
@@ -68,8 +68,8 @@ class tlb_t {
   template <class T> bool store(vaddr_t va, T value);
   /// A read-modify-write: access(ref<T>), made where a store may be made.
   template <class T, class F> bool update(vaddr_t va, F&& access);
-  /// Loads from every address, which are at most 64, to its place in `values`. Returns a bit for each that is
-  /// not cached. As a span is: one announcement is for all, so that none needs a second look.
+  /// Loads from every address, which are at most GATHER_MAX, to its place in `values`. Returns a bit for each
+  /// that is not cached. As a span is: one announcement is for all, so that none needs a second look.
   template <class T> u64 gather(std::span<const vaddr_t> addresses, T* values);
   /// Lets access(host address) touch what follows `va` in its 4 KiB page. No invalidation that covers it
   /// completes meanwhile: it must be short and must not wait.
@@ -151,7 +151,9 @@ class tlb_t {
   };
   /// The entry for an access of `align` bytes, aligned to that.
   template <std::size_t align> bool find(vaddr_t va, u64 control, bool write, hit& h) const;
-  /// An access in the form that an invalidator waits for.
+  /// What access(control) does is what an invalidator waits for. Returns what it returns.
+  template <class F> auto announced(F&& access);
+  /// One such access.
   template <std::size_t align, class F> bool bracketed(vaddr_t va, bool write, F&& access);
   void fill(walk_token token, vaddr_t va, const mapping& m);
 
@@ -225,16 +227,23 @@ template <std::size_t align>
   return tag == want || (!write && tag == (want | READ_ONLY));
 }
 
-template <std::size_t align, class F>
-[[gnu::always_inline]] inline bool tlb_t::bracketed(vaddr_t va, bool write, F&& access) {
+template <class F> [[gnu::always_inline]] inline auto tlb_t::announced(F&& access) {
   in_access_.store(1, std::memory_order_relaxed);
   light_barrier(); // pairs with heavy_barrier() in drain_accesses()
-  hit h;
-  bool found = find<align>(va, control_.load(std::memory_order_acquire), write, h);
-  if (found) [[likely]]
-    access(h.host(va));
+  const auto done = access(control_.load(std::memory_order_acquire));
   in_access_.store(0, std::memory_order_release); // pairs with in_access()
-  return found;
+  return done;
+}
+
+template <std::size_t align, class F>
+[[gnu::always_inline]] inline bool tlb_t::bracketed(vaddr_t va, bool write, F&& access) {
+  return announced([&](u64 control) {
+    hit h;
+    const bool found = find<align>(va, control, write, h);
+    if (found) [[likely]]
+      access(h.host(va));
+    return found;
+  });
 }
 
 template <class T> [[gnu::always_inline]] inline bool tlb_t::load(vaddr_t va, T& value) {
@@ -265,22 +274,28 @@ template <class T, class F> [[gnu::always_inline]] inline bool tlb_t::update(vad
 }
 
 template <class T> inline u64 tlb_t::gather(std::span<const vaddr_t> addresses, T* values) {
+  static constexpr std::atomic<T> nothing{};
   if (!has_spans_.load(std::memory_order_relaxed)) [[unlikely]]
     expect_spans();
-  in_access_.store(1, std::memory_order_relaxed);
-  light_barrier(); // pairs with heavy_barrier() in drain_accesses()
-  const u64 control = control_.load(std::memory_order_acquire);
-  u64 missed = 0;
-  for (std::size_t n = 0; n < addresses.size(); ++n) {
-    const vaddr_t va = addresses[n];
-    hit h;
-    if (find<sizeof(T)>(va, control, false, h)) [[likely]]
-      values[n] = reinterpret_cast<std::atomic<T>*>(h.host(va))->load(std::memory_order_relaxed);
-    else
-      missed |= u64{1} << n;
-  }
-  in_access_.store(0, std::memory_order_release); // pairs with in_access()
-  return missed;
+  return announced([&](u64 control) {
+    u64 missed = 0;
+    const std::atomic<T>* at[GATHER_MAX];
+    // A prefetch does not wait for its data as a load does, which holds up what comes after it.
+    for (std::size_t n = 0; n < addresses.size(); ++n) {
+      const vaddr_t va = addresses[n];
+      hit h;
+      if (find<sizeof(T)>(va, control, false, h)) [[likely]] {
+        at[n] = reinterpret_cast<const std::atomic<T>*>(h.host(va));
+        __builtin_prefetch(at[n]);
+      } else {
+        at[n] = &nothing;
+        missed |= u64{1} << n;
+      }
+    }
+    for (std::size_t n = 0; n < addresses.size(); ++n)
+      values[n] = at[n]->load(std::memory_order_relaxed);
+    return missed;
+  });
 }
 
 template <class F> [[gnu::always_inline]] inline bool tlb_t::span(vaddr_t va, bool write, F&& access) {
