@@ -4,18 +4,23 @@
 #include <stdlib.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <system_error>
 
+#include "cli/usage.h"
+
 namespace racewalk {
 
-/// Only this user can look into it. The constructor throws std::system_error if it cannot be made.
+/// Only this user can look into it. The constructor throws cli::usage_error if it cannot be made.
 class temporary_directory {
  public:
-  temporary_directory() : path_((std::filesystem::temp_directory_path() / "racewalk-XXXXXX").string()) {
+  temporary_directory() : path_(place() + "/racewalk-XXXXXX") {
     if (::mkdtemp(path_.data()) == nullptr)
-      throw std::system_error(errno, std::generic_category(), "cannot make a directory like '" + path_ + "'");
+      throw cli::usage_error("cannot make a temporary directory in '" + place() +
+                             "': " + std::generic_category().message(errno) +
+                             "; set TMPDIR to where that can be done");
   }
   ~temporary_directory() {
     std::error_code ignored;
@@ -27,6 +32,11 @@ class temporary_directory {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
+  static std::string place() {
+    const char* directory = std::getenv("TMPDIR");
+    return directory != nullptr && *directory != '\0' ? directory : "/tmp";
+  }
+
   std::string path_;
 };
 

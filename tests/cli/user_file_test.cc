@@ -98,6 +98,18 @@ TEST_F(UserFile, OfWhatIsNotMeasuredThereAreNoFigures) {
   EXPECT_TRUE(o.err.starts_with("racewalk: unknown figure 'first tuch'; nearest: 'fork'")) << o.err;
 }
 
+TEST_F(UserFile, NeedsAPlaceForTemporaryFiles) {
+  for (const words& command : {words{"check", RACEWALK_EXAMPLES "/store_vs_munmap.cc"},
+                               words{"stress", "--mix", "files", "--seconds", "1"}}) {
+    setenv("TMPDIR", file("nowhere").c_str(), 1);
+    const outcome o = process(RACEWALK_COMMAND, command, file(".").string()).wait();
+    unsetenv("TMPDIR");
+    EXPECT_EQ(o.status, 2);
+    EXPECT_TRUE(o.err.starts_with("racewalk: cannot make a temporary directory in '")) << o.err;
+    EXPECT_NE(o.err.find("set TMPDIR to where that can be done\n"), std::string::npos) << o.err;
+  }
+}
+
 TEST_F(UserFile, KeepsWhatItExpects) {
   EXPECT_EQ(run({"check", RACEWALK_EXAMPLES "/gup_without_recheck.cc"}).status, 0);
   EXPECT_EQ(run({"check", RACEWALK_EXAMPLES "/store_vs_munmap.cc"}).status, 0);
