@@ -5,24 +5,25 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-u64 nonresident_pages::hash(const void* owner, u64 n) {
-  u64 h = (reinterpret_cast<uintptr_t>(owner) >> 4) + n * 0x9e3779b97f4a7c15;
+nonresident_pages::place nonresident_pages::find(const void* owner, u64 n) const {
+  constexpr u64 in_line = std::size(line{}.shadows);
+  u64 h = (reinterpret_cast<uintptr_t>(owner) >> 4) + n / in_line * 0x9e3779b97f4a7c15;
   h = (h ^ h >> 31) * 0xbf58476d1ce4e5b9;
-  return h ^ h >> 29;
+  h ^= h >> 29;
+  return {lines_[h % nr_lines()].shadows[n % in_line], h >> 32 | 1};
 }
 
 void nonresident_pages::evict(const void* owner, u64 n) {
-  const u64 h = hash(owner, n);
+  const place at = find(owner, n);
   const u32 before = evictions_.fetch_add(1, std::memory_order_relaxed);
-  shadows_[h % frames_].store((h >> 32 | 1) << 32 | before, std::memory_order_relaxed);
+  at.shadow.store(at.tag << 32 | before, std::memory_order_relaxed);
 }
 
 bool nonresident_pages::refault(const void* owner, u64 n) {
-  const u64 h = hash(owner, n);
-  std::atomic<u64>& shadow = shadows_[h % frames_];
-  const u64 found = shadow.load(std::memory_order_relaxed);
-  if (found >> 32 != (h >> 32 | 1)) return false;
-  shadow.store(0, std::memory_order_relaxed);
+  const place at = find(owner, n);
+  const u64 found = at.shadow.load(std::memory_order_relaxed);
+  if (found >> 32 != at.tag) return false;
+  at.shadow.store(0, std::memory_order_relaxed);
   return evictions_.load(std::memory_order_relaxed) - static_cast<u32>(found) <= frames_;
 }
 
