@@ -222,21 +222,24 @@ void shmem_swapin_range(const address_space& mapping, u64 index, u64 last) {
   }
 }
 
+/// Asks for what the area's part [start, end) is made of and is not in memory. Caller holds the area's
+/// vm_lock, or the region's mmap_lock, for reading.
+void vma_will_need(const vm_area_struct& vma, vaddr_t start, vaddr_t end) {
+  const u64 index = linear_page_index(vma, start);
+  const u64 nr = (end - start) >> PAGE_SHIFT;
+  if (vma_is_anonymous(vma)) {
+    if (swap_possible()) swapin_range(vma, start, end);
+  } else if (vma_is_shmem(vma)) {
+    if (swap_possible()) shmem_swapin_range(vma.vm_file.get()->mapping(), index, index + nr - 1);
+  } else {
+    force_page_cache_ra(vma.vm_file.get()->mapping(), index, nr);
+  }
+}
+
 } // namespace
 
 int madvise_willneed(mm_struct& mm, vaddr_t start, vaddr_t end) {
-  return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
-    if (vma_is_anonymous(vma)) {
-      if (swap_possible()) swapin_range(vma, from, to);
-    } else if (vma_is_shmem(vma)) {
-      if (swap_possible())
-        shmem_swapin_range(vma.vm_file.get()->mapping(), linear_page_index(vma, from),
-                           linear_page_index(vma, to - PAGE_SIZE));
-    } else {
-      force_page_cache_ra(vma.vm_file.get()->mapping(), linear_page_index(vma, from),
-                          (to - from) >> PAGE_SHIFT);
-    }
-  });
+  return madvise_walk_vmas(mm, start, end, vma_will_need);
 }
 
 void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresses) NO_THREAD_SAFETY_ANALYSIS {
@@ -244,8 +247,7 @@ void user_addrs_will_need(mm_context& context, std::span<const vaddr_t> addresse
     if (addr >= geometry().address_limit()) continue;
     vm_area_struct* vma = lock_vma(mm_of(context), addr);
     if (vma == nullptr) continue;
-    if (!vma_is_anonymous(*vma))
-      force_page_cache_ra(vma->vm_file.get()->mapping(), linear_page_index(*vma, addr), 1);
+    vma_will_need(*vma, addr & PAGE_MASK, (addr & PAGE_MASK) + PAGE_SIZE);
     up_read(vma->vm_lock);
   }
 }

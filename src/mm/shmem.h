@@ -21,7 +21,7 @@ inline bool shmem_mapping(const address_space& mapping) {
 }
 /// Does the area map a file that is made of memory?
 inline bool vma_is_shmem(const vm_area_struct& vma) {
-  return vma.vm_file.get() != nullptr && vma.vm_file.get()->mapping().a_ops == nullptr;
+  return vma.vm_file.get() != nullptr && shmem_mapping(vma.vm_file.get()->mapping());
 }
 
 // ---- in the swap file ------------------------------------------------------------------------------------

@@ -113,24 +113,9 @@ void swapin_batch::add_neighbours(const pmdp_t& pmdp, addr_range range) {
 /// Slots that follow each other. False if the caller's own is one of them and could not be read.
 bool swapin_batch::read_run(std::span<folio* const> run) {
   swap_info& swap = *machine().swap;
-  const u64 first = slot_of(run.front());
-  if (std::find(run.begin(), run.end(), own_) == run.end()) {
-    swap.ops->readahead(swap, first, run);
-    return true;
-  }
-  const u64 done = swap.fail_read.should_fail() ? 0 : swap.ops->read(swap, first, run);
-  bool success = false;
-  for (u64 n = 0; n < run.size(); ++n) {
-    if (run[n] != own_) {
-      swap_end_read(run[n], n < done);
-    } else if (n < done) {
-      swap_finish_read(own_, true);
-      success = true;
-    } else {
-      swap_end_read(own_, false);
-    }
-  }
-  return success;
+  if (std::find(run.begin(), run.end(), own_) != run.end()) return swap_read_folios(run, own_);
+  swap.ops->readahead(swap, slot_of(run.front()), run);
+  return true;
 }
 
 bool swapin_batch::read() {

@@ -277,7 +277,10 @@ swapin_result swap_cache_alloc_folio(swp_entry_t entry) {
   return {fault_result::handled, nullptr};
 }
 
-void swap_finish_read(folio* folio, bool success) {
+namespace {
+
+/// It has been read, or could not be: then it leaves the cache.
+void finish_read(folio* folio, bool success) {
   if (success) {
     count_vm_events(PSWPIN);
     folio_set_uptodate(folio);
@@ -286,23 +289,33 @@ void swap_finish_read(folio* folio, bool success) {
   }
 }
 
+} // namespace
+
 void swap_end_read(folio* folio, bool success) {
-  swap_finish_read(folio, success);
+  finish_read(folio, success);
   folio_unlock(folio);
   folio_put(folio);
+}
+
+bool swap_read_folios(std::span<folio* const> run, const folio* own) {
+  swap_info& swap = the_swap();
+  const u64 done = swap.fail_read.should_fail() ? 0 : swap.ops->read(swap, slot_of(run.front()), run);
+  bool success = true;
+  for (u64 n = 0; n < run.size(); ++n) {
+    if (run[n] == own && n < done)
+      finish_read(run[n], true); // the caller's, as it is
+    else
+      swap_end_read(run[n], n < done);
+    if (run[n] == own) success = n < done;
+  }
+  return success;
 }
 
 swapin_result swapin_folio(swp_entry_t entry) {
   if (folio* cached = swap_cache_get_folio(entry)) return swap_cache_lock_folio(cached, entry);
   const swapin_result made = swap_cache_alloc_folio(entry);
   if (made.folio == nullptr) return made;
-  swap_info& swap = the_swap();
-  if (!swap.fail_read.should_fail() &&
-      swap.ops->read(swap, swp_slot(entry), std::span(&made.folio, 1)) == 1) {
-    swap_finish_read(made.folio, true);
-    return made;
-  }
-  swap_end_read(made.folio, false);
+  if (swap_read_folios(std::span(&made.folio, 1), made.folio)) return made;
   return {fault_result::sigbus, nullptr};
 }
 

@@ -101,9 +101,11 @@ swapin_result swap_cache_lock_folio(folio* folio, swp_entry_t entry);
 /// A new folio as the content of the entry's slot, which is still to be read: locked and with a reference.
 /// Without one: oom, or handled if the slot has a folio by now or nobody names it.
 swapin_result swap_cache_alloc_folio(swp_entry_t entry);
-/// It has been read, or could not be: then it leaves the cache.
-void swap_finish_read(folio* folio, bool success);
-/// The same for a folio that nobody waits for: unlocks it and drops the reference.
+/// Reads slots that follow each other into their new folios; `own` stays locked and with its reference, of
+/// the others both are given up. False: `own`, which is one of them, could not be read, and is gone, too.
+[[nodiscard]] bool swap_read_folios(std::span<folio* const> run, const folio* own);
+/// A folio that nobody waits for has been read, or could not be: then it leaves the cache. Unlocks it and
+/// drops the reference.
 void swap_end_read(folio* folio, bool success);
 /// At most so many slots are read at once.
 inline constexpr unsigned SWAP_RA_MAX = 8;

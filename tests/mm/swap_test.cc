@@ -4,9 +4,11 @@
 
 #include <sys/stat.h>
 
+#include <array>
 #include <cerrno>
 #include <thread>
 
+#include "mm/madvise.h"
 #include "mm/migrate.h"
 #include "racewalk/page_merger.h"
 #include "racewalk/userfaultfd.h"
@@ -235,6 +237,15 @@ TEST_F(Swap, willneed_reads_it_into_the_swap_cache) {
   EXPECT_EQ(slots_used(), 0U);
 }
 
+TEST_F(Swap, who_gathers_asks_for_all_of_it_first) {
+  swapon();
+  const vaddr_t at = swapped_pages(40);
+  user_addrs_will_need(mm.context, std::array{at + 8, at + 20 * PAGE_SIZE, at + 40 * PAGE_SIZE - 8});
+  EXPECT_EQ(system.reclaim().statistics().swapped_in, 3U);
+  EXPECT_EQ(swapped(), 40) << "it is in the swap cache";
+  expect_content(at, 40);
+}
+
 TEST_F(Swap, soft_dirty_is_remembered) {
   swapon();
   const vaddr_t at = swapped_pages(2);
@@ -382,28 +393,13 @@ TEST_F(Swap, swapoff_without_memory_changes_nothing) {
 // Two CPUs count in the same pages while a third swaps them out, forks and unmaps.
 TEST_F(Swap, no_store_is_lost) {
   constexpr u64 PAGES = 16;
-  constexpr u64 ROUNDS = 2000;
   swapon();
   const vaddr_t at = map(PAGES * PAGE_SIZE);
-  const auto count = [&](unsigned id) {
-    CpuSession session(system, id, space);
-    for (u64 n = 0; n < ROUNDS; ++n)
-      ASSERT_TRUE(session->fetch_add<u64>(at + n % PAGES * PAGE_SIZE, 1).ok());
-  };
-  std::thread a(count, 1);
-  std::thread b(count, 2);
-  for (int n = 0; n < 100; ++n) {
+  expect_no_store_lost(at, PAGES, 100, [&](u64 n) {
     pageout(at, PAGES);
     (void)system.reclaim().shrink(PAGES);
     if (n % 10 == 0) (void)space.fork();
-  }
-  a.join();
-  b.join();
-  u64 sum = 0;
-  for (u64 i = 0; i < PAGES; ++i)
-    sum += *cpu->load<u64>(at + i * PAGE_SIZE);
-  EXPECT_EQ(sum, 2 * ROUNDS);
-  ASSERT_TRUE(space.munmap(at, PAGES * PAGE_SIZE));
+  });
   system.settle();
   EXPECT_EQ(slots_used(), 0U);
 }

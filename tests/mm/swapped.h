@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include <thread>
+
 #include "host_file.h"
 #include "mm/swapfile.h"
 
@@ -30,6 +32,27 @@ class Swapped : public HostFile {
   }
   void expect_content(vaddr_t at, u64 pages) { expect_content(at, pages, at); }
   void pageout(vaddr_t at, u64 pages) { ASSERT_EQ(vm_madvise(mm, at, pages * PAGE_SIZE, MADV_PAGEOUT), 0); }
+  /// Two CPUs count in these pages, while this one does to them what disturb(n) does, for n up to `times`; no
+  /// count is lost.
+  template <class F> void expect_no_store_lost(vaddr_t at, u64 pages, u64 times, F disturb) {
+    constexpr u64 ROUNDS = 2000;
+    const auto count = [&](unsigned id) {
+      CpuSession session(system, id, space);
+      for (u64 n = 0; n < ROUNDS; ++n)
+        ASSERT_TRUE(session->fetch_add<u64>(at + n % pages * PAGE_SIZE, 1).ok());
+    };
+    std::thread a(count, 1);
+    std::thread b(count, 2);
+    for (u64 n = 0; n < times; ++n)
+      disturb(n);
+    a.join();
+    b.join();
+    u64 sum = 0;
+    for (u64 i = 0; i < pages; ++i)
+      sum += *cpu->load<u64>(at + i * PAGE_SIZE);
+    EXPECT_EQ(sum, 2 * ROUNDS);
+    ASSERT_TRUE(space.munmap(at, pages * PAGE_SIZE));
+  }
   /// Runs `check` as a program in `child`.
   template <class F> void in(AddressSpace& child, F check) {
     cpu.switch_to(child);
