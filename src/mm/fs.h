@@ -87,8 +87,9 @@ struct address_space {
   rwsem_t invalidate_lock;
   rwsem_t i_mmap_rwsem; ///< guards i_mmap; inside the folio lock, outside page-table locks
   interval_tree i_mmap;
-  atomic64_t nrpages; ///< in i_pages
-  errseq_t wb_err;    ///< the last error of writing back, for each opening to be told once
+  atomic64_t nrpages;              ///< in i_pages
+  shared<u64> swap_readahead_info; ///< what was read ahead of the swap file, and of use (swap_state.cc)
+  errseq_t wb_err;                 ///< the last error of writing back, for each opening to be told once
 };
 
 struct inode {

@@ -202,26 +202,6 @@ int madvise_cold(mm_struct& mm, vaddr_t start, vaddr_t end) {
 
 namespace {
 
-/// Reads what the area has in the swap file into the swap cache.
-void swapin_range(const vm_area_struct& vma, vaddr_t start, vaddr_t end) {
-  walk_pmd_entries(*vma.vm_mm, start, end, [](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
-    for (; addr < next; addr += PAGE_SIZE) {
-      pte_t pte;
-      if (const pte_map table(pmdp); table) pte = ptep_get_lockless(table.at(addr));
-      if (is_swap_pte(pte) && is_swap_entry(pte_to_swp_entry(pte))) read_swap_cache(pte_to_swp_entry(pte));
-    }
-  });
-}
-
-/// The same of a file that is made of memory.
-void shmem_swapin_range(const address_space& mapping, u64 index, u64 last) {
-  for (; index <= last; ++index) {
-    const xa_entry entry = mapping.i_pages.find(&index, last);
-    if (entry.none()) return;
-    if (entry.is_swap()) read_swap_cache(make_swap_entry(entry.slot(), false));
-  }
-}
-
 /// Asks for what the area's part [start, end) is made of and is not in memory. Caller holds the area's
 /// vm_lock, or the region's mmap_lock, for reading.
 void vma_will_need(const vm_area_struct& vma, vaddr_t start, vaddr_t end) {

@@ -45,8 +45,8 @@ struct swap_operations {
   u64 (*read)(swap_info& swap, u64 slot, std::span<folio* const> folios);
   /// Writes folios there. Likewise.
   u64 (*write)(swap_info& swap, u64 slot, std::span<folio* const> folios);
-  /// Reads for who will want them later, at most SWAP_RA_MAX: ends with swap_end_read() for each, perhaps
-  /// only after it has returned. Null: nothing is read ahead.
+  /// Reads for who will want them later, at most SWAP_CLUSTER_MAX: ends with swap_end_read() for each,
+  /// perhaps only after it has returned. Null: nothing is read ahead.
   void (*readahead)(swap_info& swap, u64 slot, std::span<folio* const> folios) = nullptr;
 };
 

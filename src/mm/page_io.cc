@@ -52,8 +52,8 @@ class swap_read_run : public async_io {
   }
 
   const unsigned nr_;
-  folio* folios_[SWAP_RA_MAX];
-  iovec vectors_[SWAP_RA_MAX];
+  folio* folios_[SWAP_CLUSTER_MAX];
+  iovec vectors_[SWAP_CLUSTER_MAX];
 };
 
 void readahead_swap_file(swap_info& swap, u64 first, std::span<folio* const> folios) {

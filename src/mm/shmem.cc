@@ -38,7 +38,7 @@ bool shmem_writepage(folio* folio) {
 
 filemap_result shmem_swapin_folio(address_space& mapping, u64 index, xa_entry swapped) {
   const swp_entry_t entry = make_swap_entry(swapped.slot(), false);
-  const auto [result, folio] = swapin_folio(entry);
+  const auto [result, folio] = shmem_swapin_cluster(mapping, index, entry);
   if (folio == nullptr) return {nullptr, result == fault_result::handled ? -EEXIST : swapin_errno(result)};
   // The slot may have been given back, and be another page's: then the place does not name it any more.
   if (const int error = filemap_replace_entry(mapping, index, swapped, folio)) {

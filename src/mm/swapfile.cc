@@ -139,6 +139,20 @@ void free_swap_and_cache(swp_entry_t entry) {
   if (unused != nullptr) try_to_free_swap(swap, unused);
 }
 
+namespace {
+
+/// Takes the slot's folio out of the cache if nobody names the slot any more.
+void free_slot_if_unused(swap_info& swap, u64 n) {
+  folio* unused = nullptr;
+  {
+    spin_guard guard(swap.lock);
+    if (n < swap.max) unused = get_unused_folio(swap, n);
+  }
+  if (unused != nullptr) try_to_free_swap(swap, unused);
+}
+
+} // namespace
+
 void free_unused_swap_cache() {
   if (!swap_possible()) return;
   swap_info& swap = the_swap();
@@ -149,14 +163,8 @@ void free_unused_swap_cache() {
     swap.unused.set(0);
     end = swap.max;
   }
-  for (u64 n = 1; n < end; ++n) {
-    folio* unused = nullptr;
-    {
-      spin_guard guard(swap.lock);
-      if (n < swap.max) unused = get_unused_folio(swap, n);
-    }
-    if (unused != nullptr) try_to_free_swap(swap, unused);
-  }
+  for (u64 n = 1; n < end; ++n)
+    free_slot_if_unused(swap, n);
 }
 
 // ---- the swap cache --------------------------------------------------------------------------------------
@@ -292,8 +300,11 @@ void finish_read(folio* folio, bool success) {
 } // namespace
 
 void swap_end_read(folio* folio, bool success) {
+  const u64 n = slot_of(folio);
   finish_read(folio, success);
   folio_unlock(folio);
+  // Who has given the slot back meanwhile has left it the folio, which was locked.
+  free_slot_if_unused(the_swap(), n);
   folio_put(folio);
 }
 
@@ -322,13 +333,6 @@ swapin_result swapin_folio(swp_entry_t entry) {
 int swapin_errno(fault_result result) {
   if (result == fault_result::oom) return -ENOMEM;
   return result == fault_result::sigbus ? -EIO : 0;
-}
-
-void read_swap_cache(swp_entry_t entry) {
-  const swapin_result read = swapin_folio(entry);
-  if (read.folio == nullptr) return;
-  folio_unlock(read.folio);
-  folio_put(read.folio);
 }
 
 address_space* swap_next_shmem(u64* n, u64* index) {

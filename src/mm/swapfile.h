@@ -87,10 +87,16 @@ swapin_result swapin_folio(swp_entry_t entry);
 /// The same for a fault of the area at `addr`, behind `pmdp`: with the neighbours that are likely to be
 /// wanted next (swap_state.cc).
 swapin_result swapin_readahead(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp, swp_entry_t entry);
+/// The same for page `index` of a file made of memory.
+swapin_result shmem_swapin_cluster(address_space& mapping, u64 index, swp_entry_t entry);
 /// What such a result is to who makes a call: 0 or a negative errno.
 int swapin_errno(fault_result result);
-/// Reads the entry's slot into the cache, for who will want it soon. May sleep.
-void read_swap_cache(swp_entry_t entry);
+/// Begins to read into the cache what the area has in the swap file of [start, end), as far as there is
+/// memory for it: slots that follow each other in one transfer. May sleep. Caller holds the area's vm_lock,
+/// or the region's mmap_lock.
+void swapin_range(const vm_area_struct& vma, vaddr_t start, vaddr_t end);
+/// The same of pages [index, last] of a file made of memory.
+void shmem_swapin_range(const address_space& mapping, u64 index, u64 last);
 
 // The steps of swapin_folio().
 
@@ -101,13 +107,13 @@ swapin_result swap_cache_lock_folio(folio* folio, swp_entry_t entry);
 /// A new folio as the content of the entry's slot, which is still to be read: locked and with a reference.
 /// Without one: oom, or handled if the slot has a folio by now or nobody names it.
 swapin_result swap_cache_alloc_folio(swp_entry_t entry);
-/// Reads slots that follow each other into their new folios; `own` stays locked and with its reference, of
-/// the others both are given up. False: `own`, which is one of them, could not be read, and is gone, too.
+/// Reads slots that follow each other into their new folios. `own`, if it is not null and one of them, stays
+/// locked and with its reference; of the others both are given up. False: it could not be read, and is gone.
 [[nodiscard]] bool swap_read_folios(std::span<folio* const> run, const folio* own);
 /// A folio that nobody waits for has been read, or could not be: then it leaves the cache. Unlocks it and
 /// drops the reference.
 void swap_end_read(folio* folio, bool success);
-/// At most so many slots are read at once.
+/// At most so many slots are read for one that is asked for.
 inline constexpr unsigned SWAP_RA_MAX = 8;
 
 /// The next slot after `*slot` that has a page of a file made of memory, whose inode gets a reference; null

@@ -128,6 +128,7 @@ TEST_F(ShmemSwap, what_is_cut_off_gives_its_slots_back) {
   expect_content(at + 3 * PAGE_SIZE, 2);
   ASSERT_TRUE(space.munmap(at, PAGES * PAGE_SIZE));
   file = File::in_memory(system, 0).value(); // nobody has the old one any more
+  system.settle();                           // waits for what is on its way
   EXPECT_EQ(slots_used(), 0U);
 }
 
@@ -255,6 +256,7 @@ TEST_F(ShmemSwap, what_userfaultfd_protects_stays_protected) {
 TEST_F(ShmemSwap, willneed_reads_it_into_the_swap_cache) {
   const vaddr_t at = swapped_file();
   ASSERT_EQ(vm_madvise(mm, at, PAGES * PAGE_SIZE, MADV_WILLNEED), 0);
+  system.settle(); // waits for what is on its way
   const u64 read = system.reclaim().statistics().swapped_in;
   EXPECT_EQ(read, PAGES);
   EXPECT_EQ(in_memory(), 0U);
@@ -296,7 +298,7 @@ TEST_F(ShmemSwap, a_collapse_brings_it_back) {
   touch_all(at);
   pageout(at, hpage_pmd_nr());
   ASSERT_EQ(in_memory(), 0U);
-  system.reclaim().fail_swap_read().fail_nth(100);
+  system.reclaim().fail_swap_read().fail_nth(20);
   EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), -EAGAIN);
   ASSERT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
   EXPECT_TRUE(is_huge(at));

@@ -230,6 +230,7 @@ TEST_F(Swap, willneed_reads_it_into_the_swap_cache) {
   swapon();
   const vaddr_t at = swapped_pages(4);
   ASSERT_EQ(vm_madvise(mm, at, 4 * PAGE_SIZE, MADV_WILLNEED), 0);
+  system.settle(); // waits for what is on its way
   EXPECT_EQ(swapped(), 4);
   EXPECT_EQ(system.reclaim().statistics().swapped_in, 4U);
   expect_content(at, 4);
@@ -241,6 +242,7 @@ TEST_F(Swap, who_gathers_asks_for_all_of_it_first) {
   swapon();
   const vaddr_t at = swapped_pages(40);
   user_addrs_will_need(mm.context, std::array{at + 8, at + 20 * PAGE_SIZE, at + 40 * PAGE_SIZE - 8});
+  system.settle();
   EXPECT_EQ(system.reclaim().statistics().swapped_in, 3U);
   EXPECT_EQ(swapped(), 40) << "it is in the swap cache";
   expect_content(at, 40);
