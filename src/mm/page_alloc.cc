@@ -80,7 +80,9 @@ zone::block_found take_block(zone& zone, unsigned order, gfp_t gfp) {
   const bool zeroed = (gfp & GFP_ZERO) != 0;
   zone::block_found block = zone.rmqueue(order, zeroed);
   if (block.pfn != zone::NO_FRAME || (gfp & GFP_NOWAIT) != 0) return block;
-  if (zone.deferred_batches != 0) {
+  // Tables are on their way back for 10 ms and more, as long as liburcu's thread sleeps: worth waiting for if
+  // it is a page or none, and not for a huge page.
+  if (order == 0 && zone.deferred_batches != 0) {
     rcu_barrier();
     block = zone.rmqueue(order, zeroed);
   }

@@ -364,6 +364,20 @@ TEST_F(HugePagesTest, AFaultFindsTheMemoryThatHugePagesHoldInVain) {
     EXPECT_EQ(*cpu->load<u64>(a), a);
 }
 
+TEST_F(HugePagesTest, AHugePageIsNotWorthWaitingForTables) {
+  std::vector<page*> held;
+  while (page* block = alloc_pages(hpage_pmd_order(), GFP_KERNEL))
+    held.push_back(block);
+  pagetables_deferred(); // as if one were on its way back
+  {
+    const rcu_guard section; // who waited for it here would wait for himself, which is INV-LIVE
+    EXPECT_EQ(alloc_pages(hpage_pmd_order(), GFP_KERNEL), nullptr);
+  }
+  pagetables_arrived();
+  for (page* block : held)
+    put_page(block);
+}
+
 /// All memory in small pages, of which every other one is given back.
 class FragmentedMemory : public HugePagesTest {
  protected:
