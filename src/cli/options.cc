@@ -13,6 +13,8 @@
 namespace racewalk::cli {
 namespace {
 
+constexpr std::uint64_t usual_preemptions = 1000; ///< a second, of each thread
+
 /// The whole of `text` as a T, or nothing.
 template <class T> std::optional<T> number(const std::string& text) {
   T value{};
@@ -32,6 +34,14 @@ std::string positive_seconds(const std::string& text) {
   const auto n = number<double>(text);
   if (n && *n > 0 && *n < 1e9) return "";
   return fmt::format("'{}' is not a number of seconds above 0; nearest valid: 1", text);
+}
+
+/// A timer of the host's takes some microseconds.
+std::string times_a_second(const std::string& text) {
+  const auto n = number<std::uint64_t>(text);
+  if (n && *n >= 1 && *n <= 100'000) return "";
+  return fmt::format("'{}' is not a number of times a second from 1 to 100000; nearest valid: {}", text,
+                     n && *n > 100'000 ? 100'000 : 1);
 }
 
 std::string any_number(const std::string& text) {
@@ -216,6 +226,14 @@ void parser::add_stress() {
   stress_->add_option("--swap", stress_options_.swap, "MiB of a swap file (default: none)")
       ->check(mebibytes, "MIB")
       ->type_name("MIB");
+  stress_
+      ->add_option("--preempt", stress_options_.preempt,
+                   fmt::format("each thread is stopped so often, wherever it is, for up to 8 ms ({} times a "
+                               "second if not said)",
+                               usual_preemptions))
+      ->expected(0, 1)
+      ->check(times_a_second, "PER_SECOND")
+      ->type_name("PER_SECOND");
 }
 
 std::vector<std::string> parser::commands() const {
@@ -264,6 +282,8 @@ command_line parser::parse(int argc, const char* const* argv) {
   if (stress_->parsed()) {
     require_choice("mix", mix_, {std::begin(stress_mix_names), std::end(stress_mix_names)});
     stress_options_.mix = *stress_mix_named(mix_);
+    if (stress_->count("--preempt") > 0 && stress_options_.preempt == 0)
+      stress_options_.preempt = usual_preemptions;
     return stress_options_;
   }
   if (bench_->parsed()) return bench_options_;

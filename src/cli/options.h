@@ -59,6 +59,7 @@ struct stress_options {
   double fail_probability = 0; ///< so many of them fail
   std::uint64_t memory = 0;    ///< MiB of the machine; 0: as much as the mix likes
   std::uint64_t swap = 0;      ///< MiB of the swap file; 0: none
+  std::uint64_t preempt = 0;   ///< times a second that each thread is stopped; 0: none
 
   /// Calls may find no memory, and not only now and then.
   [[nodiscard]] bool memory_is_short() const { return fail_nth != 0 || fail_probability != 0 || memory != 0; }

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/stress/mix.h"
+#include "cli/stress/preemption.h"
 #include "cli/usage.h"
 #include "report/text.h"
 
@@ -13,7 +14,7 @@ namespace racewalk::cli {
 
 namespace {
 
-stress::outcome run(const stress_options& options) {
+stress::outcome run_mix(const stress_options& options) {
   switch (options.mix) {
   case stress_mix::maps:
     return stress::run_maps(options);
@@ -23,6 +24,14 @@ stress::outcome run(const stress_options& options) {
     break;
   }
   return stress::run_files(options);
+}
+
+stress::outcome run(const stress_options& options) {
+  if (options.preempt == 0) return run_mix(options);
+  const stress::preemption preemption(options.preempt, options.seed);
+  stress::outcome o = run_mix(options);
+  o.counts.emplace_back("times that a thread was stopped", preemption.count());
+  return o;
 }
 
 } // namespace

@@ -100,6 +100,8 @@ TEST_F(Command, RefusesBoundsThatBoundNothing) {
   expect_refused({"stress", "--fail-probability", "1.5"}, "--fail-probability: '1.5'");
   expect_refused({"stress", "--memory", "3"}, "nearest valid: 4");
   expect_refused({"stress", "--swap", "1T"}, "--swap: '1T'");
+  expect_refused({"stress", "--preempt", "0"}, "--preempt: '0'");
+  expect_refused({"stress", "--preempt", "1000000"}, "nearest valid: 100000");
 }
 
 TEST_F(Command, AcceptsNoOptionThatItWouldIgnore) {
@@ -317,12 +319,16 @@ TEST_F(Command, ListsScenarios) {
 
 TEST_F(Command, PassesOptionsOn) {
   EXPECT_EQ(run({"stress", "--seconds", "2", "--seed", "9"}).out,
-            "stress seconds=2 seed=9 mix=maps threads=0 fail_nth=0 fail_probability=0 memory=0 swap=0\n");
-  EXPECT_EQ(
-      run({"stress", "--seconds", "2", "--mix", "thp", "--threads", "8", "--fail-nth", "100",
-           "--fail-probability", "0.25", "--memory", "8", "--swap", "64"})
-          .out,
-      "stress seconds=2 seed=1 mix=thp threads=8 fail_nth=100 fail_probability=0.25 memory=8 swap=64\n");
+            "stress seconds=2 seed=9 mix=maps threads=0 fail_nth=0 fail_probability=0 memory=0 swap=0 "
+            "preempt=0\n");
+  EXPECT_EQ(run({"stress", "--seconds", "2", "--mix", "thp", "--threads", "8", "--fail-nth", "100",
+                 "--fail-probability", "0.25", "--memory", "8", "--swap", "64", "--preempt", "250"})
+                .out,
+            "stress seconds=2 seed=1 mix=thp threads=8 fail_nth=100 fail_probability=0.25 memory=8 swap=64 "
+            "preempt=250\n");
+  for (const words& arguments : {words{"stress", "--preempt"}, words{"stress", "--preempt", "--seed", "1"}})
+    EXPECT_NE(run(arguments).out.find(" seed=1 "), std::string::npos);
+  EXPECT_NE(run({"stress", "--preempt"}).out.find(" preempt=1000\n"), std::string::npos);
   EXPECT_EQ(run({"bench"}).out, "bench\n");
   EXPECT_EQ(run({"bench", "huge", "of memory"}).out, "bench huge of memory\n");
   EXPECT_EQ(run({"--version"}).out, "racewalk " RACEWALK_VERSION "\n");

@@ -98,10 +98,10 @@ report::result replay(const report::race_file& recorded) {
 }
 
 int run_stress(const stress_options& options) {
-  fmt::print(
-      "stress seconds={} seed={} mix={} threads={} fail_nth={} fail_probability={} memory={} swap={}\n",
-      options.seconds, options.seed, name_of(options.mix), options.threads, options.fail_nth,
-      options.fail_probability, options.memory, options.swap);
+  fmt::print("stress seconds={} seed={} mix={} threads={} fail_nth={} fail_probability={} memory={} swap={} "
+             "preempt={}\n",
+             options.seconds, options.seed, name_of(options.mix), options.threads, options.fail_nth,
+             options.fail_probability, options.memory, options.swap, options.preempt);
   return 0;
 }
 
