@@ -3,15 +3,146 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/swapops.h"
 #include "mm/madvise.h"
 #include "mm/memory.h"
 #include "mm/mmu_gather.h"
 #include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/slab.h"
+#include "mm/swapfile.h"
 #include "mm/userfaultfd.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
+
+// ---- stable nodes ----------------------------------------------------------------------------------------
+
+ksm_stable_node::~ksm_stable_node() {
+  while (ksm_rmap_item* item = items) {
+    items = item->next;
+    delete item;
+  }
+}
+
+ksm_stable_node* ksm_alloc_node() { return kmalloc_obj<ksm_stable_node>(); }
+void ksm_get_node(ksm_stable_node& node) { atomic_inc(node.refs); }
+void ksm_put_node(ksm_stable_node& node) {
+  if (atomic_dec_and_test(node.refs)) delete &node;
+}
+bool ksm_node_is_stale(const ksm_stable_node& node) { return atomic_read(node.refs) == 1; }
+
+namespace {
+
+void set_node_of(folio* folio, ksm_stable_node* node) {
+  folio->page.mapping.set(reinterpret_cast<uintptr_t>(node));
+}
+
+} // namespace
+
+void folio_set_stable_node(folio* folio, ksm_stable_node& node) {
+  ksm_get_node(node);
+  set_node_of(folio, &node);
+  // swap-backed, even if it had been freed lazily: others come to rely on it
+  atomic_or(folio->page.flags, BIT(PG_ksm) | BIT(PG_anon) | BIT(PG_swapbacked));
+  smp_store_release(node.kpfn, folio_pfn(folio)); // what it is comes first: pairs with ksm_get_folio()
+}
+
+void folio_migrate_ksm(folio* to, folio* from) {
+  ksm_stable_node* node = folio_stable_node(from);
+  set_node_of(to, node);
+  set_node_of(from, nullptr);
+  if (node != nullptr) smp_store_release(node->kpfn, folio_pfn(to)); // as above
+}
+
+void folio_clear_stable_node(folio* folio) {
+  ksm_stable_node* node = folio_stable_node(folio);
+  if (node == nullptr) return;
+  // what the slot had may have been read again meanwhile, to another frame
+  (void)cmpxchg(node->kpfn, folio_pfn(folio), 0);
+  set_node_of(folio, nullptr);
+  ksm_put_node(*node);
+}
+
+folio* ksm_get_folio(const ksm_stable_node& node) {
+  for (;;) {
+    const pfn_t pfn = smp_load_acquire(node.kpfn);
+    if (pfn == 0) return nullptr;
+    page* page = pfn_to_page(pfn);
+    folio* folio = page_folio(page);
+    if (&folio->page == page && folio_try_get(folio)) {
+      // with the reference it stays what it is; before, it may have become anything
+      if (folio_test_ksm(folio) && folio_stable_node(folio) == &node) return folio;
+      folio_put(folio);
+    }
+    if (READ_ONCE(node.kpfn) == pfn) return nullptr; // it is being moved, or freed
+  }
+}
+
+namespace {
+
+bool is_item_of(const ksm_rmap_item& item, const anon_vma* anon, u64 index) {
+  return item.anon == anon && item.index == index;
+}
+
+/// Caller holds the folio lock, or nobody else knows the node.
+bool add_item(ksm_stable_node& node, const vm_area_struct& vma, vaddr_t addr) {
+  anon_vma* anon = vma.vm_mm->existing_region(addr)->anon;
+  const u64 index = linear_page_index(vma, addr);
+  for (const ksm_rmap_item* item = node.items; item != nullptr; item = item->next)
+    if (is_item_of(*item, anon, index)) return true;
+  auto* item = kmalloc_obj<ksm_rmap_item>(anon, index, node.items);
+  if (item == nullptr) return false;
+  node.items = item;
+  ++node.nr_items;
+  return true;
+}
+
+/// Whether an entry that a walk along the item comes to maps the page.
+bool item_leads_to(const ksm_rmap_item& item, folio* kpage) {
+  bool found = false;
+  rmap_walk_anon(*item.anon, item.index, 1, [&](vm_area_struct& vma, const rmap_place& at) {
+    for_each_entry(
+        *vma.vm_mm, at, [](const pmdp_t&) { return false; },
+        [&](const pmdp_t& pmdp, vaddr_t addr, u64) {
+          const pte_map_lock table(pmdp);
+          if (!table) return;
+          const pte_t pte = ptep_get(table.at(addr));
+          found = found || (pte_present(pte) && pte_pfn(pte) == folio_pfn(kpage));
+        });
+  });
+  return found;
+}
+
+} // namespace
+
+bool stable_tree_append(folio* kpage, const vm_area_struct& vma, vaddr_t addr) {
+  folio_lock(kpage);
+  ksm_stable_node* node = folio_stable_node(kpage);
+  // what could not be read of the swap file is not what it stands for
+  const bool added = node != nullptr && folio_test_uptodate(kpage) && add_item(*node, vma, addr);
+  folio_unlock(kpage);
+  return added;
+}
+
+void ksm_prune_items(folio* kpage) {
+  if (!folio_trylock(kpage)) return;
+  ksm_stable_node* node = folio_stable_node(kpage);
+  // entries that name its slot come back as entries that map it
+  if (node != nullptr && !folio_test_swapcache(kpage) &&
+      node->nr_items > static_cast<u64>(folio_mapcount(kpage)))
+    for (ksm_rmap_item** at = &node->items; *at != nullptr;) {
+      ksm_rmap_item* item = *at;
+      if (item_leads_to(*item, kpage)) {
+        at = &item->next;
+        continue;
+      }
+      *at = item->next;
+      --node->nr_items;
+      delete item;
+    }
+  folio_unlock(kpage);
+}
 
 // ---- the steps of a merge --------------------------------------------------------------------------------
 
@@ -129,13 +260,17 @@ int try_to_merge_with_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page, fo
   return replace_page(vma, addr, page, kpage, seen);
 }
 
-int try_to_make_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page) {
+int try_to_make_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page, ksm_stable_node& node) {
   folio* folio = page_folio(page);
   const mergeable_folio locked(folio);
   if (!locked) return -EBUSY;
+  folio_free_swap(folio);
+  if (folio_test_swapcache(folio)) return -EBUSY; // its slot knows it as what it is
+  if (!add_item(node, vma, addr)) return -ENOMEM;
   pte_t seen;
   if (const int error = write_protect_page(vma, addr, page, &seen); error != 0) return error;
-  folio_set_ksm(folio);
+  folio_set_dirty(folio); // its entries are clean
+  folio_set_stable_node(folio, node);
   return 0;
 }
 
@@ -143,8 +278,20 @@ int try_to_make_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page) {
 
 namespace {
 
-/// What `addr` maps, with a reference, if suits(folio).
-template <class Suits> page* get_page_if(vm_area_struct& vma, vaddr_t addr, Suits suits) {
+/// Whether `addr` has a page that stands for others, mapped or in the swap file.
+bool has_ksm_page(vm_area_struct& vma, vaddr_t addr) {
+  const pmd_lookup at = find_pmd(*vma.vm_mm, addr);
+  if (!at.found) return false;
+  pte_map_lock table(at.pmdp);
+  if (!table) return false;
+  const pte_t pte = ptep_get(table.at(addr));
+  if (pte_present(pte)) return folio_test_ksm(page_folio(pfn_to_page(pte_pfn(pte))));
+  return is_swap_pte(pte) && is_swap_entry(pte_to_swp_entry(pte)) && swap_holds_ksm(pte_to_swp_entry(pte));
+}
+
+} // namespace
+
+page* get_mergeable_page(vm_area_struct& vma, vaddr_t addr) {
   const pmd_lookup at = find_pmd(*vma.vm_mm, addr);
   if (!at.found) return nullptr;
   pte_map_lock table(at.pmdp);
@@ -152,23 +299,10 @@ template <class Suits> page* get_page_if(vm_area_struct& vma, vaddr_t addr, Suit
   const pte_t pte = ptep_get(table.at(addr));
   if (!pte_present(pte)) return nullptr;
   page* page = pfn_to_page(pte_pfn(pte));
-  if (!suits(page_folio(page))) return nullptr;
-  folio_get(page_folio(page));
+  folio* folio = page_folio(page);
+  if (!folio_test_anon(folio) || folio_test_large(folio) || folio_test_ksm(folio)) return nullptr;
+  folio_get(folio);
   return page;
-}
-
-bool maps_ksm_page(vm_area_struct& vma, vaddr_t addr) {
-  page* page = get_page_if(vma, addr, [](folio* folio) { return folio_test_ksm(folio); });
-  if (page != nullptr) put_page(page);
-  return page != nullptr;
-}
-
-} // namespace
-
-page* get_mergeable_page(vm_area_struct& vma, vaddr_t addr) {
-  return get_page_if(vma, addr, [](folio* folio) {
-    return folio_test_anon(folio) && !folio_test_large(folio) && !folio_test_ksm(folio);
-  });
 }
 
 u64 calc_checksum(const page* page) {
@@ -181,14 +315,14 @@ u64 calc_checksum(const page* page) {
 }
 
 int unmerge_ksm_pages(mm_struct& mm, vaddr_t start, vaddr_t end) {
-  bool enough = true;
+  fault_result result = fault_result::handled;
   const auto unmerge = [&](vm_area_struct& vma, vaddr_t from, vaddr_t to) {
     for (vaddr_t addr = from; addr < to; addr += PAGE_SIZE)
-      while (enough && maps_ksm_page(vma, addr))
-        enough = handle_mm_fault(vma, addr, FAULT_FLAG_UNSHARE) != fault_result::oom;
+      while (result == fault_result::handled && has_ksm_page(vma, addr))
+        result = handle_mm_fault(vma, addr, FAULT_FLAG_UNSHARE);
   };
   const int error = madvise_walk_vmas(mm, start, end, unmerge);
-  return enough ? error : -ENOMEM;
+  return result == fault_result::handled ? error : swapin_errno(result);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -242,7 +242,7 @@ void map_swapped_page(vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, pte
   // Out of the cache with the last entry: who stores to the page from now on changes nothing that is to be
   // read from the slot again.
   if (swap_free(entry) == 0) delete_from_swap_cache(folio);
-  VM_BUG_ON(page->index.get() != linear_page_index(vma, addr), "INV-REF",
+  VM_BUG_ON(page->index.get() != linear_page_index(vma, addr) && !folio_test_ksm(folio), "INV-REF",
             "a page comes back where nobody who comes from it will look");
   if (is_exclusive_swap_entry(entry)) {
     folio_move_anon_rmap(folio, vma);
@@ -317,9 +317,9 @@ bool wp_can_reuse_anon_page(const vm_area_struct& vma, page* page) {
   if (policy().cow_reuse == cow_reuse_t::mapcount) return folio_mapcount(folio) == 1;
   if (policy().cow_reuse == cow_reuse_t::exclusive && PageAnonExclusive(page)) return true;
   if (folio_ref_count(folio) != 1 || !folio_trylock(folio)) return false;
-  // With the folio lock nobody moves it or takes it apart. The reference is this entry's; a lockless walk
-  // that takes one from here on finds the page exclusive if it looks for that.
-  const bool alone = folio_ref_count(folio) == 1;
+  // With the folio lock nobody moves it, takes it apart, or makes it stand for others. The reference is this
+  // entry's; a lockless walk that takes one from here on finds the page exclusive if it looks for that.
+  const bool alone = folio_ref_count(folio) == 1 && !folio_test_ksm(folio);
   if (alone) {
     folio_move_anon_rmap(folio, vma);
     SetPageAnonExclusive(page);

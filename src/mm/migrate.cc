@@ -202,10 +202,15 @@ namespace {
 
 /// Gives the new folio, which nobody can reach yet, what the old one is. The old one is frozen.
 void folio_migrate_mapping(folio* from, folio* to) {
-  to->page.mapping.set(from->page.mapping.get());
+  const u64 flags = READ_ONCE(from->page.flags);
+  if ((flags & BIT(PG_ksm)) != 0)
+    folio_migrate_ksm(to, from);
+  else
+    to->page.mapping.set(from->page.mapping.get());
   to->page.index.set(from->page.index.get());
-  const u64 kept = BIT(PG_anon) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
-  atomic_or(to->page.flags, READ_ONCE(from->page.flags) & kept);
+  const u64 kept =
+      BIT(PG_anon) | BIT(PG_ksm) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
+  atomic_or(to->page.flags, flags & kept);
 }
 
 /// Moves a locked folio, of which the caller has one reference, to a new one.

@@ -58,8 +58,9 @@ struct swap_info {
     plain<u64> mapping; ///< of the folio that was here last: where it was mapped
     plain<u64> index;
 
-    /// In mapping: it is a page of a file.
+    /// In mapping: it is a page of a file; or one that stands for others, whose node has a reference for it.
     static constexpr u64 SHMEM = 1;
+    static constexpr u64 KSM = 2;
     [[nodiscard]] bool is_free() const { return count.get() == 0 && folio.get() == 0; }
   };
 

@@ -3,6 +3,7 @@
 #include "mm/clear_page.h"
 #include "mm/compaction.h"
 #include "mm/deferred_split.h"
+#include "mm/ksm.h"
 #include "mm/memremap.h"
 #include "mm/page_table_check.h"
 #include "mm/pgtable.h"
@@ -125,6 +126,7 @@ void free_unref_folio(folio* folio, site s) {
     object_free(page_address(&folio->page), PAGE_SIZE << order, s);
     return;
   }
+  if (folio_test_ksm(folio, s)) folio_clear_stable_node(folio);
   folio->page.mapping.set(0); // whoever gets it next is nobody's until told
   machine().zone->free_block(folio_pfn(folio), order);
 }

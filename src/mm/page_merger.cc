@@ -1,7 +1,7 @@
 // The scanner of equal pages (racewalk/page_merger.h; Linux's ksmd).
 //
-// Two sets of pages, by a checksum of their content. Stable: those that stand for others, with a reference
-// each; they never change. Unstable: those that were seen in this pass and had not changed since the pass
+// Two sets of pages, by a checksum of their content. Stable: those that stand for others, known by their
+// nodes; they never change. Unstable: those that were seen in this pass and had not changed since the pass
 // before; they are known by address only, and looked at again before anything is done to them. A page that is
 // in neither, and has changed, is only noted.
 #include "racewalk/page_merger.h"
@@ -36,6 +36,7 @@ struct PageMerger::Scanner {
   bool scan_next();
   void look_at(vm_area_struct& vma, vaddr_t addr);
   void merge(vm_area_struct& vma, vaddr_t addr, page* page);
+  static bool merge_with(folio* kpage, vm_area_struct& vma, vaddr_t addr, page* page);
   bool merge_with_stable(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum);
   void merge_twins(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum, place twin);
   void end_pass();
@@ -48,7 +49,7 @@ struct PageMerger::Scanner {
   std::vector<mm_struct*> spaces;
   std::size_t space = 0; ///< where the next look is: an index into spaces, and the address
   vaddr_t address = 0;
-  std::unordered_multimap<u64, folio*> stable;
+  std::unordered_multimap<u64, ksm_stable_node*> stable; ///< with a reference to each
   std::unordered_map<u64, place> unstable;
   std::map<place, u64> checksums; ///< as of the last look
   Statistics counts;
@@ -63,28 +64,35 @@ struct PageMerger::Scanner {
 
 // ---- one page --------------------------------------------------------------------------------------------
 
+bool PageMerger::Scanner::merge_with(folio* kpage, vm_area_struct& vma, vaddr_t addr, page* page) {
+  return stable_tree_append(kpage, vma, addr) && try_to_merge_with_ksm_page(vma, addr, page, kpage) == 0;
+}
+
 /// Whether it is merged with one that stands for others.
 bool PageMerger::Scanner::merge_with_stable(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum) {
   const auto [first, last] = stable.equal_range(sum);
   return std::any_of(first, last, [&](const auto& entry) {
-    return try_to_merge_with_ksm_page(vma, addr, page, entry.second) == 0;
+    folio* kpage = ksm_get_folio(*entry.second);
+    const bool merged = kpage != nullptr && merge_with(kpage, vma, addr, page);
+    if (kpage != nullptr) folio_put(kpage);
+    return merged;
   });
 }
 
 /// The page gets to stand for others, and the one at `twin` is the first of them if it is still the same.
 void PageMerger::Scanner::merge_twins(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum,
                                       place twin) NO_THREAD_SAFETY_ANALYSIS {
-  if (try_to_make_ksm_page(vma, addr, page) != 0) return;
-  folio* kpage = page_folio(page);
-  folio_get(kpage); // the stable set's
-  stable.emplace(sum, kpage);
+  ksm_stable_node* node = ksm_alloc_node();
+  if (node == nullptr) return;
+  if (try_to_make_ksm_page(vma, addr, page, *node) != 0) return ksm_put_node(*node);
+  stable.emplace(sum, node);
   mmap_region& region = *twin.mm->existing_region(twin.addr);
   const bool same_region = &region == vma.vm_mm->existing_region(addr); // whose lock is held
   if (!same_region && !down_read_trylock(region.mmap_lock)) return;     // the next pass finds it
   vm_area_struct* other = region.areas.find_vma(twin.addr);
   if (other != nullptr && other->contains(twin.addr) && (other->vm_flags.get() & VM_MERGEABLE) != 0)
     if (struct page* same = get_mergeable_page(*other, twin.addr)) {
-      (void)try_to_merge_with_ksm_page(*other, twin.addr, same, kpage);
+      (void)merge_with(page_folio(page), *other, twin.addr, same);
       put_page(same);
     }
   if (!same_region) up_read(region.mmap_lock);
@@ -155,13 +163,19 @@ void PageMerger::Scanner::end_pass() {
   ++counts.full_scans;
 }
 
-/// Gives up the pages that nobody maps any more; or all of them, which those who map them keep.
+/// Forgets the nodes of pages that are gone; or all of them, which those who map the pages keep.
 void PageMerger::Scanner::prune(bool all) {
   std::erase_if(stable, [all](const auto& entry) {
-    if (!all && folio_mapped(entry.second)) return false;
-    folio_put(entry.second);
+    ksm_stable_node& node = *entry.second;
+    if (!all && !ksm_node_is_stale(node)) return false;
+    ksm_put_node(node);
     return true;
   });
+  for (const auto& [sum, node] : stable)
+    if (folio* kpage = ksm_get_folio(*node)) {
+      ksm_prune_items(kpage);
+      folio_put(kpage);
+    }
 }
 
 void PageMerger::Scanner::scan(u64 pages) {
@@ -228,8 +242,11 @@ PageMerger::Statistics PageMerger::statistics() const {
   const std::lock_guard guard(scanner_->lock);
   Statistics counts = scanner_->counts;
   HouseCpu cpu(scanner_->system);
-  for (const auto& [sum, kpage] : scanner_->stable) {
+  for (const auto& [sum, node] : scanner_->stable) {
+    folio* kpage = ksm_get_folio(*node);
+    if (kpage == nullptr) continue; // in the swap file
     const s32 maps = folio_mapcount(kpage);
+    folio_put(kpage);
     if (maps > 0) ++counts.pages_shared;
     if (maps > 1) counts.pages_sharing += static_cast<u64>(maps - 1);
   }

@@ -3,9 +3,10 @@
 // A folio of anonymous memory is mapped at one address, in each address space that has it: mapping is its
 // anon_vma, which knows them (anon_vma.h), and index the address of its first page. One of a file may be
 // mapped by every area that maps the file: mapping is the file's address_space, whose i_mmap has the areas,
-// and index its first page there. The counts say by how many entries: _mapcount of each page for PTEs,
-// _entire_mapcount of the head for huge PMDs, both minus 1. They change under the lock of the table that
-// holds the entry.
+// and index its first page there. One that stands for equal pages may be mapped anywhere: mapping is its
+// stable node, which has an anon_vma and an index for each place (ksm.h). The counts say by how many entries:
+// _mapcount of each page for PTEs, _entire_mapcount of the head for huge PMDs, both minus 1. They change
+// under the lock of the table that holds the entry.
 //
 // PG_anon_exclusive of a page says that exactly one entry maps it, which may let stores through, and that a
 // pin of it may be relied on (M33): what the mm and the pin's holder write, they see both and nobody else. It
@@ -15,6 +16,7 @@
 #include <algorithm>
 
 #include "mm/anon_vma.h"
+#include "mm/ksm.h"
 #include "mm/mm_types.h"
 #include "mm/page_ref.h"
 #include "mm/pgalloc.h"
@@ -44,7 +46,7 @@ s32 folio_mapcount(folio* folio);
 /// Whether an entry maps a page of the folio.
 inline bool folio_mapped(folio* folio) { return folio_mapcount(folio) > 0; }
 
-/// Who may map the folio; null if it was never mapped. Caller holds the folio lock.
+/// Who may map the folio, which is not PG_ksm; null if it was never mapped. Caller holds the folio lock.
 inline anon_vma* folio_anon_vma(const folio* folio) {
   return reinterpret_cast<anon_vma*>(static_cast<uintptr_t>(folio->page.mapping.get()));
 }
@@ -109,12 +111,10 @@ template <class Visit> void rmap_walk_file(folio* folio, u64 nr, Visit& visit) {
                           [&](vm_area_struct& vma) { visit(vma, rmap_place_in(vma, first, last)); });
 }
 
-/// rmap_walk() of a folio of anonymous memory.
-template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
-  const u64 first = folio->page.index.get();
+/// rmap_walk() of `nr` pages of anonymous memory, from index `first` on, whose anon_vma this is.
+template <class Visit> void rmap_walk_anon(anon_vma& anon, u64 first, u64 nr, Visit&& visit) {
   const u64 last = first + nr - 1;
   const vaddr_t end = (last + 1) << PAGE_SHIFT;
-  anon_vma& anon = *folio_anon_vma(folio);
   read_guard linked(anon.rwsem);
   for (const anon_vma_chain* chain = anon.first; chain != nullptr; chain = chain->next) {
     mmap_region& region = *chain->region;
@@ -130,18 +130,28 @@ template <class Visit> void rmap_walk_anon(folio* folio, u64 nr, Visit& visit) {
   }
 }
 
+/// rmap_walk() of a folio that stands for others.
+template <class Visit> void rmap_walk_ksm(folio* folio, Visit& visit) {
+  const ksm_stable_node* node = folio_stable_node(folio);
+  if (node == nullptr) return; // it has been moved
+  for (const ksm_rmap_item* item = node->items; item != nullptr; item = item->next)
+    rmap_walk_anon(*item->anon, item->index, 1, visit);
+}
+
 /// Calls visit(vma, place) for every area that may map some of the `nr` pages from the folio's first on, and
 /// the part that it may map. While it is visited the area stays, and so do the page tables that cover it;
 /// whether they map the folio is for the visitor to see, under their locks. The caller holds the folio lock,
 /// or otherwise keeps the folio where it belongs.
 ///
 /// An area that fork has linked is visited after the one that it copies, and one that mremap moves pages to,
-/// in another region, after the one that they come from (anon_vma_clone()).
+/// in another region, after the one that they come from (anon_vma_clone()). Of a folio that stands for others
+/// an area may be visited more than once.
 template <class Visit> void rmap_walk(folio* folio, u64 nr, Visit&& visit) {
   const u64 flags = READ_ONCE(folio->page.flags);
-  if ((flags & BIT(PG_ksm)) != 0) return; // it is nobody's, and stays where it is
-  if ((flags & BIT(PG_anon)) != 0)
-    rmap_walk_anon(folio, nr, visit);
+  if ((flags & BIT(PG_ksm)) != 0)
+    rmap_walk_ksm(folio, visit);
+  else if ((flags & BIT(PG_anon)) != 0)
+    rmap_walk_anon(*folio_anon_vma(folio), folio->page.index.get(), nr, visit);
   else
     rmap_walk_file(folio, nr, visit);
 }

@@ -9,6 +9,7 @@
 #include <new>
 #include <thread>
 
+#include "mm/ksm.h"
 #include "mm/memory.h"
 #include "mm/page_alloc.h"
 #include "mm/page_lock.h"
@@ -38,13 +39,34 @@ namespace {
 
 using slot = swap_info::slot;
 
+ksm_stable_node& node_of(const slot& s) {
+  return *reinterpret_cast<ksm_stable_node*>(static_cast<uintptr_t>(s.mapping.get() & ~slot::KSM));
+}
+
+/// What a slot of the folio remembers of it.
+u64 mapping_to_remember(const folio* folio) {
+  const u64 mapping = folio->page.mapping.get();
+  const u64 flags = READ_ONCE(folio->page.flags);
+  if ((flags & BIT(PG_ksm)) == 0) return mapping | ((flags & BIT(PG_anon)) != 0 ? 0 : slot::SHMEM);
+  ksm_get_node(*folio_stable_node(folio));
+  return mapping | slot::KSM;
+}
+
+/// Nobody names the slot any more, and it has no folio.
+void slot_became_free(swap_info& swap, slot& s) REQUIRES(swap.lock) {
+  swap.inuse.set(swap.inuse.get() - 1);
+  if ((s.mapping.get() & slot::KSM) == 0) return;
+  ksm_put_node(node_of(s));
+  s.mapping.set(0);
+}
+
 /// One entry less. The slot is free if that was the last to name it and it has no folio. How many there are
 /// still.
 u32 drop_entry(swap_info& swap, slot& s) REQUIRES(swap.lock) {
   const u32 count = s.count.get();
   VM_BUG_ON(count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
   s.count.set(count - 1);
-  if (s.is_free()) swap.inuse.set(swap.inuse.get() - 1);
+  if (s.is_free()) slot_became_free(swap, s);
   return count - 1;
 }
 
@@ -78,7 +100,7 @@ void take_out_of_cache(swap_info& swap, folio* folio) REQUIRES(swap.lock) {
   slot& s = swap.slots[slot_of(folio)];
   s.folio.set(0);
   folio_clear_swapcache(folio);
-  if (s.is_free()) swap.inuse.set(swap.inuse.get() - 1);
+  if (s.is_free()) slot_became_free(swap, s);
 }
 
 } // namespace
@@ -176,7 +198,7 @@ bool add_to_swap(folio* folio) {
   if (n == 0) return false;
   slot& s = swap.slots[n];
   swap.inuse.set(swap.inuse.get() + 1);
-  s.mapping.set(folio->page.mapping.get() | (folio_test_anon(folio) ? 0 : slot::SHMEM));
+  s.mapping.set(mapping_to_remember(folio));
   s.index.set(folio->page.index.get());
   folio_set_dirty(folio); // the file does not have it yet
   put_in_cache(s, n, folio);
@@ -232,6 +254,12 @@ bool remove_from_swap_cache(folio* folio) {
   return true;
 }
 
+bool swap_holds_ksm(swp_entry_t entry) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  return swp_slot(entry) < swap.max && (swap.slots[swp_slot(entry)].mapping.get() & slot::KSM) != 0;
+}
+
 folio* swap_cache_get_folio(swp_entry_t entry) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
@@ -242,6 +270,16 @@ folio* swap_cache_get_folio(swp_entry_t entry) {
 
 namespace {
 
+/// Makes a new, locked folio what the slot's was.
+void recall(const slot& s, folio* folio) {
+  const u64 mapping = s.mapping.get();
+  folio->page.index.set(s.index.get());
+  if ((mapping & slot::KSM) != 0) return folio_set_stable_node(folio, node_of(s));
+  const bool shmem = (mapping & slot::SHMEM) != 0;
+  folio->page.mapping.set(shmem ? 0 : mapping); // a file's page has it when it is back in the page cache
+  atomic_or(folio->page.flags, BIT(PG_swapbacked) | (shmem ? 0 : BIT(PG_anon)));
+}
+
 /// Makes a new, locked folio the content of the entry's slot. False if nobody names it, or it has one.
 bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   swap_info& swap = the_swap();
@@ -249,11 +287,7 @@ bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   if (swp_slot(entry) >= swap.max) return false;
   slot& s = swap.slots[swp_slot(entry)];
   if (s.count.get() == 0 || s.folio.get() != 0) return false;
-  const u64 mapping = s.mapping.get();
-  const bool shmem = (mapping & slot::SHMEM) != 0;
-  folio->page.mapping.set(shmem ? 0 : mapping); // a file's page has it when it is back in the page cache
-  folio->page.index.set(s.index.get());
-  atomic_or(folio->page.flags, BIT(PG_swapbacked) | (shmem ? 0 : BIT(PG_anon)));
+  recall(s, folio);
   put_in_cache(s, swp_slot(entry), folio);
   return true;
 }

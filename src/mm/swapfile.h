@@ -9,8 +9,8 @@
 // Invariants: at most one folio is a slot's. It has PG_swapcache, its slot in private_, and a reference for
 // that; these change under the folio lock and the swap lock. A clean one is what the slot has in the file. A
 // page that may be stored to is in the cache only while it is being unmapped. A slot remembers where its
-// folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h); and of
-// which file it is a page, so that swapoff finds that.
+// folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h); of which
+// file it is a page, so that swapoff finds that; or the stable node of one that stands for others (ksm.h).
 //
 // The swap lock is inside page-table locks. What a slot lies on is its file's (swap_operations): under the
 // explorer it is a word.
@@ -58,6 +58,8 @@ u32 swap_free(swp_entry_t entry);
 /// One entry less; with the last one the folio in the cache goes too, if nobody has it locked. (It stays for
 /// reclaim to find, otherwise.) Any spinlock may be held.
 void free_swap_and_cache(swp_entry_t entry);
+/// Whether the slot has a page that stands for others (ksm.h).
+[[nodiscard]] bool swap_holds_ksm(swp_entry_t entry);
 /// Drops the folios that have stayed so, but for those that somebody has locked just now.
 void free_unused_swap_cache();
 

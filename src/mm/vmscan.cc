@@ -81,7 +81,7 @@ bool split_folio(folio* folio) {
 /// Gives a folio of anonymous memory a place to go to. Caller holds the folio lock.
 bool make_room_in_swap(folio* folio) {
   if (folio_test_lazyfree(folio)) return true;
-  if (!swap_possible() || folio_test_ksm(folio) || folio_test_writeback(folio)) return false;
+  if (!swap_possible() || folio_test_writeback(folio)) return false;
   if (folio_test_swapcache(folio)) return true;
   if (policy().swap_out_looks_for_pins && folio_maybe_dma_pinned(folio)) return false;
   if (!folio_mapped(folio) || !swap_has_room()) return false;
@@ -342,7 +342,7 @@ struct lru_scan {
 /// Whether a folio with these flags can be taken back. A page that is about to be mapped first has none of
 /// them, and one of a file has its mapping before it has anything else.
 bool evictable(const page& page, u64 flags, const scan_control& sc, bool swap) {
-  if ((flags & (BIT(PG_writeback) | BIT(PG_locked) | BIT(PG_ksm) | BIT(PG_table))) != 0) return false;
+  if ((flags & (BIT(PG_writeback) | BIT(PG_locked) | BIT(PG_table))) != 0) return false;
   if ((flags & BIT(PG_anon)) != 0)
     return (sc.may_swap && (swap || (flags & BIT(PG_swapcache)) != 0)) || (flags & BIT(PG_swapbacked)) == 0;
   if ((flags & BIT(PG_swapcache)) != 0) return sc.may_swap;

@@ -10,7 +10,6 @@
 
 #include "mm/madvise.h"
 #include "mm/migrate.h"
-#include "racewalk/page_merger.h"
 #include "racewalk/userfaultfd.h"
 
 namespace racewalk::test {
@@ -314,25 +313,6 @@ TEST_F(Swap, nobody_moves_or_collapses_it) {
   EXPECT_EQ(migrate_page_at(mm, at), -ENOENT);
   EXPECT_NE(vm_madvise(mm, at & ~(2 * MIB - 1), 2 * MIB, MADV_COLLAPSE), 0);
   expect_content(at, hpage_pmd_nr());
-}
-
-TEST_F(Swap, pages_that_stand_for_others_stay) {
-  swapon();
-  const vaddr_t at = map(2 * PAGE_SIZE);
-  ASSERT_TRUE(cpu->store<u64>(at, 42).ok());
-  ASSERT_TRUE(cpu->store<u64>(at + PAGE_SIZE, 42).ok());
-  ASSERT_TRUE(space.madvise(at, 2 * PAGE_SIZE, AddressSpace::Mergeable::yes));
-  {
-    PageMerger merger(system);
-    merger.watch(space);
-    for (int pass = 0; pass < 4; ++pass)
-      merger.scan(2);
-    ASSERT_EQ(merger.statistics().pages_sharing, 1U);
-    (void)system.reclaim().shrink(2);
-    EXPECT_EQ(slots_used(), 0U);
-    merger.forget(space);
-  }
-  EXPECT_EQ(*cpu->load<u64>(at + PAGE_SIZE), 42U);
 }
 
 // ---- the file --------------------------------------------------------------------------------------------
