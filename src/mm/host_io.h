@@ -27,7 +27,10 @@ struct host_io {
 
 /// Does what is left of a transfer after the step that `result` tells of. May sleep.
 void transfer(io_dir dir, host_io& io);
-/// May this step be done again, as nothing came of it and nothing is wrong?
-inline bool is_temporary(long result) { return result == -EINTR || result == -EAGAIN; }
+/// May this step be done again, as nothing came of it and nothing is wrong? -ECANCELED is what io_uring says
+/// of a transfer for which it could not begin a thread, since signals came in between.
+inline bool is_temporary(long result) {
+  return result == -EINTR || result == -EAGAIN || result == -ECANCELED;
+}
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -288,6 +288,25 @@ TEST_F(Hostfs, what_cannot_be_written_stays_and_each_is_told_once) {
   ASSERT_TRUE(open().sync()) << "who comes later is not told";
 }
 
+TEST_F(Hostfs, what_signals_end_early_is_done_again) {
+  put(8 * PAGE_SIZE, ONE);
+  File f = open();
+  const vaddr_t at = map_file(f, 8);
+  for (const int error : {EINTR, EAGAIN, ECANCELED}) {
+    system.fail_io().error = error;
+    system.fail_io().fail_every(1);
+    for (u64 n = 0; n < 8; n += 2) {
+      EXPECT_EQ(read(at + n * PAGE_SIZE), 1);
+      write(at + n * PAGE_SIZE + 1, error);
+    }
+    EXPECT_TRUE(f.sync());
+    system.fail_io().fail_every(0);
+    for (u64 n = 0; n < 8; n += 2)
+      EXPECT_EQ(on_host(n * PAGE_SIZE + 1), error);
+    ASSERT_TRUE(space.madvise(at, 8 * PAGE_SIZE, MADV_PAGEOUT)); // to be read again
+  }
+}
+
 TEST_F(Hostfs, a_file_that_cannot_grow_stays_as_it_is) {
   put(PAGE_SIZE, ONE);
   File f = open();
