@@ -309,19 +309,60 @@ vaddr_t isolate_ptes(const pmdp_t& pmdp, vaddr_t addr, vaddr_t end, folio_batch&
   return addr;
 }
 
+/// Pages of a file made of memory that nobody maps: those that its huge page has become.
+void pageout_unmapped(const vm_area_struct& vma, vaddr_t start, vaddr_t end) {
+  address_space& mapping = vma.vm_file.get()->mapping();
+  const u64 last = linear_page_index(vma, end - PAGE_SIZE);
+  for (u64 index = linear_page_index(vma, start); index <= last;) {
+    folio_batch batch;
+    for (; !batch.full() && index <= last; ++index) {
+      folio* folio = filemap_get_next_folio(mapping, &index, last);
+      if (folio == nullptr)
+        index = last;
+      else if (folio_test_large(folio) || folio_mapped(folio))
+        folio_put(folio);
+      else
+        batch.folios[batch.nr++] = folio; // with the reference
+    }
+    shrink_folio_list(batch.folios, batch.nr);
+  }
+}
+
+/// Takes the one folio apart, and drops its reference.
+void split_isolated(const folio_batch& batch) {
+  for (folio* folio : std::span(batch.folios, batch.nr)) {
+    if (folio_trylock(folio)) {
+      (void)split_folio(folio);
+      folio_unlock(folio);
+    }
+    folio_put(folio);
+  }
+}
+
+/// The part of the area that one PMD entry covers.
+void pageout_pmd_range(const vm_area_struct& vma, const pmdp_t& pmdp, vaddr_t addr, vaddr_t end) {
+  while (addr < end) {
+    folio_batch batch;
+    const bool huge = pmd_trans_huge(pmdp_get_lockless(pmdp)) && isolate_pmd(pmdp, batch);
+    if (!huge) addr = isolate_ptes(pmdp, addr, end, batch);
+    if (huge && end - addr != pmd_size())
+      split_isolated(batch); // the rest of it is not meant
+    else
+      shrink_folio_list(batch.folios, batch.nr);
+    if (!huge) continue;
+    if (pmd_trans_huge(pmdp_get_lockless(pmdp))) return; // it stays
+    // To be swapped, too, it was split. What it has become goes page by page: anonymous memory behind a
+    // table, that of a file by its places there.
+    if (vma_is_shmem(vma)) pageout_unmapped(vma, addr, end);
+  }
+}
+
 } // namespace
 
 int madvise_pageout(mm_struct& mm, vaddr_t start, vaddr_t end) {
-  return madvise_walk_vmas(mm, start, end, [&](vm_area_struct&, vaddr_t from, vaddr_t to) {
-    walk_pmd_entries(mm, from, to, [](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
-      while (addr < next) {
-        folio_batch batch;
-        const bool huge = pmd_trans_huge(pmdp_get_lockless(pmdp)) && isolate_pmd(pmdp, batch);
-        if (!huge) addr = isolate_ptes(pmdp, addr, next, batch);
-        shrink_folio_list(batch.folios, batch.nr);
-        // to be swapped it was split, and its pages go one by one
-        if (huge && pmd_trans_huge(pmdp_get_lockless(pmdp))) addr = next;
-      }
+  return madvise_walk_vmas(mm, start, end, [&](const vm_area_struct& vma, vaddr_t from, vaddr_t to) {
+    walk_pmd_entries(mm, from, to, [&](const pmdp_t& pmdp, vaddr_t addr, vaddr_t next) {
+      pageout_pmd_range(vma, pmdp, addr, next);
     });
   });
 }

@@ -291,6 +291,34 @@ TEST_F(ShmemSwap, a_huge_page_goes_as_small_ones) {
   expect_content(at, hpage_pmd_nr());
 }
 
+TEST_F(ShmemSwap, who_pages_a_huge_page_out_pages_out_all_of_it) {
+  swapon();
+  file = File::in_memory(system, HUGE).value();
+  const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
+  touch_all(at);
+  ASSERT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
+  {
+    const PinnedPages pin = space.pin(at + 7 * PAGE_SIZE, 1).value();
+    pageout(at, hpage_pmd_nr());
+    EXPECT_TRUE(is_huge(at));
+  }
+  pageout(at, hpage_pmd_nr());
+  EXPECT_EQ(in_memory(), 0U);
+  expect_content(at, hpage_pmd_nr());
+}
+
+TEST_F(ShmemSwap, who_pages_a_part_of_a_huge_page_out_pages_out_that_part) {
+  swapon();
+  file = File::in_memory(system, HUGE).value();
+  const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
+  touch_all(at);
+  ASSERT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
+  pageout(at + 100 * PAGE_SIZE, 50);
+  EXPECT_EQ(in_memory(), hpage_pmd_nr() - 50);
+  EXPECT_FALSE(is_huge(at));
+  expect_content(at, hpage_pmd_nr());
+}
+
 TEST_F(ShmemSwap, a_collapse_brings_it_back) {
   swapon();
   file = File::in_memory(system, HUGE).value();

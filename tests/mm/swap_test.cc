@@ -200,6 +200,16 @@ TEST_F(Swap, huge_pages_go_as_small_ones) {
   expect_content(at, hpage_pmd_nr());
 }
 
+TEST_F(Swap, who_pages_a_part_of_a_huge_page_out_pages_out_that_part) {
+  swapon();
+  const vaddr_t at = map(2 * MIB);
+  ASSERT_TRUE(space.madvise(at, 2 * MIB, AddressSpace::HugePages::yes));
+  fill(at, hpage_pmd_nr());
+  pageout(at + 100 * PAGE_SIZE, 50);
+  EXPECT_EQ(swapped(), 50);
+  expect_content(at, hpage_pmd_nr());
+}
+
 TEST_F(Swap, what_is_pinned_stays) {
   swapon();
   const vaddr_t at = map(PAGE_SIZE);
