@@ -132,7 +132,7 @@ std::string explorer::lock_in_words(const void* lock) const {
 }
 
 /// ` waits for lock p.ptl`
-std::string explorer::wait_in_words(const event& e) const {
+std::string explorer::wait_in_words(const action& e) const {
   if (e.counts_sections) return " waits for a section to end";
   if (!program_.name) return " waits for a value";
   const void* const addr = places_[e.loc].addr;
@@ -166,11 +166,10 @@ void explorer::report_deadlock() {
   unsigned last = 0;
   for (unsigned i = 0; i < n_threads_; i++) {
     const thread& t = threads_[i];
-    const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
-    if (idle) continue;
-    const bool spins = t.st == status::stuck && t.spins;
-    const event& e = t.st == status::stuck && !spins ? g()[g().last(i)] : t.pending;
-    where = spins ? t.spins_at : e.where;
+    if (t.idle()) continue;
+    const bool spins = t.at->spins;
+    const action& e = t.at->st == status::stuck && !spins ? g()[g().last(i)] : t.at->next;
+    where = spins ? t.at->spins_at : e.where;
     who += who.empty() ? "" : "; ";
     who += thread_name(i, n_cpus_) +
            (spins ? " goes round without end, on what does not change any more," : wait_in_words(e)) +

@@ -50,7 +50,7 @@ bool explorer::keep_sources(eid r, eid w, event_set* keep) const {
 
 /// Calls f with each set of additions that the read `e` might see: of its own thread all before it, of each
 /// other thread those up to any point but what its thread knows to be past, and at least `least`.
-template <class F> void explorer::for_each_sum(const graph& in, const event& e, const clock& least, F f) {
+template <class F> void explorer::for_each_sum(const graph& in, const action& e, const clock& least, F f) {
   std::array<std::vector<u8>, MAX_THREADS> points;
   const eid last = e.po > 0 ? in.at(e.thread, e.po - 1u) : NONE;
   auto past = [&](eid a) {
@@ -76,7 +76,7 @@ template <class F> void explorer::for_each_sum(const graph& in, const event& e, 
   }
 }
 
-void explorer::add_sum(event e) {
+void explorer::add_sum(action e) {
   e.u.seen = g().additions(e.loc);
   e.po = static_cast<u16>(g().thread_size(e.thread));
   if (!replaying_) push_other_sums(e);
@@ -84,7 +84,7 @@ void explorer::add_sum(event e) {
   check_access(g().append(e));
 }
 
-void explorer::push_other_sums(const event& e) {
+void explorer::push_other_sums(const action& e) {
   const unsigned length = g().size();
   for_each_sum(g(), e, {}, [&](const clock& seen) {
     if (seen.upto == e.u.seen.upto) return;

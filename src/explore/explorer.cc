@@ -71,8 +71,11 @@ void explorer::restart_search() {
   frames_.push_back({std::make_unique<graph>(), {}, 0});
   if (symmetry_) g().set_twins(twins_);
   g().set_weak(options_.model == memory_model::weak);
-  for (thread& t : threads_)
+  halts_.clear();
+  for (thread& t : threads_) {
     start_over(t);
+    t.at = nullptr;
+  }
   owed_ = NONE;
   shrink_until_ = 0;
   lock_failure_.reset();
@@ -120,12 +123,12 @@ bool explorer::take_next_item() {
   }
 }
 
-/// Makes the choice; false if it leads to no consistent graph. The threads that have done what is in the
-/// graph go on from where they are.
+/// Makes the choice; false if it leads to no consistent graph.
 bool explorer::take(item& it) {
   if (!make_choice(it)) return false;
+  if (halts_.full()) forget_halts();
   for (unsigned i = 0; i < n_threads_; i++)
-    if (!keeps_up(threads_[i])) start_over(threads_[i]);
+    threads_[i].at = nullptr;
   return true;
 }
 
@@ -199,7 +202,7 @@ bool explorer::happens() const {
 }
 
 /// Is there a wait for sections of this kind on this CPU that the end of one comes too late for?
-bool explorer::wait_did_not_see(const event& end) const {
+bool explorer::wait_did_not_see(const action& end) const {
   for (eid r = 0; r < g().size(); r++)
     if (g()[r].counts_sections && g()[r].counted == end.thread && g()[r].dom == end.dom) return true;
   return false;
@@ -216,7 +219,7 @@ bool explorer::visit_in_full() {
 
 /// Can an extension say whether `e` may be added with this or that choice? In the weak model a graph that is
 /// not sequentially consistent is judged as a whole.
-bool explorer::judged_by_extension(const graph& in, const event& e) const {
+bool explorer::judged_by_extension(const graph& in, const action& e) const {
   return e.kind != event_kind::translation && !e.counts_sections && !e.section_end && !e.sums &&
          (options_.model != memory_model::weak || in.sc());
 }
@@ -231,7 +234,7 @@ explorer::outlook explorer::outlook_of(const std::optional<extension>& past, eid
 u64 explorer::value_of(u16 loc, eid w) const { return w == INIT ? places_[loc].initial : g()[w].value; }
 
 /// Fills in what follows from the source of a read.
-void explorer::settle(event& e, eid source, u64 value) const {
+void explorer::settle(action& e, eid source, u64 value) const {
   e.rf = source;
   e.value = value;
   if (e.kind == event_kind::translation) e.coherent = !e.u.tr.cacheable(e.value);
@@ -241,7 +244,7 @@ void explorer::settle(event& e, eid source, u64 value) const {
 }
 
 /// Would the thread wait here if it read this value?
-bool explorer::blocks(const event& e, u64 value) const {
+bool explorer::blocks(const action& e, u64 value) const {
   u64 ignored = 0;
   if (!e.await) return false;
   return e.rmw ? !apply(e.u.op, places_[e.loc].size, value, &ignored) : !e.u.until.met_by(value);
@@ -265,12 +268,11 @@ void explorer::run_forward() {
   }
 }
 
-/// Runs the thread until it wants to add a step, or is blocked.
+/// Finds out where the thread halts: before a step that it wants to add, or blocked.
 void explorer::advance(thread& t) {
   wake_if_news(t);
-  while (t.st == status::fresh || t.st == status::ready)
-    resume(t);
-  if (t.st == status::failed) {
+  if (!t.at) t.at = where_it_halts(t);
+  if (t.at->st == status::failed) {
     execution_over_ = true;
     if (!happens()) return;
     result_.executions++;
@@ -293,15 +295,16 @@ explorer::thread* explorer::next_thread() {
   thread* blocked = nullptr;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
-    if (t.st != status::parked) {
+    if (!t.parked()) {
       advance(t);
       if (restart_wanted_ || execution_over_) return nullptr;
-      if (t.st != status::parked) continue;
+      if (!t.parked()) continue;
     }
+    const action& next = t.at->next;
     if (enabled(t)) {
-      if (!t.pending.counts_sections) return &t;
+      if (!next.counts_sections) return &t;
       if (!waiting) waiting = &t;
-    } else if (!blocked && t.pending.await && !t.state.idle && places_[t.pending.loc].shared) {
+    } else if (!blocked && next.await && !t.at->idle && places_[next.loc].shared) {
       blocked = &t;
     }
   }
@@ -320,7 +323,7 @@ bool explorer::section_open(unsigned cpu, domain d) const {
 
 /// A wait is added when the newest value ends it; a count of sections, when none is open.
 bool explorer::enabled(const thread& t) const {
-  const event& e = t.pending;
+  const action& e = t.at->next;
   if (e.counts_sections) return !section_open(e.counted, e.dom);
   if (!e.await) return true;
   if (!places_[e.loc].shared) return false;
@@ -328,7 +331,7 @@ bool explorer::enabled(const thread& t) const {
 }
 
 void explorer::add(thread& t) {
-  switch (t.pending.kind) {
+  switch (t.at->next.kind) {
   case event_kind::read:
   case event_kind::translation:
     add_read(t);
@@ -337,31 +340,31 @@ void explorer::add(thread& t) {
     add_write(t);
     break;
   case event_kind::free_object:
-    check_free(g().append(t.pending));
+    check_free(g().append(wanted(t)));
     break;
   case event_kind::fence:
   case event_kind::invalidate:
   case event_kind::section_begin:
   case event_kind::quiesce:
-    g().append(t.pending);
+    g().append(wanted(t));
     break;
   }
-  t.st = status::ready;
+  t.at = nullptr;
   if (g().size() > result_.max_events) result_.max_events = g().size();
 }
 
 /// A read-modify-write whose source has another one already: no such execution exists, but its write may
 /// revisit what stands in its way. Done at once; the graph is then as before.
-void explorer::try_conflicting(const event& read, eid source, bool judged_already) {
+void explorer::try_conflicting(const action& read, eid source, bool judged_already) {
   const unsigned length = g().size();
-  event e = read;
+  action e = read;
   settle(e, source);
   const eid r = g().append(e);
   if (judged_already || (would_revisit(r) && judged(g()))) add_write_half(r);
   g().cut(length);
 }
 
-void explorer::push_other_sources(const event& e, unsigned length, eid except) {
+void explorer::push_other_sources(const action& e, unsigned length, eid except) {
   if (replaying_ || (except == INIT && g().co_first(e.loc) == NONE)) return;
   std::optional<extension> past;
   const unsigned po = g().thread_size(e.thread);
@@ -372,7 +375,7 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
       past.emplace(options_.model, g(), extension::probe{e.thread, po, false, e.rmw});
     const outlook o = outlook_of(past, g().co_after(e.loc, w));
     if (o == outlook::impossible) continue;
-    event other = e;
+    action other = e;
     settle(other, w);
     other.sc = o == outlook::possible;
     const eid next = g().co_after(e.loc, w);
@@ -391,7 +394,7 @@ void explorer::push_other_sources(const event& e, unsigned length, eid except) {
 }
 
 void explorer::add_read(thread& t) {
-  event e = t.pending;
+  action e = wanted(t);
   if (e.sums) {
     add_sum(e);
     return;
@@ -417,7 +420,7 @@ bool explorer::add_write_half(eid read) {
 
 eid explorer::append_write_half(eid read) {
   const event& r = g()[read];
-  event w = r;
+  action w = r;
   w.kind = event_kind::write;
   w.await = w.blocked = w.succeeds = false;
   w.rf = w.dep = NONE;
@@ -451,7 +454,7 @@ bool explorer::judged_half(eid w) {
 
 void explorer::add_write(thread& t) {
   const unsigned length = g().size();
-  const event& e = t.pending;
+  const action e = wanted(t);
   const eid w = g().append(e);
   if (e.rmw) { // the write half that a revisit left owing
     const eid source = g()[owed_].rf;
@@ -502,9 +505,7 @@ void explorer::add_write(thread& t) {
 
 // ---- ends ------------------------------------------------------------------------------------------------
 
-bool explorer::waits_for_sections_only(const thread& t) const {
-  return t.st == status::parked && t.pending.counts_sections;
-}
+bool explorer::waits_for_sections_only(const thread& t) { return t.parked() && t.at->next.counts_sections; }
 
 /// No thread can go on: the execution is complete, or some are blocked.
 void explorer::nothing_runs() {
@@ -514,17 +515,15 @@ void explorer::nothing_runs() {
   bool stale = false;
   for (unsigned i = 0; i < n_threads_; i++) {
     const thread& t = threads_[i];
-    const bool idle = t.st == status::parked && t.state.idle && (i >= n_cpus_ || t.body_done);
-    if (idle) continue;
+    if (t.idle()) continue;
     done = false;
-    if (t.st == status::stuck && t.spins) {
-      stale |= has_news(t);
-    } else if (t.st == status::stuck) {
+    if (t.at->spins) {
+      stale |= has_news(t, t.at->round_begin);
+    } else if (t.at->st == status::stuck) {
       const event& e = g()[g().last(i)];
       stale |= e.rf != g().co_last(e.loc);
     }
-    if (const void* request = next_request(t.state))
-      stale |= g().co_last(places_.at(request, sizeof(u64))) != INIT;
+    if (t.at->request) stale |= g().co_last(places_.at(t.at->request, sizeof(u64))) != INIT;
   }
   if (done) {
     complete();
@@ -535,11 +534,10 @@ void explorer::nothing_runs() {
   bool offered = false;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
-    if (t.st != status::parked || t.state.idle) continue;
     // For a thread that waits for a section, the section may begin later; for the first one, or two would be
     // met in either order.
-    const event& e = t.pending;
-    if (!waits_for_sections_only(t)) continue;
+    if (!waits_for_sections_only(t) || t.at->idle) continue;
+    const action e = wanted(t);
     item it;
     it.kind = item::what::source;
     it.length = g().size();

@@ -26,6 +26,7 @@
 #include "explore/consistency.h"
 #include "explore/crew.h"
 #include "explore/fibre.h"
+#include "explore/halts.h"
 #include "explore/locations.h"
 #include "explore/lock_order.h"
 #include "explore/program.h"
@@ -150,23 +151,19 @@ class explorer final : public engine {
   const void* interned(u64 id) override;
 
  private:
-  enum class status : u8 {
-    fresh,  ///< to be started from the beginning
-    ready,  ///< can go on
-    parked, ///< wants to add `pending`
-    stuck,  ///< blocked by an event that is in the graph
-    failed, ///< found an invariant broken
-  };
+  /// A thread as the search sees it, and the fibre that its body runs on. The fibre may be elsewhere: it is
+  /// run only to find out what is not known yet (halts.h), or what the body leaves behind for the property.
   struct thread {
-    fibre stack;
-    thread_state state;
-    status st = status::fresh;
-    bool body_done = false;
     unsigned id = 0;
+    explorer* owner = nullptr;
+    const halt* at = nullptr; ///< after its events in the graph; null: to be found out
+
+    fibre stack;
+    halt own; ///< where the fibre is; own.next is meant for the graph's events up to there
+    thread_state state;
     unsigned pos = 0;      ///< events of the graph that it has gone through
+    unsigned upto = 0;     ///< so many it goes through without halting
     std::vector<u64> seen; ///< their values
-    event pending;         ///< parked: the event it wants to add
-    u16 pending_dep = 0;   ///< 1 + po of the read that its address depends on
     u16 last_read = 0;     ///< 1 + po of its last read
     private_values values;
     std::vector<u16> held;                ///< unordered locks
@@ -175,20 +172,21 @@ class explorer final : public engine {
       unsigned begin = 0; ///< po of its first step
       bool reads = false; ///< anything, an event or not
       bool writes = false;
-    } round;            ///< of a loop: since the last cpu_relax()
-    bool spins = false; ///< stuck because its round only read
-    site spins_at;
+    } round; ///< of a loop: since the last cpu_relax()
     const char* bad_invariant = nullptr;
     std::string bad_text; ///< may be set in a signal handler, so there is room for it
     site bad_where;
-    explorer* owner = nullptr;
+
+    bool parked() const { return at && at->st == status::parked; }
+    /// Has its body ended, and does it wait for requests?
+    bool idle() const { return parked() && at->idle; }
   };
   /// A choice not yet made: another source for the read `e`, another place for the write `e` (both on the
   /// graph cut to `length`), or a whole graph in which `read` has a source that came later.
   struct item {
     enum class what : u8 { source, place, revisit } kind{};
     unsigned length = 0;
-    event e;
+    action e;
     eid choice = NONE;
     bool judged = false;     ///< known to be consistent
     unsigned departures = 0; ///< on the way to it, this one included
@@ -223,26 +221,26 @@ class explorer final : public engine {
   std::string bounds_that_cut() const;
   bool judged(graph& in);
   bool happens() const;
-  bool wait_did_not_see(const event& end) const;
+  bool wait_did_not_see(const action& end) const;
   bool visit_in_full();
   /// What is known of a choice before it is made.
   enum class outlook : u8 { impossible, possible, open };
   outlook outlook_of(const std::optional<extension>& past, eid next) const;
   bool judged_half(eid w);
-  bool judged_by_extension(const graph& in, const event& e) const;
-  void try_conflicting(const event& read, eid source, bool judged_already);
-  void push_other_sources(const event& e, unsigned length, eid except);
+  bool judged_by_extension(const graph& in, const action& e) const;
+  void try_conflicting(const action& read, eid source, bool judged_already);
+  void push_other_sources(const action& e, unsigned length, eid except);
   u64 sum(const graph& in, u16 loc, const clock& seen) const;
   bool keep_sources(eid r, eid w, event_set* keep) const;
-  template <class F> void for_each_sum(const graph& in, const event& e, const clock& least, F f);
-  void add_sum(event e);
-  void push_other_sums(const event& e);
+  template <class F> void for_each_sum(const graph& in, const action& e, const clock& least, F f);
+  void add_sum(action e);
+  void push_other_sums(const action& e);
   void nothing_runs();
-  bool waits_for_sections_only(const thread& t) const;
+  static bool waits_for_sections_only(const thread& t);
   void complete();
-  bool blocks(const event& e, u64 value) const;
-  void settle(event& e, eid source, u64 value) const;
-  void settle(event& e, eid source) const { settle(e, source, value_of(e.loc, source)); }
+  bool blocks(const action& e, u64 value) const;
+  void settle(action& e, eid source, u64 value) const;
+  void settle(action& e, eid source) const { settle(e, source, value_of(e.loc, source)); }
   u64 value_of(u16 loc, eid w) const;
   bool section_open(unsigned cpu, domain d) const;
 
@@ -284,8 +282,8 @@ class explorer final : public engine {
   template <class Kept> bool maximal(eid e, eid w, const Kept& kept) const;
   template <class Kept> bool sees_all(eid r, eid w, const Kept& kept) const;
   bool takes_a_source(eid r, eid w) const;
-  eid oldest_plausible(const graph& in, const event& e, unsigned po) const;
-  bool in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const;
+  eid oldest_plausible(const graph& in, const action& e, unsigned po) const;
+  bool in_order_of_twins(const graph& in, const action& e, unsigned po, eid choice) const;
 
   // checks (checks.cc)
   void check_access(eid id);
@@ -296,23 +294,32 @@ class explorer final : public engine {
   void must_leave_nothing(thread& t);
   void report_deadlock();
   std::string lock_in_words(const void* lock) const;
-  std::string wait_in_words(const event& e) const;
+  std::string wait_in_words(const action& e) const;
   void note_lock_edge(const lock_order::edge& e, const graph& in);
   void note_lock_use(const lock_order::use& u, const graph& in);
   void remember_lock_failure(const graph& in, std::string text, site where, unsigned id);
   void report_lock_order();
 
   // loops (loops.cc)
-  bool has_news(const thread& t) const;
+  bool has_news(const thread& t, unsigned round_begin) const;
   void wait_for_news(site where);
   void wake_if_news(thread& t);
   void loop_without_end(site where);
   std::string too_long() const;
 
+  // where threads halt (halts.cc)
+  const halt* where_it_halts(thread& t);
+  const halt* find_out(thread& t, unsigned from);
+  halt* halt_after(const thread& t, unsigned n) const;
+  action wanted(const thread& t) const;
+  void run(thread& t, unsigned upto);
+  bool run_to_their_places();
+  void start_over(thread& t);
+  bool keeps_up(const thread& t) const;
+  void forget_halts();
+
   // the fibres (steps.cc)
   void resume(thread& t);
-  void start_over(thread& t);
-  bool keeps_up(thread& t) const;
   u64 go_through(thread& t, const event& e) const;
   static void thread_main(void* arg);
   void run_body(thread& t);
@@ -320,10 +327,10 @@ class explorer final : public engine {
   event* replayed(event_kind kind, u16 loc, site now);
   event* replayed_write(u16 loc, u64 value, site now);
   void diverge(const thread& t, const event* before, site now);
-  u64 park(const event& e);
+  u64 park(const action& e);
   [[noreturn]] void suspend_for_good(status st);
-  event new_event(event_kind kind, site where) const;
-  event new_event(event_kind kind, const access& a, u16 loc) const;
+  action new_action(event_kind kind, site where) const;
+  action new_action(event_kind kind, const access& a, u16 loc) const;
   bool is_private(u16 loc, const access& a, bool writes);
   [[noreturn]] void learned();
   [[noreturn]] void order_held_locks();
@@ -336,7 +343,7 @@ class explorer final : public engine {
   u64 private_value(u16 loc) const;
   u64 private_read(u16 loc, const access& a);
   u64 final_value(u16 loc) const;
-  void add_plain_step(const event& e);
+  void add_plain_step(const action& e);
 
   graph& g() { return *frames_.back().g; }
   const graph& g() const { return *frames_.back().g; }
@@ -348,6 +355,7 @@ class explorer final : public engine {
   locations places_;
   std::vector<frame> frames_;
   graph_pool pool_;
+  halts halts_;
   std::vector<eid> renamed_; ///< scratch of push_revisits()
   std::array<thread, MAX_THREADS> threads_;
   thread* running_ = nullptr;

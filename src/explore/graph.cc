@@ -95,10 +95,10 @@ void graph::compute_known(eid e) {
       x.released.join(ev_[source].released);
 }
 
-eid graph::append(const event& e) {
+eid graph::append(const action& s) {
   const eid id = static_cast<eid>(ev_.size());
   const bool sc_so_far = sc();
-  event& x = ev_.emplace_back(e);
+  event& x = ev_.emplace_back(s);
   x.po = static_cast<u16>(po_[x.thread].size());
   x.sc = x.sc && sc_so_far;
   po_[x.thread].push_back(id);
@@ -145,6 +145,7 @@ void graph::displace(eid w) {
 
 void graph::set_source(eid r, eid w) {
   const eid before = std::exchange(ev_[r].rf, w);
+  ev_[r].then = nullptr;
   if (before < NONE && before > r)
     note_older_readers(); // r is none of that one's any more
   else
@@ -154,6 +155,7 @@ void graph::set_source(eid r, eid w) {
 
 void graph::set_seen(eid r, const clock& seen) {
   ev_[r].u.seen = seen;
+  ev_[r].then = nullptr;
   note_older_readers();
   compute_past(r);
 }
@@ -188,6 +190,11 @@ clock graph::additions(u16 loc) const {
   return all;
 }
 
+void graph::forget_halts() {
+  for (event& e : ev_)
+    e.then = nullptr;
+}
+
 void graph::cut(unsigned n) {
   while (ev_.size() > n) {
     const event& x = ev_.back();
@@ -207,6 +214,7 @@ void graph::restore(std::vector<event> events) {
     thread.clear();
   at_.clear();
   ev_ = std::move(events);
+  forget_halts();
   for (eid e = 0; e < ev_.size(); e++) {
     const event& x = ev_[e];
     po_[x.thread].push_back(e);

@@ -79,12 +79,14 @@ struct clock {
   }
 };
 
-/// One step of one thread.
-struct event {
+/// What a thread does, and what came of it there.
+struct action {
   event_kind kind{};
   u8 thread = 0;
   order ord = order::relaxed;
   fence_kind fence{};
+  domain dom{};
+  u8 counted = 0;   ///< counts_sections: the thread whose sections are counted
   bool rmw = false; ///< half of a read-modify-write: the write follows its read directly
   bool succeeds =
       false; ///< rmw read: the operation succeeds on the value read, so its write half must come next
@@ -97,29 +99,14 @@ struct event {
   bool section_end = false; ///< a write: ends a section of `dom`
   bool counts_sections = false; ///< a read by a quiesce event
   bool coherent = true;         ///< false: a cached translation, not bound by coherence
-  bool read_by_older = false;   ///< a write: it is the source of a read that was added before it
   bool sc = true;               ///< the graph up to here is known to be sequentially consistent
-  domain dom{};
-  bool has_range = false; ///< quiesce, its reads, invalidate: `range` is meant
+  bool has_range = false;       ///< quiesce, its reads, invalidate: `range` is meant
   u16 po = 0;
   u16 loc = NO_LOCATION;
   eid rf = NONE;      ///< reads: the write, or INIT
   eid dep = NONE;     ///< the read this one's address depends on
-  eid co_prev = NONE; ///< writes
-  eid co_next = NONE;
-  eid before_at = NONE; ///< the event of the same location that was added last before this one
-  eid next_at = NONE;   ///< ... and first after it
-  u16 quiesce_po = 0;   ///< counts_sections: po of its quiesce event
-  u8 counted = 0;       ///< counts_sections: the thread whose sections are counted
-  u64 value = 0;        ///< read or written
-  site where;
-  bool mirrors = false; ///< its thread has done the same as its twin up to here
-  clock past;           ///< what comes before this one causally
-  clock prefix;         ///< what the graph has to have for it
-  clock known;          ///< what the thread's later reads know of
-  clock unfenced;       ///< what they will know of after a fence
-  clock fenced;         ///< what the thread's later writes pass on
-  clock released;       ///< writes: what they pass on
+  u16 quiesce_po = 0; ///< counts_sections: po of its quiesce event
+  u64 value = 0;      ///< read or written
   union detail {
     detail() : op{} {}
     rmw_op op;            ///< rmw
@@ -132,6 +119,7 @@ struct event {
       u64 bytes;
     } freed; ///< free_object
   } u;
+  site where;
 
   /// In the weak model: is nothing of the thread ordered across it?
   bool is_full_fence() const {
@@ -141,6 +129,28 @@ struct event {
   }
   bool is_read() const { return kind == event_kind::read || kind == event_kind::translation; }
   bool is_write() const { return kind == event_kind::write; }
+};
+
+struct halt; // halts.h
+
+/// A step in a graph.
+struct event : action {
+  event() = default;
+  explicit event(const action& s) : action(s) {}
+
+  bool mirrors = false;       ///< its thread has done the same as its twin up to here
+  bool read_by_older = false; ///< a write: it is the source of a read that was added before it
+  eid co_prev = NONE;         ///< writes
+  eid co_next = NONE;
+  eid before_at = NONE; ///< the event of the same location that was added last before this one
+  eid next_at = NONE;   ///< ... and first after it
+  halt* then = nullptr; ///< where its thread halts after it, if that has been looked up
+  clock past;           ///< what comes before this one causally
+  clock prefix;         ///< what the graph has to have for it
+  clock known;          ///< what the thread's later reads know of
+  clock unfenced;       ///< what they will know of after a fence
+  clock fenced;         ///< what the thread's later writes pass on
+  clock released;       ///< writes: what they pass on
 };
 
 class graph {
@@ -194,7 +204,7 @@ class graph {
   bool sc() const { return ev_.empty() || ev_.back().sc; }
   void set_sc(bool known) { ev_.back().sc = known; }
   /// Appends an event to its thread; fills in its position and past (rf is set).
-  eid append(const event& e);
+  eid append(const action& s);
   /// Puts the write `w` directly after `prev` (or INIT) in coherence order.
   void place(eid w, eid prev);
   /// Takes the write `w` out of coherence order.
@@ -203,6 +213,8 @@ class graph {
   void set_source(eid r, eid w);
   /// Lets the read `r` of a counter see these additions.
   void set_seen(eid r, const clock& seen);
+  /// Forgets where threads halt.
+  void forget_halts();
   /// Removes the events from `n` on.
   void cut(unsigned n);
   /// Becomes the graph that has these events, in insertion order.

@@ -19,7 +19,7 @@ std::string thread_name(unsigned thread, unsigned cpus) {
                        : "RCU callbacks of CPU" + std::to_string(thread - cpus);
 }
 
-const char* kind_name(const event& e) {
+const char* kind_name(const action& e) {
   switch (e.kind) {
   case event_kind::read:
     return e.counts_sections ? "count" : e.rmw ? "update" : e.await ? "wait" : "read";

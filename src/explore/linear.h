@@ -15,7 +15,7 @@ std::string place_name(const site& where);
 /// `CPU1`, or `RCU callbacks of CPU1`
 std::string thread_name(unsigned thread, unsigned cpus);
 /// What the thread does, in one word: `read`, `update` (a read-modify-write), `barrier`.
-const char* kind_name(const event& e);
+const char* kind_name(const action& e);
 /// `1 choice`, `2 choices`, `2 switches`
 std::string counted(u64 n, const std::string& thing);
 

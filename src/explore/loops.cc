@@ -24,9 +24,9 @@ void explorer::relax(site where) {
   t.round.begin = t.pos;
 }
 
-/// Has something been overwritten that the thread read in this round of its loop?
-bool explorer::has_news(const thread& t) const {
-  for (unsigned po = t.round.begin; po < t.pos; po++) {
+/// Has something been overwritten that the thread read in the round of its loop that began there?
+bool explorer::has_news(const thread& t, unsigned round_begin) const {
+  for (unsigned po = round_begin; po < g().thread_size(t.id); po++) {
     const event& e = g()[g().at(t.id, po)];
     if (!e.is_read()) continue;
     if (e.sums ? e.u.seen.upto != g().additions(e.loc).upto : e.rf != g().co_last(e.loc)) return true;
@@ -37,13 +37,13 @@ bool explorer::has_news(const thread& t) const {
 /// Ends this thread's part of the execution, unless it is a sample's.
 void explorer::wait_for_news(site where) {
   thread& t = *running_;
-  t.spins_at = where;
+  t.own.spins_at = where;
   do {
-    t.st = status::stuck;
-    t.spins = true;
+    t.own.st = status::stuck;
+    t.own.spins = true;
     t.stack.suspend();
-  } while (!replaying_ || !has_news(t));
-  t.spins = false;
+  } while (!replaying_ || !has_news(t, t.round.begin));
+  t.own.spins = false;
 }
 
 /// The thread goes round and round on variables that nobody else has used so far. Somebody may still do, whom
@@ -54,14 +54,16 @@ void explorer::loop_without_end(site where) {
   const unsigned answered = t.state.ipis_handled;
   detail::interruptible_point(where);
   if (t.state.ipis_handled != answered) return;
-  t.spins = true;
-  t.spins_at = where;
+  t.own.spins = true;
+  t.own.spins_at = where;
   t.round.begin = t.pos;
   suspend_for_good(status::stuck);
 }
 
 void explorer::wake_if_news(thread& t) {
-  if (replaying_ && t.st == status::stuck && t.spins && has_news(t)) t.st = status::ready;
+  if (!replaying_ || !t.at || !t.at->spins || !has_news(t, t.at->round_begin)) return;
+  t.own.st = status::ready;
+  t.at = nullptr;
 }
 
 /// What to say of an execution that is longer than any is allowed to be.

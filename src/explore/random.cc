@@ -62,8 +62,10 @@ void explorer::sample() {
   for (; n < last && !stopped(); n++) {
     g().cut(0);
     execution_over_ = false;
-    for (thread& t : threads_)
+    for (thread& t : threads_) {
       start_over(t);
+      t.at = nullptr;
+    }
     random_schedule schedule(*options_.random, n, n_threads_, steps);
     const u64 complete_before = result_.executions;
     run_sample(schedule);
@@ -97,7 +99,7 @@ void explorer::run_sample(random_schedule& schedule) {
     for (unsigned i = 0; i < n_threads_; i++) {
       advance(threads_[i]);
       if (restart_wanted_ || execution_over_) return;
-      if (threads_[i].st == status::parked && enabled(threads_[i])) runnable |= u32{1} << i;
+      if (threads_[i].parked() && enabled(threads_[i])) runnable |= u32{1} << i;
     }
     if (g().size() + 4 > MAX_EVENTS) {
       samples_cut_++;
@@ -117,7 +119,7 @@ void explorer::run_sample(random_schedule& schedule) {
 /// Adds the thread's step with this choice; false if there is no such execution.
 bool explorer::add_with(thread& t, eid choice) {
   const unsigned length = g().size();
-  event e = t.pending;
+  action e = wanted(t);
   if (e.is_read()) {
     settle(e, choice);
     if (e.blocked && !e.counts_sections) return false;
@@ -131,14 +133,14 @@ bool explorer::add_with(thread& t, eid choice) {
     g().cut(length);
     return false;
   }
-  t.st = status::ready;
+  t.at = nullptr;
   result_.max_events = std::max(result_.max_events, g().size());
   return true;
 }
 
 /// Adds the thread's step with a choice other than the newest; false if none was found.
 bool explorer::add_older(thread& t, random_schedule& schedule) {
-  const event& e = t.pending;
+  const action e = wanted(t);
   if (!e.is_read() && !e.is_write()) return false;
   std::vector<eid> choices;
   const eid newest = g().co_last(e.loc);
@@ -158,7 +160,7 @@ bool explorer::add_older(thread& t, random_schedule& schedule) {
 /// Somebody waits for a section whose owner waits, too: goes on if the section may have begun after the wait.
 bool explorer::add_before_section() {
   for (unsigned i = 0; i < n_threads_; i++)
-    if (waits_for_sections_only(threads_[i]) && add_with(threads_[i], g().co_last(threads_[i].pending.loc)))
+    if (waits_for_sections_only(threads_[i]) && add_with(threads_[i], g().co_last(threads_[i].at->next.loc)))
       return true;
   return false;
 }

@@ -12,23 +12,22 @@ constexpr u64 LEARNING_EXECUTIONS = 20'000;
 std::string explorer::follow(const choice& c) {
   thread& t = threads_[c.thread];
   wake_if_news(t);
-  while (t.st == status::fresh || t.st == status::ready)
-    resume(t);
+  if (!t.at) t.at = where_it_halts(t);
   if (restart_wanted_) return {};
   if (!result_.reason.empty()) return result_.reason;
   const std::string who = "CPU" + std::to_string(c.thread);
-  if (t.st == status::failed) return who + " now breaks " + t.bad_invariant + " before " + c.what;
-  if (t.st != status::parked) return who + " is blocked before " + c.what;
-  if (const std::string now = function_name(t.pending.where); now != c.what)
+  if (t.at->st == status::failed) return who + " now breaks " + t.bad_invariant + " before " + c.what;
+  if (!t.parked()) return who + " is blocked before " + c.what;
+  action e = wanted(t);
+  if (const std::string now = function_name(e.where); now != c.what)
     return who + " is now in " + now + ", not in " + c.what;
-  if (!c.kind.empty() && c.kind != kind_name(t.pending))
-    return who + " does something else (" + kind_name(t.pending) + ", in " + place_name(t.pending.where) +
+  if (!c.kind.empty() && c.kind != kind_name(e))
+    return who + " does something else (" + kind_name(e) + ", in " + place_name(e.where) +
            ") than the recorded " + c.kind;
   auto named = [&](int by, unsigned po) -> eid {
     if (by < 0) return INIT;
     return po < g().thread_size(static_cast<unsigned>(by)) ? g().at(static_cast<unsigned>(by), po) : NONE;
   };
-  event e = t.pending;
   if (e.is_read()) {
     const eid source = named(c.source_thread, c.source_po);
     if (source == NONE || (source != INIT && g()[source].loc != e.loc))
@@ -47,7 +46,7 @@ std::string explorer::follow(const choice& c) {
   } else {
     add(t);
   }
-  t.st = status::ready;
+  t.at = nullptr;
   return {};
 }
 

@@ -53,7 +53,7 @@ bool explorer::takes_a_source(eid r, eid w) const {
 /// The oldest write that the event `e` at position `po` of its thread could have as its source, or as the
 /// write before it, as far as a glance tells: who has used a write, or knows of it, does not go back behind
 /// it.
-eid explorer::oldest_plausible(const graph& in, const event& e, unsigned po) const {
+eid explorer::oldest_plausible(const graph& in, const action& e, unsigned po) const {
   if (e.kind == event_kind::translation || po == 0) return INIT;
   const bool weak = options_.model == memory_model::weak;
   const bool looks = e.is_read() && !e.counts_sections;
@@ -75,7 +75,7 @@ eid explorer::oldest_plausible(const graph& in, const event& e, unsigned po) con
 /// Of two executions in which identical threads have swapped names one suffices: the one in which, where they
 /// first do something different, the later thread has the later choice. (Symmetry reduction as in
 /// Kokologiannakis et al., PLDI 2024.)
-bool explorer::in_order_of_twins(const graph& in, const event& e, unsigned po, eid choice) const {
+bool explorer::in_order_of_twins(const graph& in, const action& e, unsigned po, eid choice) const {
   const eid c = in.counterpart(e.thread, po);
   if (c == NONE) return true;
   const event& twins = in[c];

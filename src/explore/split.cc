@@ -200,7 +200,7 @@ bool explorer::accept(packet p) {
   }
   frames_.push_back({std::move(g), {}, 0});
   for (unsigned i = 0; i < n_threads_; i++)
-    start_over(threads_[i]);
+    threads_[i].at = nullptr;
   restart_wanted_ |= places_.learn(&p);
   for (auto n = p.get<std::size_t>(); n > 0; n--) {
     const u64 id = p.get<u64>();

@@ -26,7 +26,7 @@ void explorer::thread_main(void* arg) {
     t.owner->run_body(t);
     t.owner->must_leave_nothing(t);
     if (!t.held.empty()) t.owner->order_held_locks(); // nobody else will ever get them
-    t.body_done = true;
+    t.own.ended = true;
     cpu_idle();
   } else {
     rcu_callback_thread(t.id - t.owner->n_cpus_);
@@ -60,40 +60,6 @@ void explorer::cut_short(mishap what, const char* text, const void* address) {
   suspend_for_good(status::failed);
 }
 
-void explorer::start_over(thread& t) {
-  t.st = status::fresh;
-  t.body_done = false;
-  t.pos = 0;
-  t.seen.clear();
-  t.last_read = 0;
-  t.state = {};
-  t.state.thread = t.id;
-  t.state.cpu = t.id;
-  t.values.clear();
-  t.held.clear();
-  t.locks.clear();
-  t.round = {};
-  t.spins = false;
-}
-
-/// Is the thread where it would be if it were run through the graph anew? It is if it has read the same so
-/// far: then only the step that it is about to make may be in the graph already, or not yet.
-bool explorer::keeps_up(thread& t) const {
-  const unsigned size = g().thread_size(t.id);
-  if ((t.st != status::parked && t.st != status::ready) || t.pos > size) return false;
-  for (unsigned po = 0; po < t.pos; po++)
-    if (g()[g().at(t.id, po)].value != t.seen[po]) return false;
-  if (t.pos < size) {
-    const event& e = g()[g().at(t.id, t.pos)];
-    const bool same =
-        e.kind == t.pending.kind && e.loc == t.pending.loc && (!e.is_write() || e.value == t.pending.value);
-    if (!same || e.blocked) return false;
-  }
-  t.st = t.pos < size ? status::ready : status::parked;
-  if (t.pending_dep) t.pending.dep = g().at(t.id, t.pending_dep - 1u);
-  return true;
-}
-
 /// The thread makes its next step, which is in the graph; returns what it reads.
 u64 explorer::go_through(thread& t, const event& e) const {
   t.pos++;
@@ -103,8 +69,8 @@ u64 explorer::go_through(thread& t, const event& e) const {
 }
 
 void explorer::resume(thread& t) {
-  if (t.st == status::fresh) t.stack.reset(&thread_main, &t);
-  t.st = status::ready;
+  if (t.own.st == status::fresh) t.stack.reset(&thread_main, &t);
+  t.own.st = status::ready;
   running_ = &t;
   quiet_accesses_ = 0;
   heartbeat = heartbeat + 1;
@@ -113,7 +79,7 @@ void explorer::resume(thread& t) {
 }
 
 void explorer::suspend_for_good(status st) {
-  running_->st = st;
+  running_->own.st = st;
   for (;;)
     running_->stack.suspend();
 }
@@ -124,12 +90,12 @@ void explorer::learned() {
   suspend_for_good(status::stuck);
 }
 
-u64 explorer::park(const event& e) {
+u64 explorer::park(const action& e) {
   thread& t = *running_;
   if (!t.held.empty()) order_held_locks();
-  t.pending = e;
-  t.pending_dep = e.dep == NONE ? u16{0} : static_cast<u16>(g()[e.dep].po + 1);
-  t.st = status::parked;
+  t.own.next = e;
+  t.own.dep = e.dep == NONE ? u16{0} : static_cast<u16>(g()[e.dep].po + 1);
+  t.own.st = status::parked;
   t.stack.suspend();
   const event& added = g()[g().at(t.id, t.pos)]; // by the search
   if (added.blocked) suspend_for_good(status::stuck);
@@ -151,7 +117,7 @@ void explorer::diverge(const thread& t, const event* before, site now) {
 /// The step in the graph that the thread makes now, or null if it is a new one.
 event* explorer::replayed(event_kind kind, u16 loc, site now) {
   thread& t = *running_;
-  if (t.pos >= g().thread_size(t.id)) return nullptr;
+  if (t.pos >= t.upto) return nullptr;
   event& e = g()[g().at(t.id, t.pos)];
   if (e.kind != kind || e.loc != loc) {
     diverge(t, &e, now);
@@ -171,16 +137,16 @@ event* explorer::replayed_write(u16 loc, u64 value, site now) {
   return e;
 }
 
-event explorer::new_event(event_kind kind, site where) const {
-  event e;
+action explorer::new_action(event_kind kind, site where) const {
+  action e;
   e.kind = kind;
   e.thread = static_cast<u8>(running_->id);
   e.where = where;
   return e;
 }
 
-event explorer::new_event(event_kind kind, const access& a, u16 loc) const {
-  event e = new_event(kind, a.where);
+action explorer::new_action(event_kind kind, const access& a, u16 loc) const {
+  action e = new_action(kind, a.where);
   e.loc = loc;
   e.ord = a.ord;
   e.is_plain = a.is_plain;
@@ -190,7 +156,7 @@ event explorer::new_event(event_kind kind, const access& a, u16 loc) const {
 }
 
 /// A step that has no choices and no location of its own to collide on.
-void explorer::add_plain_step(const event& e) {
+void explorer::add_plain_step(const action& e) {
   if (!replayed(e.kind, e.loc, e.where)) park(e);
 }
 
@@ -241,10 +207,12 @@ bool explorer::takes_unordered(u16 loc, const rmw_op& op) {
   location& l = places_[loc];
   u64 ignored = 0;
   const bool looked_at = (l.readers | l.writers) != 0;
+  const bool taken_before = l.lock;
   l.lock = true;
   if (!may_be_unordered(loc)) return false;
   if (looked_at || !apply(op, l.size, l.initial, &ignored)) {
     l.ordered = true;
+    if (taken_before) learned(); // without an order
     return false;
   }
   if (!running_->held.empty()) order_held_locks(); // locks inside of locks have an order
@@ -288,7 +256,7 @@ u64 explorer::read(const access& a) {
   running_->round.reads = true;
   if (is_private(loc, a, false)) return private_read(loc, a);
   if (event* e = replayed(event_kind::read, loc, a.where)) return e->value;
-  event r = new_event(event_kind::read, a, loc);
+  action r = new_action(event_kind::read, a, loc);
   r.sums = counts(loc);
   return park(r);
 }
@@ -304,7 +272,7 @@ void explorer::write(const access& a, u64 value) {
     return;
   }
   if (replayed_write(loc, value, a.where)) return;
-  event e = new_event(event_kind::write, a, loc);
+  action e = new_action(event_kind::write, a, loc);
   e.value = value;
   park(e);
 }
@@ -331,7 +299,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   }
   if (adds && counts(loc)) {
     running_->round.writes = true;
-    event w = new_event(event_kind::write, a, loc);
+    action w = new_action(event_kind::write, a, loc);
     w.adds = true;
     w.value = op.a;
     add_plain_step(w);
@@ -341,7 +309,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   if (event* e = replayed(event_kind::read, loc, a.where)) {
     old = e->value;
   } else {
-    event r = new_event(event_kind::read, a, loc);
+    action r = new_action(event_kind::read, a, loc);
     r.rmw = true;
     r.u.op = op;
     old = park(r);
@@ -349,7 +317,7 @@ rmw_result explorer::rmw(const access& a, const rmw_op& op) {
   const bool done = apply(op, a.size, old, &now);
   running_->round.writes |= done;
   if (done && !replayed_write(loc, now, a.where)) { // a revisit made the read: its write half comes now
-    event w = new_event(event_kind::write, a, loc);
+    action w = new_action(event_kind::write, a, loc);
     w.rmw = true;
     w.value = now;
     park(w);
@@ -361,7 +329,7 @@ u64 explorer::await(const access& a, const wait_condition& until) {
   running_->round.reads = true;
   const u16 loc = places_.at(a.addr, a.size);
   note_change(loc, false);
-  event e = new_event(event_kind::read, a, loc);
+  action e = new_action(event_kind::read, a, loc);
   e.await = true;
   e.u.until = until;
   // Nobody else writes a private variable: if the wait is not over it never will be.
@@ -384,7 +352,7 @@ rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
     return {places_[loc].initial, true};
   }
   note_change(loc, false);
-  event e = new_event(event_kind::read, a, loc);
+  action e = new_action(event_kind::read, a, loc);
   e.rmw = true;
   e.await = true;
   e.u.op = op;
@@ -403,7 +371,7 @@ rmw_result explorer::await_rmw(const access& a, const rmw_op& op) {
     old = park(e);
   apply(op, a.size, old, &now);
   if (!replayed_write(loc, now, a.where)) {
-    event w = new_event(event_kind::write, a, loc);
+    action w = new_action(event_kind::write, a, loc);
     w.rmw = true;
     w.value = now;
     park(w);
@@ -419,7 +387,7 @@ void explorer::fence(fence_kind kind, site where) {
     const event& before = g()[g().at(t.id, t.pos - 1u)];
     if (before.kind == event_kind::fence && before.fence == fence_kind::mb) return;
   }
-  event e = new_event(event_kind::fence, where);
+  action e = new_action(event_kind::fence, where);
   e.fence = kind;
   add_plain_step(e);
 }
@@ -431,7 +399,7 @@ void explorer::section_begin(domain d, site where) {
   if (t.id >= n_cpus_) return;
   if (places_.note_section(t.id, d)) learned();
   if (!places_.sections_matter(t.id, d)) return;
-  event e = new_event(event_kind::section_begin, where);
+  action e = new_action(event_kind::section_begin, where);
   e.dom = d;
   e.loc = places_.sections(t.id, d);
   add_plain_step(e);
@@ -442,7 +410,7 @@ void explorer::section_end(domain d, site where) {
   if (t.id >= n_cpus_ || !places_.sections_matter(t.id, d)) return;
   const u16 loc = places_.sections(t.id, d);
   if (replayed(event_kind::write, loc, where)) return;
-  event e = new_event(event_kind::write, where);
+  action e = new_action(event_kind::write, where);
   e.loc = loc;
   e.dom = d;
   e.section_end = true;
@@ -466,7 +434,7 @@ void explorer::quiesce(domain d, cpumask_bits mask, const tlb_range* range, site
     fence(fence_kind::mb, where);
     return;
   }
-  event e = new_event(event_kind::quiesce, where);
+  action e = new_action(event_kind::quiesce, where);
   e.dom = d;
   if (range) {
     e.has_range = true;
@@ -501,14 +469,14 @@ u64 explorer::translation_read(const access& a, const translation& t) {
   note_change(loc, false);
   if (is_private(loc, a, false)) return private_read(loc, a);
   if (event* e = replayed(event_kind::translation, loc, a.where)) return e->value;
-  event e = new_event(event_kind::translation, a, loc);
+  action e = new_action(event_kind::translation, a, loc);
   e.u.tr = t;
   return park(e);
 }
 
 void explorer::invalidate(const tlb_range& range, site where) {
   running_->round.writes = true;
-  event e = new_event(event_kind::invalidate, where);
+  action e = new_action(event_kind::invalidate, where);
   e.u.range = range;
   e.has_range = true;
   add_plain_step(e);
@@ -517,7 +485,7 @@ void explorer::invalidate(const tlb_range& range, site where) {
 void explorer::free_object(const void* p, std::size_t bytes, site where) {
   running_->round.writes = true;
   if (places_.note_free(p, bytes, running_->id)) learned();
-  event e = new_event(event_kind::free_object, where);
+  action e = new_action(event_kind::free_object, where);
   e.u.freed.object = p;
   e.u.freed.bytes = bytes;
   add_plain_step(e);
@@ -535,6 +503,7 @@ void explorer::violation(const char* invariant, const char* text, site where) {
 }
 
 void explorer::complete() {
+  if ((program_.finally || options_.on_execution) && !run_to_their_places()) return;
   result_.executions++;
   if (options_.fingerprint) result_.fingerprint += fingerprint_of(g());
   if (options_.on_execution) options_.on_execution(g());
@@ -556,11 +525,10 @@ void explorer::run_again() {
   for (unsigned i = 0; i < n_threads_ && !execution_over_; i++) {
     thread& t = threads_[i];
     start_over(t);
-    while (t.st == status::fresh || t.st == status::ready)
-      resume(t);
+    run(t, g().thread_size(i));
     if (execution_over_ || restart_wanted_) return;
-    if (t.st == status::failed || !t.state.idle)
-      diverge(t, nullptr, t.st == status::failed ? t.bad_where : t.pending.where);
+    if (t.own.st == status::failed || !t.state.idle)
+      diverge(t, nullptr, t.own.st == status::failed ? t.bad_where : t.own.next.where);
   }
 }
 
