@@ -35,19 +35,23 @@ void explorer::fail(const char* invariant, std::string text, site where, unsigne
 
 namespace {
 
-/// Is `a` performed before the last event of a thread? As performed_before, but looks at the clocks first:
-/// between threads, what comes causally before is ordered in sc and tso, and what a thread knows of is before
-/// its reads in the weak model.
+/// Which events are performed before the last one of a thread? As performed_before, but looks at the clocks
+/// first: what comes causally before is ordered in sc and tso, and what a thread knows of is before its reads
+/// in the weak model.
 class ordered_before {
  public:
-  ordered_before(memory_model m, const graph& g, eid last) : model_(m), g_(g), last_(last) {}
+  ordered_before(memory_model m, const graph& g, eid last) : model_(m), g_(g), last_(last) {
+    const event& e = g[last];
+    if (m != memory_model::weak)
+      clock_ = &e.past;
+    else if (const eid before = last_before(e); before != NONE)
+      clock_ = &g[before].known;
+  }
+  /// Do the clocks say so? `e`: of another thread.
+  bool for_certain(const event& e) const { return clock_ && e.po < clock_->upto[e.thread]; }
+  /// `a`: of another thread.
   bool has(eid a) {
-    const event& e = g_[last_];
-    if (model_ != memory_model::weak) {
-      if (g_[a].thread != e.thread && g_.precedes(a, last_)) return true;
-    } else if (const eid last = last_before(e); last != NONE && g_.known(a, last)) {
-      return true;
-    }
+    if (for_certain(g_[a])) return true;
     if (!all_) all_.emplace(model_, g_, last_);
     return all_->has(a);
   }
@@ -67,15 +71,16 @@ class ordered_before {
   memory_model model_;
   const graph& g_;
   eid last_;
+  const clock* clock_ = nullptr;
   std::optional<performed_before> all_;
 };
 
 } // namespace
 
-void explorer::check_access(eid id) {
-  check_race(id);
+/// Is it an access to memory that has been freed?
+void explorer::check_use(eid id) {
   const event& a = g()[id];
-  if (execution_over_ || a.counts_sections || a.section_end || !places_[a.loc].freers) return;
+  if (a.counts_sections || a.section_end) return;
   for (eid f = 0; f < g().size(); f++) {
     if (g()[f].kind != event_kind::free_object || !inside(g()[f], places_[a.loc].addr)) continue;
     if (performed_before(options_.model, g(), f).has(id)) continue;
@@ -91,6 +96,7 @@ void explorer::check_free(eid id) {
   ordered_before before(options_.model, g(), id);
   for (eid a = 0; a < id; a++) {
     const event& e = g()[a];
+    if (before.for_certain(e) && e.kind != event_kind::free_object) continue;
     if (e.kind == event_kind::free_object && e.u.freed.object == f.u.freed.object) {
       if (!happens()) return;
       result_.executions++;
@@ -108,14 +114,15 @@ void explorer::check_free(eid id) {
   }
 }
 
+/// Does an access to a plain variable race with another one?
 void explorer::check_race(eid id) {
-  const event& e = g()[id];
-  if (!places_[e.loc].plain) return;
-  ordered_before before(options_.model, g(), id);
-  for (eid o = g().first_at(e.loc); o != NONE; o = g()[o].next_at) {
-    const event& x = g()[o];
-    if (x.thread == e.thread || !(x.is_plain || e.is_plain) || !(x.is_read() || x.is_write()) ||
-        !(x.is_write() || e.is_write()))
+  const graph& in = g();
+  const event& e = in[id];
+  ordered_before before(options_.model, in, id);
+  for (eid o = in.first_at(e.loc); o != NONE; o = in[o].next_at) {
+    const event& x = in[o];
+    if (x.thread == e.thread || before.for_certain(x)) continue;
+    if (!(x.is_plain || e.is_plain) || !(x.is_read() || x.is_write()) || !(x.is_write() || e.is_write()))
       continue;
     if (before.has(o) || performed_before(options_.model, g(), o).has(id)) continue;
     if (!happens()) return;

@@ -295,16 +295,17 @@ explorer::thread* explorer::next_thread() {
   thread* blocked = nullptr;
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
-    if (!t.parked()) {
+    if (!t.at || replaying_) {
       advance(t);
       if (restart_wanted_ || execution_over_) return nullptr;
-      if (!t.parked()) continue;
     }
-    const action& next = t.at->next;
+    const halt& at = *t.at;
+    if (at.st != status::parked || at.for_ever) continue;
+    if (!at.next.await && !at.next.counts_sections) return &t;
     if (enabled(t)) {
-      if (!next.counts_sections) return &t;
+      if (!at.next.counts_sections) return &t;
       if (!waiting) waiting = &t;
-    } else if (!blocked && next.await && !t.at->idle && places_[next.loc].shared) {
+    } else if (!blocked && at.next.await && !at.idle) {
       blocked = &t;
     }
   }
@@ -326,7 +327,7 @@ bool explorer::enabled(const thread& t) const {
   const action& e = t.at->next;
   if (e.counts_sections) return !section_open(e.counted, e.dom);
   if (!e.await) return true;
-  if (!places_[e.loc].shared) return false;
+  if (t.at->for_ever) return false;
   return !blocks(e, value_of(e.loc, g().co_last(e.loc)));
 }
 
@@ -438,7 +439,7 @@ bool explorer::would_revisit(eid read) {
   const u16 loc = g()[w].loc;
   for (eid r = g().first_at(loc); r < w && !found; r = g()[r].next_at) {
     event_set keep;
-    found = may_revisit(r, w) && removable(r, w, &keep);
+    found = may_revisit(g(), r, w) && removable(r, w, &keep);
   }
   g().cut(w);
   return found;

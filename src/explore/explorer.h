@@ -277,7 +277,7 @@ class explorer final : public engine {
   void push_revisits(eid w);
   void push_sum_revisits(std::unique_ptr<graph> h, eid r);
   /// Is `r`, of the location of the write `w`, a read that `w` could be the source of?
-  bool may_revisit(eid r, eid w) const { return g()[r].is_read() && !g().needs(r, w); }
+  static bool may_revisit(const graph& in, eid r, eid w) { return in[r].is_read() && !in.needs(r, w); }
   bool removable(eid r, eid w, event_set* keep) const;
   template <class Kept> bool maximal(eid e, eid w, const Kept& kept) const;
   template <class Kept> bool sees_all(eid r, eid w, const Kept& kept) const;
@@ -286,7 +286,12 @@ class explorer final : public engine {
   bool in_order_of_twins(const graph& in, const action& e, unsigned po, eid choice) const;
 
   // checks (checks.cc)
-  void check_access(eid id);
+  void check_access(eid id) {
+    const location& l = places_[g()[id].loc];
+    if (l.plain) check_race(id);
+    if (l.freers && !execution_over_) check_use(id);
+  }
+  void check_use(eid id);
   void check_free(eid id);
   void check_race(eid id);
   void fail(const char* invariant, std::string text, site where, unsigned thread_id, eid loss = NONE,

@@ -34,25 +34,26 @@ bool same_step(const event& a, const event& b) {
 
 void graph::compute_past(eid e) {
   event& x = ev_[e];
-  x.past = {};
-  x.prefix = {};
+  clock past;
+  clock prefix;
   x.mirrors = false;
   auto after = [&](eid before) {
     const event& b = ev_[before];
-    x.past.join(b.past);
-    x.past.include(b.thread, b.po);
-    x.prefix.join(b.prefix);
-    x.prefix.include(b.thread, b.po);
+    past.join(b.past.with_next_of(b.thread));
+    if (symmetric_) prefix.join(b.prefix);
   };
   if (x.po > 0) after(po_[x.thread][x.po - 1u]);
   if (x.rf < NONE) after(x.rf);
   if (x.sums) for_each_source(x, after);
-  if (const eid twin = counterpart(x.thread, x.po); twin != NONE) {
+  x.past = past;
+  prefix.join(past);
+  if (const eid twin = symmetric_ ? counterpart(x.thread, x.po) : NONE; twin != NONE) {
     const event& c = ev_[twin];
-    x.prefix.join(c.prefix);
-    x.prefix.include(c.thread, c.rmw && c.succeeds ? c.po + 1u : c.po); // both halves or none
+    prefix.join(c.prefix);
+    prefix.include(c.thread, c.rmw && c.succeeds ? c.po + 1u : c.po); // both halves or none
     x.mirrors = same_step(x, c);
   }
+  x.prefix = prefix;
   if (weak_) compute_known(e);
 }
 
@@ -228,6 +229,7 @@ void graph::restore(std::vector<event> events) {
 void graph::restrict_to(const event_set& keep, graph* to, std::vector<eid>* renamed) const {
   graph& g = *to;
   g.twin_ = twin_;
+  g.symmetric_ = symmetric_;
   g.weak_ = weak_;
   g.ev_.clear();
   for (std::vector<eid>& thread : g.po_)

@@ -77,7 +77,22 @@ struct clock {
   void include(unsigned thread, unsigned po) {
     upto[thread] = std::max(upto[thread], static_cast<u8>(po + 1));
   }
+  /// With the next event of the thread. (As a sum of two clocks: to write one byte of a clock that is then
+  /// read as a whole takes longer.)
+  clock with_next_of(unsigned thread) const;
 };
+inline constexpr std::array<clock, MAX_THREADS> FIRST_OF = [] {
+  std::array<clock, MAX_THREADS> one{};
+  for (unsigned t = 0; t < MAX_THREADS; t++)
+    one[t].upto[t] = 1;
+  return one;
+}();
+inline clock clock::with_next_of(unsigned thread) const {
+  clock sum;
+  for (unsigned t = 0; t < MAX_THREADS; t++)
+    sum.upto[t] = static_cast<u8>(upto[t] + FIRST_OF[thread].upto[t]);
+  return sum;
+}
 
 /// What a thread does, and what came of it there.
 struct action {
@@ -159,7 +174,10 @@ class graph {
 
   /// Which thread, with a lower number, is the twin of each: runs the same code; -1: none.
   using twins = std::array<std::int8_t, MAX_THREADS>;
-  void set_twins(const twins& t) { twin_ = t; }
+  void set_twins(const twins& t) {
+    twin_ = t;
+    symmetric_ = true;
+  }
   /// Is known() asked?
   void set_weak(bool weak) { weak_ = weak; }
   /// What the twin of `thread` did at `po`, if the two have done the same before that; or NONE.
@@ -245,6 +263,7 @@ class graph {
 
   std::vector<event> ev_;
   twins twin_ = no_twins();
+  bool symmetric_ = false; ///< there are twins
   bool weak_ = true;
   std::array<std::vector<eid>, MAX_THREADS> po_;
   std::vector<at_location> at_;

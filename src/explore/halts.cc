@@ -19,14 +19,16 @@ const halt* explorer::where_it_halts(thread& t) {
     run(t, size);
     return &t.own;
   }
-  unsigned n = size;
-  while (n > 0 && !halt_after(t, n))
-    n--;
-  for (; n < size && halt_after(t, n); n++) {
-    event& e = g()[g().at(t.id, n)];
-    e.then = halts::after(halt_after(t, n), e.value);
+  graph& in = g();
+  unsigned n = size; // events after which it is known
+  halt* known = nullptr;
+  for (; n > 0 && !(known = in[in.at(t.id, n - 1)].then); n--) {
   }
-  const halt* const known = halt_after(t, n);
+  if (n == 0) known = halts_.start(t.id);
+  for (; known && n < size; n++) {
+    event& e = in[in.at(t.id, n)];
+    known = e.then = halts::after(known, e.value);
+  }
   return known ? known : find_out(t, n);
 }
 
@@ -102,6 +104,7 @@ void explorer::run(thread& t, unsigned upto) {
   while (t.own.st == status::fresh || t.own.st == status::ready)
     resume(t);
   t.own.idle = t.state.idle && (t.id >= n_cpus_ || t.own.ended);
+  t.own.for_ever = t.own.st == status::parked && t.own.next.await && !places_[t.own.next.loc].shared;
   t.own.request = next_request(t.state);
   t.own.round_begin = static_cast<u16>(t.round.begin);
 }

@@ -28,20 +28,21 @@ enum class status : u8 {
 
 /// Where a thread is between two steps.
 struct halt {
+  // the tree
+  u64 returned = 0; ///< by the step that led here
+  halt* sibling = nullptr;
+  halt* first = nullptr; ///< of those that the next step leads to
+
   status st = status::fresh;
   bool ended = false;            ///< its body has
   bool idle = false;             ///< ... and it waits for requests
+  bool for_ever = false;         ///< parked: it waits for what nobody else can change, as far as is known
   bool spins = false;            ///< stuck because its round only read
   u16 round_begin = 0;           ///< po of the first step of that round
   u16 dep = 0;                   ///< 1 + po of the read that the address of `next` depends on
   const void* request = nullptr; ///< where the next one arrives that it would take now, if it would
   action next;                   ///< parked: the step it wants to make
   site spins_at;
-
-  // the tree
-  u64 returned = 0; ///< by the step that led here
-  halt* sibling = nullptr;
-  halt* first = nullptr; ///< of those that the next step leads to
 };
 
 class halts {

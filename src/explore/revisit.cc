@@ -20,12 +20,13 @@ template <class Kept> bool explorer::sees_all(eid r, eid w, const Kept& kept) co
 /// Was `e` added with the newest choice, seen from the graph that keeps what is `kept`, where `w` comes
 /// directly after what it needs?
 template <class Kept> bool explorer::maximal(eid e, eid w, const Kept& kept) const {
-  const event& x = g()[e];
+  const graph& in = g();
+  const event& x = in[e];
   if (!x.is_read() && !x.is_write()) return true;
   if (x.is_write() && x.read_by_older) return false; // it owes its place to a revisit
   if (x.adds) return true;
   if (x.sums) return sees_all(e, w, kept);
-  for (eid later = g().co_after(x.loc, x.is_write() ? e : x.rf); later != NONE; later = g()[later].co_next)
+  for (eid later = in.co_after(x.loc, x.is_write() ? e : x.rf); later != NONE; later = in[later].co_next)
     if (later != w && (later <= e || kept(later))) return false;
   return true;
 }
@@ -33,13 +34,15 @@ template <class Kept> bool explorer::maximal(eid e, eid w, const Kept& kept) con
 /// May the revisit of `r` by `w` be made? Then *keep, which is empty, gets what stays: what was there before
 /// `r`, what `w` needs, and what else `r` sees already.
 bool explorer::removable(eid r, eid w, event_set* keep) const {
-  if (g()[r].sums && !keep_sources(r, w, keep)) return false;
-  auto kept = [&](eid e) { return e <= r || e == w || g().needs(e, w) || keep->test(e); };
+  const graph& in = g();
+  if (in[r].sums && !keep_sources(r, w, keep)) return false;
+  for (eid e = static_cast<eid>(r + 1); e < w; e++)
+    if (in.needs(e, w)) keep->set(e);
+  keep->set(w);
+  auto kept = [&](eid e) { return e <= r || keep->test(e); };
   for (eid e = r; e < w; e++)
-    if ((e == r || !kept(e)) && !maximal(e, w, kept)) return false;
+    if ((e == r || !keep->test(e)) && !maximal(e, w, kept)) return false;
   keep->set_first(r + 1u);
-  for (eid e = static_cast<eid>(r + 1); e <= w; e++)
-    if (kept(e)) keep->set(e);
   return true;
 }
 
@@ -57,6 +60,8 @@ eid explorer::oldest_plausible(const graph& in, const action& e, unsigned po) co
   if (e.kind == event_kind::translation || po == 0) return INIT;
   const bool weak = options_.model == memory_model::weak;
   const bool looks = e.is_read() && !e.counts_sections;
+  eid w = in.co_last(e.loc);
+  if (w == INIT) return INIT;
   const eid last = in.at(e.thread, po - 1);
   eid used = INIT;
   for (unsigned i = po; i-- > 0;) {
@@ -66,7 +71,6 @@ eid explorer::oldest_plausible(const graph& in, const action& e, unsigned po) co
     used = b.is_write() ? id : b.rf;
     break;
   }
-  eid w = in.co_last(e.loc);
   for (; w != INIT && w != used; w = in[w].co_prev)
     if (looks && (w == last || (weak ? in.known(w, last) : in.precedes(w, last)))) break;
   return w;
@@ -87,13 +91,15 @@ bool explorer::in_order_of_twins(const graph& in, const action& e, unsigned po, 
 
 void explorer::push_revisits(eid w) {
   if (replaying_) return;
-  const u16 loc = g()[w].loc;
-  for (eid r = g().first_at(loc); r < w; r = g()[r].next_at) {
+  const graph& in = g();
+  const u16 loc = in[w].loc;
+  for (eid r = in.first_at(loc); r < w; r = in[r].next_at) {
+    if (!may_revisit(in, r, w) || (in[w].rmw && takes_a_source(r, w))) continue;
     event_set keep;
-    if (!may_revisit(r, w) || (g()[w].rmw && takes_a_source(r, w)) || !removable(r, w, &keep)) continue;
-    const event& x = g()[r];
+    if (!removable(r, w, &keep)) continue;
+    const event& x = in[r];
     std::unique_ptr<graph> h = pool_.take();
-    g().restrict_to(keep, h.get(), &renamed_);
+    in.restrict_to(keep, h.get(), &renamed_);
     const eid new_w = renamed_[w];
     const eid new_r = renamed_[r];
     if (x.sums) {
@@ -116,15 +122,15 @@ void explorer::push_revisits(eid w) {
       remember(std::move(it));
     };
     std::optional<extension> past;
-    if (judged_by_extension(g(), x) && judged_by_extension(g(), source)) {
+    if (judged_by_extension(in, x) && judged_by_extension(in, source)) {
       const event& read = (*h)[new_r];
       past.emplace(options_.model, *h,
                    std::array{extension::probe{read.thread, read.po, false, read.rmw},
                               extension::probe{source.thread, source.po, true, source.rmw}});
     }
-    auto outlook_at = [&](const graph& in, eid next) {
-      if (next != NONE && in[next].rmw) return outlook::impossible; // it would lose its source
-      if (in.co_before(new_w, oldest_plausible(in, in[new_r], in[new_r].po))) return outlook::impossible;
+    auto outlook_at = [&](const graph& to, eid next) {
+      if (next != NONE && to[next].rmw) return outlook::impossible; // it would lose its source
+      if (to.co_before(new_w, oldest_plausible(to, to[new_r], to[new_r].po))) return outlook::impossible;
       return outlook_of(past, next);
     };
     if (source.rmw) {
