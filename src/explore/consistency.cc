@@ -188,26 +188,19 @@ void number_writes(const graph& g, positions& position) {
 /// Per location, a thread goes forward in coherence order.
 bool coherent(const graph& g) {
   positions position;
-  number_writes(g, position);
-  auto pos = [&](const event& e, eid id) -> unsigned {
-    return e.is_write() ? position[id] : e.rf == INIT ? 0 : position[e.rf];
-  };
-  auto bound = [](const event& e) {
-    return (e.is_read() || e.is_write()) && !e.counts_sections && !floats(e) && !e.adds && !e.sums;
-  };
-  for (unsigned t = 0; t < MAX_THREADS; t++)
-    for (unsigned i = 0; i < g.thread_size(t); i++) {
-      const eid id = g.at(t, i);
+  for (u16 loc = 0; loc < g.locations(); loc++) {
+    u16 p = 1;
+    for (eid w = g.co_first(loc); w != NONE; w = g[w].co_next)
+      position[w] = p++;
+    std::array<u16, MAX_THREADS> reached{};
+    for (eid id = g.first_at(loc); id != NONE; id = g[id].next_at) {
       const event& e = g[id];
-      if (!bound(e)) continue;
-      for (unsigned j = i; j-- > 0;) {
-        const eid before = g.at(t, j);
-        const event& b = g[before];
-        if (b.loc != e.loc || !bound(b)) continue;
-        if (e.is_write() ? pos(e, id) <= pos(b, before) : pos(e, id) < pos(b, before)) return false;
-        break; // the nearest one suffices: it was checked against those before it
-      }
+      if (!(e.is_read() || e.is_write()) || e.counts_sections || floats(e) || e.adds || e.sums) continue;
+      const u16 at = e.is_write() ? position[id] : e.rf == INIT ? u16{0} : position[e.rf];
+      if (at < reached[e.thread] || (e.is_write() && at == reached[e.thread])) return false;
+      reached[e.thread] = at;
     }
+  }
   return true;
 }
 
@@ -530,19 +523,21 @@ template <unsigned W> struct lkmm {
 };
 
 template <unsigned W> judgement judge_in(memory_model m, const graph& g, const model_options& options) {
-  auto verdict = [](bool good) { return good ? judgement::consistent : judgement::inconsistent; };
-  if (!atomic(g)) return judgement::inconsistent;
-  if (options.monotone_translations && !monotone(g)) return judgement::inconsistent;
-  // A model allows what sc allows, and sc is quickly asked.
-  if (simple_order<W>(memory_model::sc, g, options.sections_may_end).acyclic())
-    return judgement::consistent_in_sc;
+  // in all of the models, and quickly asked
+  if (!atomic(g) || (options.monotone_translations && !monotone(g)) || !coherent(g))
+    return judgement::inconsistent;
+  const auto in_order_of = [&](memory_model simple) {
+    return simple_order<W>(simple, g, options.sections_may_end).acyclic();
+  };
+  // Each model allows what sc allows. Most graphs are not consistent in tso, when that is asked here.
+  if (m == memory_model::tso && !in_order_of(memory_model::tso)) return judgement::inconsistent;
+  if (options.may_be_sc && in_order_of(memory_model::sc)) return judgement::consistent_in_sc;
   if (m == memory_model::sc) return judgement::inconsistent;
-  if (m == memory_model::tso)
-    return verdict(simple_order<W>(memory_model::tso, g, options.sections_may_end).acyclic() && coherent(g));
+  if (m == memory_model::tso) return judgement::consistent;
   lkmm<W> model(g, options.sections_may_end);
-  if (!model.direct().acyclic() || !coherent(g)) return judgement::inconsistent;
+  if (!model.direct().acyclic()) return judgement::inconsistent;
   model.propagation();
-  return verdict(model.consistent());
+  return model.consistent() ? judgement::consistent : judgement::inconsistent;
 }
 
 using probes = std::array<extension::probe, 2>;

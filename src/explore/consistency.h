@@ -31,6 +31,7 @@ struct model_options {
   /// search has to go through such graphs: it is the end of the section that revisits the wait.
   bool sections_may_end = false;
   bool monotone_translations = false; ///< a CPU does not go back to an older entry between invalidations
+  bool may_be_sc = true;              ///< false: the graph is known not to be sequentially consistent
 };
 
 enum class judgement : u8 { inconsistent, consistent, consistent_in_sc };

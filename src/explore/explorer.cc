@@ -147,16 +147,17 @@ bool explorer::make_choice(item& it) {
   }
   frames_.back().departures = it.departures;
   g().cut(it.length);
+  const bool may_be_sc = it.may_be_sc && may_be_sc_with_more();
   if (it.kind == item::what::place) {
     const eid w = g().append(it.e);
     g().place(w, it.choice);
-    if (takes_too_many_switches() || (!it.judged && !judged(g()))) return false;
+    if (takes_too_many_switches() || (!it.judged && !judged(g(), may_be_sc))) return false;
     check_access(w);
     return true;
   }
   if (!it.e.sums) settle(it.e, it.choice);
   const eid r = g().append(it.e);
-  if (takes_too_many_switches() || (!it.judged && !judged(g()))) return false;
+  if (takes_too_many_switches() || (!it.judged && !judged(g(), may_be_sc))) return false;
   check_access(r);
   if (execution_over_ || !it.e.rmw || !it.e.succeeds) return true;
   return add_write_half(r);
@@ -183,9 +184,11 @@ bool explorer::takes_too_many_switches() {
   return true;
 }
 
-/// Judges a whole graph.
-bool explorer::judged(graph& in) {
-  const judgement j = judge(options_.model, in, options_.hardware);
+/// Judges a whole graph. It is not sequentially consistent if a part of it is not.
+bool explorer::judged(graph& in, bool may_be_sc) {
+  model_options hardware = options_.hardware;
+  hardware.may_be_sc = may_be_sc;
+  const judgement j = judge(options_.model, in, hardware);
   in.set_sc(j == judgement::consistent_in_sc);
   // An order of a lock's sections, whichever, orders what is around them, too; so does one of additions; and
   // twins have the names which coherence order gives them. In sc and tso that forbids nothing by itself, here
@@ -193,6 +196,10 @@ bool explorer::judged(graph& in) {
   if (j == judgement::consistent && options_.model == memory_model::weak) (void)visit_in_full();
   return j != judgement::inconsistent;
 }
+
+/// May the graph be sequentially consistent when something is added? In the weak model it is known whether it
+/// is.
+bool explorer::may_be_sc_with_more() const { return options_.model != memory_model::weak || g().sc(); }
 
 /// Is the graph consistent as it is, if no open section ends any more?
 bool explorer::happens() const {
@@ -358,10 +365,11 @@ void explorer::add(thread& t) {
 /// revisit what stands in its way. Done at once; the graph is then as before.
 void explorer::try_conflicting(const action& read, eid source, bool judged_already) {
   const unsigned length = g().size();
+  const bool may_be_sc = may_be_sc_with_more();
   action e = read;
   settle(e, source);
   const eid r = g().append(e);
-  if (judged_already || (would_revisit(r) && judged(g()))) add_write_half(r);
+  if (judged_already || (would_revisit(r) && judged(g(), may_be_sc))) add_write_half(r);
   g().cut(length);
 }
 
@@ -386,6 +394,7 @@ void explorer::push_other_sources(const action& e, unsigned length, eid except) 
     }
     item it;
     it.judged = o == outlook::possible;
+    it.may_be_sc = !past;
     it.kind = item::what::source;
     it.length = length;
     it.e = other;
@@ -487,6 +496,7 @@ void explorer::add_write(thread& t) {
       if (o == outlook::impossible) continue;
       item it;
       it.judged = o == outlook::possible;
+      it.may_be_sc = !past;
       it.kind = item::what::place;
       it.length = length;
       it.e = e;

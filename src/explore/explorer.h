@@ -189,6 +189,7 @@ class explorer final : public engine {
     action e;
     eid choice = NONE;
     bool judged = false;     ///< known to be consistent
+    bool may_be_sc = true;   ///< false: known not to be sequentially consistent, unless it is judged already
     unsigned departures = 0; ///< on the way to it, this one included
     std::unique_ptr<graph> revisited;
     eid read = NONE;
@@ -219,7 +220,8 @@ class explorer final : public engine {
   void remember(item&& it);
   bool takes_too_many_switches();
   std::string bounds_that_cut() const;
-  bool judged(graph& in);
+  bool judged(graph& in, bool may_be_sc = true);
+  bool may_be_sc_with_more() const;
   bool happens() const;
   bool wait_did_not_see(const action& end) const;
   bool visit_in_full();

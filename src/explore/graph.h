@@ -187,6 +187,8 @@ class graph {
   event& operator[](eid e) { return ev_[e]; }
   const event& operator[](eid e) const { return ev_[e]; }
 
+  /// All locations of its events are below this.
+  unsigned locations() const { return static_cast<unsigned>(at_.size()); }
   /// The event of this location that was added first, or NONE; event::next_at leads to the others.
   eid first_at(u16 loc) const { return loc < at_.size() ? at_[loc].first : NONE; }
 

@@ -109,9 +109,10 @@ void explorer::push_revisits(eid w) {
     settle((*h)[new_r], new_w, (*h)[new_w].value);
     h->set_source(new_r, new_w);
     const event& source = (*h)[new_w];
+    std::optional<extension> past;
     auto push = [&](std::unique_ptr<graph> revisited, outlook o) {
       if (o == outlook::possible) revisited->set_sc(true);
-      if (o == outlook::impossible || (o == outlook::open && !judged(*revisited))) {
+      if (o == outlook::impossible || (o == outlook::open && !judged(*revisited, !past))) {
         pool_.put(std::move(revisited));
         return;
       }
@@ -121,7 +122,6 @@ void explorer::push_revisits(eid w) {
       it.revisited = std::move(revisited);
       remember(std::move(it));
     };
-    std::optional<extension> past;
     if (judged_by_extension(in, x) && judged_by_extension(in, source)) {
       const event& read = (*h)[new_r];
       past.emplace(options_.model, *h,
