@@ -67,6 +67,7 @@ std::string explorer::bounds_that_cut() const {
 void explorer::restart_search() {
   restart_wanted_ = false;
   execution_over_ = false;
+  pool_ = {}; // they may have twins, and the new search none
   frames_.clear();
   frames_.push_back({std::make_unique<graph>(), {}, 0});
   if (symmetry_) g().set_twins(twins_);
