@@ -91,7 +91,7 @@ bool add_item(ksm_stable_node& node, const vm_area_struct& vma, vaddr_t addr) {
   const u64 index = linear_page_index(vma, addr);
   for (const ksm_rmap_item* item = node.items; item != nullptr; item = item->next)
     if (is_item_of(*item, anon, index)) return true;
-  auto* item = kmalloc_obj<ksm_rmap_item>(anon, index, node.items);
+  auto* item = kmalloc_obj<ksm_rmap_item>(ksm_rmap_item{anon, index, node.items});
   if (item == nullptr) return false;
   node.items = item;
   ++node.nr_items;
