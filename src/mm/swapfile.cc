@@ -443,9 +443,12 @@ void swap_writepages(std::span<folio*> folios) {
 
 namespace {
 
-/// Opens and sizes the file. A descriptor or a negative errno.
+/// Opens and sizes the file. What is there is in no memory: it is read and written past the host's page
+/// cache, unless its file system cannot do that. A descriptor or a negative errno.
 int open_swap_file(const std::string& path, u64 bytes) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+  constexpr int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+  int fd = ::open(path.c_str(), flags | O_DIRECT, 0600);
+  if (fd < 0 && errno == EINVAL) fd = ::open(path.c_str(), flags, 0600);
   if (fd < 0) return -errno;
   struct stat st;
   int error = ::fstat(fd, &st) == 0 ? 0 : -errno;

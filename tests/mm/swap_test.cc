@@ -2,8 +2,13 @@
 // mapping meanwhile; slots are given back; what cannot be written or read is told, and nothing else is lost.
 #include "swapped.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <thread>
@@ -326,6 +331,23 @@ TEST_F(Swap, nobody_moves_or_collapses_it) {
 }
 
 // ---- the file --------------------------------------------------------------------------------------------
+
+TEST_F(Swap, what_is_there_is_not_in_the_hosts_memory) {
+  constexpr u64 PAGES = 64;
+  swapon(PAGES);
+  struct statfs of;
+  const int direct = ::open(swap_path().c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+  if (direct < 0 || ::fstatfs(direct, &of) != 0 || of.f_type == TMPFS_MAGIC)
+    GTEST_SKIP() << "the file system has it in memory";
+  (void)swapped_pages(PAGES);
+  void* file = ::mmap(nullptr, PAGES * PAGE_SIZE, PROT_READ, MAP_SHARED, direct, PAGE_SIZE);
+  ASSERT_NE(file, MAP_FAILED);
+  std::array<unsigned char, PAGES> resident{};
+  EXPECT_EQ(::mincore(file, PAGES * PAGE_SIZE, resident.data()), 0);
+  EXPECT_EQ(std::count_if(resident.begin(), resident.end(), [](unsigned char page) { return page & 1; }), 0);
+  ::munmap(file, PAGES * PAGE_SIZE);
+  ::close(direct);
+}
 
 TEST_F(Swap, files_that_cannot_be_are_refused) {
   const auto refused = [&](const std::string& file, u64 bytes) {
