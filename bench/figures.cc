@@ -123,31 +123,42 @@ figure_group dirty_figures() {
            make_figure<protect_with_peer>("mprotect and back, peer busy", 1, 1, no_slower)}};
 }
 
+/// Written when the first figure is measured that needs it.
+std::shared_ptr<const large_file> the_large_file() {
+  static const auto file = std::make_shared<const large_file>();
+  return file;
+}
+
+/// Accesses to what is larger than memory. `swap`: bytes of the swap file that the kernel is given.
+template <class Ours, class Kernels>
+figure out_of_core_figure(const char* name, unsigned threads, disk_access a, std::uint64_t iterations,
+                          std::uint64_t swap, std::vector<goal> goals, std::vector<goal> direct_goals) {
+  const auto kernel_work = [=]() -> std::unique_ptr<workload> {
+    return std::make_unique<out_of_core<Kernels>>(threads, a, the_large_file());
+  };
+  return {.name = name,
+          .threads = threads,
+          .ours = [=] { return std::make_unique<out_of_core<Ours>>(threads, a, the_large_file()); },
+          .kernel =
+              [=] {
+                the_large_file(); // before the process is made that has it, too
+                return in_limited_process({.memory = core_bytes, .swap = swap}, kernel_work);
+              },
+          .goals = std::move(goals),
+          .iterations = iterations,
+          .direct = [=] { return make_direct_io(threads, a, the_large_file()); },
+          .direct_goals = std::move(direct_goals)};
+}
+
+constexpr std::uint64_t out_of_core_accesses = 65536; // of all threads
+
 /// A file of four times the memory.
 figure_group out_of_core_figures() {
-  // written when the first figure is measured
-  const auto file = [made = std::make_shared<std::shared_ptr<const large_file>>()] {
-    if (!*made) *made = std::make_shared<large_file>();
-    return *made;
+  const auto make = [](const char* name, unsigned threads, disk_access a, std::uint64_t iterations) {
+    return out_of_core_figure<limited_racewalk, limited_kernel>(
+        name, threads, a, iterations, 0, {{kind::at_most_ratio, 0.67}}, {{kind::at_most_ratio, 1.25}});
   };
-  const auto make = [&](const char* name, unsigned threads, disk_access a, std::uint64_t iterations) {
-    const auto limited_kernel_work = [=]() -> std::unique_ptr<workload> {
-      return std::make_unique<out_of_core<limited_kernel>>(threads, a, file());
-    };
-    return figure{.name = name,
-                  .threads = threads,
-                  .ours = [=] { return std::make_unique<out_of_core<limited_racewalk>>(threads, a, file()); },
-                  .kernel =
-                      [=] {
-                        file(); // before the process is made that has it, too
-                        return in_limited_process(core_bytes, limited_kernel_work);
-                      },
-                  .goals = {{kind::at_most_ratio, 0.67}},
-                  .iterations = iterations,
-                  .direct = [=] { return make_direct_io(threads, a, file()); },
-                  .direct_goals = {{kind::at_most_ratio, 1.25}}};
-  };
-  constexpr std::uint64_t accesses = 65536; // of all threads
+  constexpr std::uint64_t accesses = out_of_core_accesses;
   figure_group group{"a file of 1 GiB in 256 MiB of memory", {}};
   group.figures.push_back(make("sequential scan, per page", 1, disk_access::scan, file_bytes / page_bytes));
   for (const unsigned threads : {2U, 16U})
@@ -157,6 +168,19 @@ figure_group out_of_core_figures() {
     group.figures.push_back(
         make("random loads and stores", threads, disk_access::load_store, accesses / threads));
   return group;
+}
+
+/// Anonymous memory of four times what there is. Direct I/O to a file is what a program would do that keeps
+/// it there itself.
+figure_group swap_figures() {
+  const auto make = [](const char* name, unsigned threads, disk_access a, std::uint64_t iterations) {
+    return out_of_core_figure<swapping_racewalk, swapping_kernel>(name, threads, a, iterations, swap_bytes,
+                                                                  {{kind::at_most_ratio, 1}}, {});
+  };
+  return {"anonymous memory of 1 GiB in 256 MiB, and a swap file",
+          {make("swapped scan, per page", 1, disk_access::scan, file_bytes / page_bytes),
+           make("swapped random loads", 2, disk_access::load, out_of_core_accesses / 2),
+           make("swapped random loads and stores", 2, disk_access::load_store, out_of_core_accesses / 2)}};
 }
 
 figure_group move_figures() {
@@ -205,9 +229,9 @@ figure_group scale_figures() {
 } // namespace
 
 std::vector<figure_group> figures() {
-  return {load_figures(), fault_figures(),     map_figures(),         unmap_figures(),
-          pin_figures(),  dirty_figures(),     out_of_core_figures(), huge_page_figures(),
-          move_figures(), userfault_figures(), scale_figures()};
+  return {load_figures(),      fault_figures(), map_figures(),         unmap_figures(),
+          pin_figures(),       dirty_figures(), out_of_core_figures(), swap_figures(),
+          huge_page_figures(), move_figures(),  userfault_figures(),   scale_figures()};
 }
 
 } // namespace racewalk::bench

@@ -1,7 +1,9 @@
 #include "bench/limited_process.h"
 
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -9,9 +11,13 @@
 #include <string>
 #include <system_error>
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "bench/kernel_side.h"
 
 namespace racewalk::bench {
 namespace {
@@ -77,6 +83,43 @@ void remove_cgroup(const fs::path& group) {
     usleep(10'000);
 }
 
+// ---- the swap file ---------------------------------------------------------------------------------------
+
+constexpr std::size_t swap_page = 4096;
+
+/// A swap file of the kernel's while it lives, if the kernel takes it.
+class kernel_swap {
+ public:
+  explicit kernel_swap(std::uint64_t bytes) : name_(temporary_file_name()) {
+    const int fd = open(name_.c_str(), O_RDWR | O_CLOEXEC);
+    on_ = fd >= 0 && posix_fallocate(fd, 0, static_cast<off_t>(bytes)) == 0 && write_header(fd, bytes) &&
+          swapon(name_.c_str(), 0) == 0;
+    if (fd >= 0) close(fd);
+  }
+  ~kernel_swap() {
+    if (on_) swapoff(name_.c_str());
+    unlink(name_.c_str());
+  }
+  kernel_swap(const kernel_swap&) = delete;
+  kernel_swap& operator=(const kernel_swap&) = delete;
+
+  [[nodiscard]] bool on() const { return on_; }
+
+ private:
+  /// What mkswap writes: version, last page and bad pages after 1024 bytes, and ten bytes at the page's end.
+  static bool write_header(int fd, std::uint64_t bytes) {
+    std::array<char, swap_page> header{};
+    const std::array<std::uint32_t, 3> info{1, static_cast<std::uint32_t>(bytes / swap_page - 1), 0};
+    std::memcpy(header.data() + 1024, info.data(), sizeof info);
+    std::memcpy(header.data() + swap_page - 10, "SWAPSPACE2", 10);
+    return pwrite(fd, header.data(), header.size(), 0) == static_cast<ssize_t>(header.size()) &&
+           fsync(fd) == 0;
+  }
+
+  const std::string name_;
+  bool on_ = false;
+};
+
 // ---- the processes ---------------------------------------------------------------------------------------
 
 /// Does what is asked until nobody is there to ask. First it says whether it can.
@@ -91,12 +134,14 @@ void serve(int fd, const fs::path& group, const make_workload& make) {
 }
 
 /// Makes the cgroup and a process in it that serves, and waits for its end.
-void guard(int fd, std::uint64_t bytes, const make_workload& make) {
+void guard(int fd, const process_limits& limits, const make_workload& make) {
   setsid(); // what ends the others from the keyboard leaves it alone
   for (const int signal : {SIGINT, SIGHUP, SIGTERM})
     std::signal(signal, SIG_IGN);
-  const auto group = make_memory_cgroup(bytes);
-  if (!group) return; // which the other end sees
+  std::optional<kernel_swap> swap;
+  if (limits.swap != 0 && !swap.emplace(limits.swap).on()) return; // which the other end sees
+  const auto group = make_memory_cgroup(limits.memory);
+  if (!group) return;
   const pid_t server = fork();
   if (server == 0) {
     serve(fd, *group, make);
@@ -109,7 +154,7 @@ void guard(int fd, std::uint64_t bytes, const make_workload& make) {
 
 class limited_process : public workload {
  public:
-  limited_process(std::uint64_t bytes, const make_workload& make) {
+  limited_process(const process_limits& limits, const make_workload& make) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) fail("socketpair");
     fd_ = ends[0];
@@ -117,7 +162,7 @@ class limited_process : public workload {
     if (guard_ == 0) {
       close(ends[0]);
       try {
-        guard(ends[1], bytes, make);
+        guard(ends[1], limits, make);
       } catch (...) { // the other end sees that nobody is there
       }
       _exit(0);
@@ -152,8 +197,8 @@ class limited_process : public workload {
 
 } // namespace
 
-std::unique_ptr<workload> in_limited_process(std::uint64_t bytes, const make_workload& make) {
-  auto process = std::make_unique<limited_process>(bytes, make);
+std::unique_ptr<workload> in_limited_process(const process_limits& limits, const make_workload& make) {
+  auto process = std::make_unique<limited_process>(limits, make);
   return process->ready() ? std::move(process) : nullptr;
 }
 

@@ -61,6 +61,10 @@ void limited_kernel::at_random(std::uint64_t at) {
   if (madvise(reinterpret_cast<void*>(at), file_bytes, MADV_RANDOM) != 0) fail("madvise(MADV_RANDOM)");
 }
 
+std::uint64_t swapping_kernel::map(cpu& on, const large_file& /*instead_of*/) {
+  return fill(on, on.map(file_bytes, backing::small_pages));
+}
+
 // ---- direct I/O ------------------------------------------------------------------------------------------
 
 namespace {

@@ -1,10 +1,12 @@
-// Files that are larger than memory, mapped: ours, the kernel's under the same limit, and what direct I/O
-// does with the same file.
+// What is larger than memory, mapped: ours, the kernel's under the same limit, and what direct I/O does with
+// a file of the same size.
 //
-// Side: limited_racewalk or limited_kernel; the kernel's is run by limited_process.h. Each round begins with
-// nothing of the file in any cache. A round of random accesses then fills memory with the first part of the
-// file, which does not count; one that stores counts until everything is on the disk. On both sides the
-// mapping is said to be used at random (MADV_RANDOM), or nothing is said.
+// Side: of a file, limited_racewalk or limited_kernel; of anonymous memory with a swap file,
+// swapping_racewalk or swapping_kernel. The kernel's is run by limited_process.h. Each round begins with
+// nothing of the file in any cache, or with anonymous memory that has been stored to from its beginning to
+// its end. A round of random accesses then fills memory with the first part, which does not count; one that
+// stores to a file counts until everything is on the disk. On both sides the mapping is said to be used at
+// random (MADV_RANDOM), or nothing is said.
 #pragma once
 
 #include "bench/racewalk_side.h"
@@ -43,6 +45,25 @@ class limited_kernel : public kernel_side {
   static void at_random(std::uint64_t at);
 };
 
+/// The same with anonymous memory, and a swap file.
+class swapping_kernel : public kernel_side {
+ public:
+  using kernel_side::kernel_side;
+
+  static std::uint64_t map(cpu& on, const large_file& instead_of);
+  static void unmap(cpu& on, std::uint64_t at) { limited_kernel::unmap(on, at); }
+  static void at_random(std::uint64_t at) { limited_kernel::at_random(at); }
+};
+
+constexpr std::size_t swap_bytes = 2 * file_bytes;
+
+/// Stores to each page, in order.
+template <class Cpu> std::uint64_t fill(Cpu& cpu, std::uint64_t at) {
+  for (std::size_t offset = 0; offset < file_bytes; offset += page_bytes)
+    cpu.store(at + offset, at + offset);
+  return at;
+}
+
 /// A machine of exactly the memory that it is given, with kswapd and the flusher at work as they are in the
 /// kernel.
 class limited_racewalk : public racewalk_side {
@@ -66,6 +87,21 @@ class limited_racewalk : public racewalk_side {
  private:
   Writeback flusher_{system_};
   std::optional<File> file_;
+};
+
+/// The same with anonymous memory, and a swap file that takes no memory of the host.
+class swapping_racewalk : public limited_racewalk {
+ public:
+  swapping_racewalk(unsigned threads, std::uint64_t memory) : limited_racewalk(threads, memory) {
+    const std::string name = temporary_file_name();
+    system_.reclaim().swapon(name, swap_bytes).value();
+    std::filesystem::remove(name);
+  }
+
+  static std::uint64_t map(cpu& on, const large_file& /*instead_of*/) {
+    return fill(on, on.map(file_bytes, backing::small_pages));
+  }
+  static void unmap(cpu& on, std::uint64_t at) { on.unmap(at, file_bytes); }
 };
 
 constexpr unsigned gathered_at_once = 16;
