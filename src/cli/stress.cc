@@ -36,14 +36,14 @@ stress::outcome run(const stress_options& options) {
 
 } // namespace
 
-int run_stress(const stress_options& asked) {
+int run_stress(const stress_options& options) {
   watch_interrupts();
-  stress_options options = asked;
-  if (options.threads == 0) options.threads = std::clamp(std::thread::hardware_concurrency(), 2U, 16U);
-  fmt::print("mix {}, {} CPUs, seed {}, {:g} s\n", name_of(options.mix), options.threads, options.seed,
-             options.seconds);
+  stress_options settled = options;
+  if (settled.threads == 0) settled.threads = std::clamp(std::thread::hardware_concurrency(), 2U, 16U);
+  fmt::print("mix {}, {} CPUs, seed {}, {:g} s\n", name_of(settled.mix), settled.threads, settled.seed,
+             settled.seconds);
   std::fflush(stdout);
-  const stress::outcome o = run(options);
+  const stress::outcome o = run(settled);
   for (const auto& [what, n] : o.counts)
     fmt::print("  {:<38} {:>14}\n", what, report::grouped(n));
   if (!o.failure.empty()) {
