@@ -7,13 +7,15 @@
 //
 // usage: explorer_rate [TEXT]   only the rows with TEXT in their names
 //
-// A rate counts the whole decision: set-up, learning what is shared, replaying fibres, judging graphs. Its
-// seconds are this process's, so a busy machine does not blur them; those of `split` are of the wall.
+// A rate counts the whole decision: set-up, learning what is shared, replaying fibres, judging graphs. Short
+// ones are made again and again for a tenth of a second. Seconds are this process's, so a busy machine does
+// not blur them; those of `split` are of the wall.
 #include <sys/resource.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <ctime>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -67,6 +69,16 @@ class walkers : public testbed {
 std::string rows; // what the names of those to be measured have in them
 bool wanted(const std::string& what) { return what.find(rows) != std::string::npos; }
 
+/// What decide() returns, and how many seconds it takes.
+template <class Decide> auto timed(Decide decide) {
+  const std::clock_t begin = std::clock();
+  for (unsigned times = 1;; ++times) {
+    auto result = decide();
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    if (seconds >= 0.1) return std::pair(std::move(result), seconds / times);
+  }
+}
+
 void measure(const std::string& what, const arch_desc& arch,
              const std::function<std::unique_ptr<testbed>()>& make) {
   if (!wanted(what)) return;
@@ -80,11 +92,9 @@ void measure(const std::string& what, const arch_desc& arch,
   explore::search_options options;
   options.model = default_model(arch);
   options.max_executions = 300'000;
-  const std::clock_t begin = std::clock();
-  const decision d = decide(s, v, arch, options);
-  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  const auto [d, seconds] = timed([&] { return decide(s, v, arch, options); });
   const auto visited = static_cast<double>(d.outcome.executions + d.outcome.blocked);
-  fmt::print("{:<24} {:<10} {:<5} {:>9} executions {:>6} blocked {:>4} events {:>8.3f} s {:>9.0f} / s\n",
+  fmt::print("{:<24} {:<10} {:<5} {:>9} executions {:>6} blocked {:>4} events {:>9.4f} s {:>9.0f} / s\n",
              what, arch.name, explore::to_string(options.model), d.outcome.executions, d.outcome.blocked,
              d.outcome.max_events, seconds, visited / seconds);
 }
@@ -97,10 +107,8 @@ void measure(const std::string& what, const explore::protocols::protocol& p, exp
     options.symmetry = options.unordered_locks = options.commuting = reduced;
     options.max_executions = 2'000'000;
     options.hardware.monotone_translations = true;
-    const std::clock_t begin = std::clock();
-    const explore::outcome o = explore::explorer(p.code, options).run();
-    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-    fmt::print("{:<28} {:<5} {:<8} {:>9} executions {:>4} events {:>8.3f} s {:>9.0f} / s\n", what,
+    const auto [o, seconds] = timed([&] { return explore::explorer(p.code, options).run(); });
+    fmt::print("{:<28} {:<5} {:<8} {:>9} executions {:>4} events {:>9.4f} s {:>9.0f} / s\n", what,
                explore::to_string(m), reduced ? "reduced" : "full", o.executions, o.max_events, seconds,
                static_cast<double>(o.executions + o.blocked) / seconds);
   }
@@ -124,7 +132,7 @@ void measure_protocols() {
 /// The same search alone and split, three times in turn.
 void measure_split() {
   const auto p = explore::protocols::pin(2, 4);
-  auto timed = [&](unsigned extra, u64* executions) {
+  auto search = [&](unsigned extra, u64* executions) {
     explore::search_options options;
     options.model = explore::memory_model::weak;
     options.symmetry = options.commuting = false;
@@ -136,8 +144,8 @@ void measure_split() {
   for (int i = 0; i < 3; i++) {
     u64 alone = 0;
     u64 shared = 0;
-    const double one = timed(0, &alone);
-    const double two = timed(1, &shared);
+    const double one = search(0, &alone);
+    const double two = search(1, &shared);
     fmt::print("split: {} executions alone in {:.2f} s, {} over two processes in {:.2f} s: {:.2f}x\n", alone,
                one, shared, two, one / two);
   }

@@ -177,10 +177,10 @@ figure_group swap_figures() {
     return out_of_core_figure<swapping_racewalk, swapping_kernel>(name, threads, a, iterations, swap_bytes,
                                                                   {{kind::at_most_ratio, 1}}, {});
   };
-  return {"anonymous memory of 1 GiB in 256 MiB, and a swap file",
+  return {"1 GiB of anonymous memory in 256 MiB",
           {make("swapped scan, per page", 1, disk_access::scan, file_bytes / page_bytes),
-           make("swapped random loads", 2, disk_access::load, out_of_core_accesses / 2),
-           make("swapped random loads and stores", 2, disk_access::load_store, out_of_core_accesses / 2)}};
+           make("swapped random loads", 2, disk_access::load, out_of_core_accesses / 8),
+           make("swapped random loads and stores", 2, disk_access::load_store, out_of_core_accesses / 8)}};
 }
 
 figure_group move_figures() {
