@@ -177,10 +177,9 @@ bool atomic(const graph& g) {
 /// The place of each write in the coherence order of its location, from 1.
 using positions = std::array<u16, MAX_EVENTS>;
 void number_writes(const graph& g, positions& position) {
-  for (eid e = 0; e < g.size(); e++) {
-    if (!g[e].is_write() || g[e].co_prev != INIT) continue;
+  for (u16 loc = 0; loc < g.locations(); loc++) {
     u16 p = 1;
-    for (eid w = e; w != NONE; w = g[w].co_next)
+    for (eid w = g.co_first(loc); w != NONE; w = g[w].co_next)
       position[w] = p++;
   }
 }
@@ -188,10 +187,8 @@ void number_writes(const graph& g, positions& position) {
 /// Per location, a thread goes forward in coherence order.
 bool coherent(const graph& g) {
   positions position;
+  number_writes(g, position);
   for (u16 loc = 0; loc < g.locations(); loc++) {
-    u16 p = 1;
-    for (eid w = g.co_first(loc); w != NONE; w = g[w].co_next)
-      position[w] = p++;
     std::array<u16, MAX_THREADS> reached{};
     for (eid id = g.first_at(loc); id != NONE; id = g[id].next_at) {
       const event& e = g[id];

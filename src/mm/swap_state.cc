@@ -148,7 +148,7 @@ template <class Visit> void for_each_swapped(const address_space& mapping, u64 i
   }
 }
 
-/// Reads the entry's slot, and of a window of `pages` around its page what neighbours(window, visit) visits.
+/// Reads the entry's slot, and of a window around its page what neighbours(window, visit) visits.
 template <class Neighbours>
 swapin_result swapin_around(swp_entry_t entry, page_range window, Neighbours neighbours) {
   const swapin_result own = swap_cache_alloc_folio(entry);

@@ -29,6 +29,20 @@ class ShmemSwap : public Swapped {
     EXPECT_EQ(slots_used(), PAGES);
     return at;
   }
+  /// As large as a huge page, mapped where one can be, and filled with small ones.
+  vaddr_t file_of_huge_size() {
+    file = File::in_memory(system, HUGE).value();
+    const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
+    touch_all(at);
+    return at;
+  }
+  /// The same with a huge page.
+  vaddr_t huge_file() {
+    const vaddr_t at = file_of_huge_size();
+    EXPECT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
+    EXPECT_TRUE(is_huge(at));
+    return at;
+  }
   u64 word_of_file(u64 page) {
     std::array<std::byte, sizeof(u64)> bytes{};
     EXPECT_EQ(*file.read(page * PAGE_SIZE, bytes), sizeof(u64));
@@ -280,11 +294,7 @@ TEST_F(ShmemSwap, fork_leaves_it_where_it_is) {
 
 TEST_F(ShmemSwap, a_huge_page_goes_as_small_ones) {
   swapon();
-  file = File::in_memory(system, HUGE).value();
-  const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
-  touch_all(at);
-  ASSERT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
-  ASSERT_TRUE(is_huge(at));
+  const vaddr_t at = huge_file();
   EXPECT_GE(system.reclaim().shrink(hpage_pmd_nr()), hpage_pmd_nr());
   EXPECT_EQ(in_memory(), 0U);
   EXPECT_EQ(slots_used(), hpage_pmd_nr());
@@ -293,10 +303,7 @@ TEST_F(ShmemSwap, a_huge_page_goes_as_small_ones) {
 
 TEST_F(ShmemSwap, who_pages_a_huge_page_out_pages_out_all_of_it) {
   swapon();
-  file = File::in_memory(system, HUGE).value();
-  const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
-  touch_all(at);
-  ASSERT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
+  const vaddr_t at = huge_file();
   {
     const PinnedPages pin = space.pin(at + 7 * PAGE_SIZE, 1).value();
     pageout(at, hpage_pmd_nr());
@@ -309,10 +316,7 @@ TEST_F(ShmemSwap, who_pages_a_huge_page_out_pages_out_all_of_it) {
 
 TEST_F(ShmemSwap, who_pages_a_part_of_a_huge_page_out_pages_out_that_part) {
   swapon();
-  file = File::in_memory(system, HUGE).value();
-  const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
-  touch_all(at);
-  ASSERT_EQ(vm_madvise(mm, at, HUGE, MADV_COLLAPSE), 0);
+  const vaddr_t at = huge_file();
   pageout(at + 100 * PAGE_SIZE, 50);
   EXPECT_EQ(in_memory(), hpage_pmd_nr() - 50);
   EXPECT_FALSE(is_huge(at));
@@ -321,9 +325,7 @@ TEST_F(ShmemSwap, who_pages_a_part_of_a_huge_page_out_pages_out_that_part) {
 
 TEST_F(ShmemSwap, a_collapse_brings_it_back) {
   swapon();
-  file = File::in_memory(system, HUGE).value();
-  const vaddr_t at = space.mmap_fixed(vaddr_t{1} << 30, file, 0, HUGE).value();
-  touch_all(at);
+  const vaddr_t at = file_of_huge_size();
   pageout(at, hpage_pmd_nr());
   ASSERT_EQ(in_memory(), 0U);
   system.reclaim().fail_swap_read().fail_nth(20);
