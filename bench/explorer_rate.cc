@@ -105,7 +105,7 @@ void measure(const std::string& what, const explore::protocols::protocol& p, exp
     explore::search_options options;
     options.model = m;
     options.symmetry = options.unordered_locks = options.commuting = reduced;
-    options.max_executions = 2'000'000;
+    options.max_executions = 4'000'000;
     options.hardware.monotone_translations = true;
     const auto [o, seconds] = timed([&] { return explore::explorer(p.code, options).run(); });
     fmt::print("{:<28} {:<5} {:<8} {:>9} executions {:>4} events {:>9.4f} s {:>9.0f} / s\n", what,

@@ -91,8 +91,9 @@ inline made treiber_stack(unsigned n) {
 }
 
 /// Michael and Scott's queue (PODC 1996): producers append a node each, consumers take one each unless they
-/// find none. A compare-and-swap that fails, or a pointer that has changed when it is read again, is a wait
-/// for the execution in which it is not so; who finds the tail behind helps it on and tries again.
+/// find none. Who finds the tail behind helps it on and tries again. A compare-and-swap that fails, or a
+/// pointer that has changed when it is read again, is a wait for the execution in which it is not so; but for
+/// the last of a producer, who need not try again: somebody has helped.
 inline made michael_scott_queue(unsigned producers, unsigned consumers) {
   auto p = std::make_unique<protocol>();
   p->words.emplace_back(u64{1}); // head and tail: node 1, which is empty
@@ -111,9 +112,13 @@ inline made michael_scott_queue(unsigned producers, unsigned consumers) {
         word_t& after_last = q->words[2 + last];
         const u64 next = smp_load_acquire(after_last);
         read_twice(tail, last);
-        if (!next) swing(after_last, 0, node);
-        cmpxchg(tail, last, next ? next : node);
-        if (!next) return;
+        if (next) {
+          swing(tail, last, next);
+          continue;
+        }
+        swing(after_last, 0, node);
+        cmpxchg(tail, last, node);
+        return;
       }
     });
   for (unsigned i = 0; i < consumers; i++)
@@ -127,7 +132,7 @@ inline made michael_scott_queue(unsigned producers, unsigned consumers) {
         read_twice(head, first);
         if (!next) return;
         if (first == last) {
-          cmpxchg(tail, last, next);
+          swing(tail, last, next);
           continue;
         }
         swing(head, first, next);
@@ -167,18 +172,24 @@ inline made seqlock(unsigned writes, unsigned readers, unsigned tries) {
 }
 
 /// Pins against writeback: each adds its pin, then looks for the other, and takes the pin back if it finds it
-/// (S5.7).
+/// (S5.7). Who keeps it stores to the page twice.
 inline made pin(unsigned pinners, unsigned tries) {
   auto p = std::make_unique<protocol>();
-  p->words.resize(1);
+  p->words.resize(2);
   p->counters.resize(1);
   for (unsigned i = 0; i < pinners; i++)
     p->thread(
         [q = p.get(), tries] {
+          word_t& page = q->words[1];
           for (unsigned t = 0; t < tries; t++) {
             atomic_add(q->counters[0], 1024);
             smp_mb(); // pairs with the exchange
-            if (!READ_ONCE(q->words[0])) return;
+            if (!READ_ONCE(q->words[0])) {
+              WRITE_ONCE(page, 1);
+              WRITE_ONCE(page, 2);
+              return;
+            }
+            smp_mb__before_atomic(); // what was done with the pin, then without it; pairs with the exchange
             atomic_sub(q->counters[0], 1024);
           }
         },
