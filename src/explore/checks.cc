@@ -23,7 +23,13 @@ void explorer::fail(const char* invariant, std::string text, site where, unsigne
   if (visit_in_full()) return; // a counterexample is told with every step in its place
   const u64 done = result_.executions + result_.blocked;
   if (result_.failures.empty()) shrink_until_ = done + options_.shrink_executions;
-  failure f{g(), invariant, std::move(text), where, thread_id, loss, after};
+  event_set told;
+  for (eid e = 0; e < g().size(); e++)
+    if (!g()[e].gives_up()) told.set(e);
+  failure f{{}, invariant, std::move(text), where, thread_id};
+  g().restrict_to(told, &f.execution, &renamed_);
+  f.loss = loss == NONE ? NONE : renamed_[loss];
+  f.after = after == NONE ? NONE : renamed_[after];
   if (result_.failures.empty()) {
     result_.failures.push_back(std::move(f));
     return;

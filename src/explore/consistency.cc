@@ -151,7 +151,7 @@ template <class F> void for_each_unseen(const graph& g, const event_set& skip, b
       }
       continue;
     }
-    if (!e.counts_sections || skip.test(r)) continue;
+    if (!e.counts_sections || e.gives_up() || skip.test(r)) continue;
     const eid start = g.at(e.thread, e.quiesce_po);
     for (unsigned po = e.rf == INIT ? 0u : g[e.rf].po + 1u; po < g.thread_size(e.counted); po++) {
       const eid id = g.at(e.counted, po);

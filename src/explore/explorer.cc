@@ -40,6 +40,7 @@ outcome explorer::run() {
   }
   report_lock_order();
   if (result_.reason.empty()) result_.reason = bounds_that_cut();
+  if (result_.reason.empty() && result_.executions == 0) result_.reason = "no execution came to its end";
   if (!result_.failures.empty())
     result_.verdict = verdict::violation;
   else
@@ -212,7 +213,8 @@ bool explorer::happens() const {
 /// Is there a wait for sections of this kind on this CPU that the end of one comes too late for?
 bool explorer::wait_did_not_see(const action& end) const {
   for (eid r = 0; r < g().size(); r++)
-    if (g()[r].counts_sections && g()[r].counted == end.thread && g()[r].dom == end.dom) return true;
+    if (g()[r].counts_sections && !g()[r].gives_up() && g()[r].counted == end.thread && g()[r].dom == end.dom)
+      return true;
   return false;
 }
 
@@ -241,7 +243,17 @@ explorer::outlook explorer::outlook_of(const std::optional<extension>& past, eid
 
 u64 explorer::value_of(u16 loc, eid w) const { return w == INIT ? places_[loc].initial : g()[w].value; }
 
-/// Fills in what follows from the source of a read.
+/// Fills in what follows from the source of a read. None: it waits for sections, and gives up.
+void explorer::settle(action& e, eid source) const {
+  if (source != NONE) {
+    settle(e, source, value_of(e.loc, source));
+    return;
+  }
+  e.rf = INIT;
+  e.value = ~u64{0}; // what no wait returns, as the thread does something else here
+  e.blocked = true;
+}
+
 void explorer::settle(action& e, eid source, u64 value) const {
   e.rf = source;
   e.value = value;
@@ -293,6 +305,8 @@ void explorer::advance(thread& t) {
 /// for each other. Last comes who waits for a value that the newest is not: older ones may end the wait, and
 /// a revisit may, by a write that somebody else's older value leads to. These are added one after the other,
 /// or two that both see older values would be met in either order.
+/// A wait for sections that are over, added before others of these, loses the executions in which the others
+/// begin a section first and never end it: these are looked for with the wait given up.
 explorer::thread* explorer::next_thread() {
   if (owed_ != NONE) {
     thread& t = threads_[g()[owed_].thread];
@@ -301,6 +315,7 @@ explorer::thread* explorer::next_thread() {
   }
   thread* waiting = nullptr;
   thread* blocked = nullptr;
+  bool others = false; // that can go on, besides `waiting`
   for (unsigned i = 0; i < n_threads_; i++) {
     thread& t = threads_[i];
     if (!t.at || replaying_) {
@@ -312,28 +327,42 @@ explorer::thread* explorer::next_thread() {
     if (!at.next.await && !at.next.counts_sections) return &t;
     if (enabled(t)) {
       if (!at.next.counts_sections) return &t;
+      others |= waiting != nullptr;
       if (!waiting) waiting = &t;
     } else if (!blocked && at.next.await && !at.idle) {
       blocked = &t;
     }
   }
+  if (waiting && (others || blocked) && !replaying_) remember_to_give_up(*waiting);
   return waiting ? waiting : blocked;
 }
 
-bool explorer::section_open(unsigned cpu, domain d) const {
+void explorer::remember_to_give_up(const thread& waiting) {
+  item it;
+  it.kind = item::what::source;
+  it.length = g().size();
+  it.e = wanted(waiting);
+  it.choice = NONE;
+  it.judged = true;
+  remember(std::move(it));
+}
+
+/// Where the CPU's open section of this kind begins; NONE: it is in none.
+eid explorer::open_section(unsigned cpu, domain d) const {
   for (unsigned po = g().thread_size(cpu); po-- > 0;) {
-    const event& e = g()[g().at(cpu, po)];
+    const eid id = g().at(cpu, po);
+    const event& e = g()[id];
     if (e.dom != d) continue;
-    if (e.section_end) return false;
-    if (e.kind == event_kind::section_begin) return true;
+    if (e.section_end) return NONE;
+    if (e.kind == event_kind::section_begin) return id;
   }
-  return false;
+  return NONE;
 }
 
 /// A wait is added when the newest value ends it; a count of sections, when none is open.
 bool explorer::enabled(const thread& t) const {
   const action& e = t.at->next;
-  if (e.counts_sections) return !section_open(e.counted, e.dom);
+  if (e.counts_sections) return open_section(e.counted, e.dom) == NONE;
   if (!e.await) return true;
   if (t.at->for_ever) return false;
   return !blocks(e, value_of(e.loc, g().co_last(e.loc)));
@@ -517,7 +546,25 @@ void explorer::add_write(thread& t) {
 
 // ---- ends ------------------------------------------------------------------------------------------------
 
-bool explorer::waits_for_sections_only(const thread& t) { return t.parked() && t.at->next.counts_sections; }
+bool explorer::waits_for_sections(const thread& t) { return t.parked() && t.at->next.counts_sections; }
+
+/// The wait for sections that the thread is at, whether or not it has given up.
+std::optional<action> explorer::awaited_sections(const thread& t) const {
+  if (waits_for_sections(t) && !t.at->idle) return wanted(t);
+  if (t.at->st != status::stuck || t.at->spins) return {};
+  const event& last = g()[g().last(t.id)];
+  return last.counts_sections ? std::optional<action>(last) : std::nullopt;
+}
+
+/// Does the wait for sections end although nothing else goes on? It does if none is open; or if its thread
+/// leaves it in each round of a loop; or if it began too late to be waited for.
+bool explorer::wait_ends(const action& wait) const {
+  const eid begin = open_section(wait.counted, wait.dom);
+  if (begin == NONE) return true;
+  const halt& there = *threads_[wait.counted].at;
+  if (there.spins && (there.round_ended >> static_cast<unsigned>(wait.dom) & 1)) return true;
+  return performed_before(options_.model, g(), begin).has(g().at(wait.thread, wait.quiesce_po));
+}
 
 /// No thread can go on: the execution is complete, or some are blocked.
 void explorer::nothing_runs() {
@@ -533,7 +580,7 @@ void explorer::nothing_runs() {
       stale |= has_news(t, t.at->round_begin);
     } else if (t.at->st == status::stuck) {
       const event& e = g()[g().last(i)];
-      stale |= e.rf != g().co_last(e.loc);
+      stale |= !e.counts_sections && e.rf != g().co_last(e.loc);
     }
     if (t.at->request) stale |= g().co_last(places_.at(t.at->request, sizeof(u64))) != INIT;
   }
@@ -545,24 +592,18 @@ void explorer::nothing_runs() {
   bool may_be_deadlock = !stale;
   bool offered = false;
   for (unsigned i = 0; i < n_threads_; i++) {
-    thread& t = threads_[i];
-    // For a thread that waits for a section, the section may begin later; for the first one, or two would be
-    // met in either order.
-    if (!waits_for_sections_only(t) || t.at->idle) continue;
-    const action e = wanted(t);
+    const std::optional<action> wait = awaited_sections(threads_[i]);
+    if (!wait) continue;
+    may_be_deadlock = may_be_deadlock && !wait_ends(*wait);
+    // The section may begin later; for the first thread, or two would be met in either order.
+    if (wait->gives_up() || replaying_ || std::exchange(offered, true)) continue;
+    push_other_sources(*wait, g().size(), g().co_last(wait->loc));
     item it;
     it.kind = item::what::source;
     it.length = g().size();
-    it.e = e;
-    it.choice = g().co_last(e.loc);
-    const eid start = g().at(i, e.quiesce_po);
-    eid begin = NONE;
-    for (unsigned po = g().thread_size(e.counted); po-- > 0 && begin == NONE;) {
-      const event& b = g()[g().at(e.counted, po)];
-      if (b.kind == event_kind::section_begin && b.dom == e.dom) begin = g().at(e.counted, po);
-    }
-    if (begin != NONE && performed_before(options_.model, g(), begin).has(start)) may_be_deadlock = false;
-    if (!replaying_ && !std::exchange(offered, true)) remember(std::move(it));
+    it.e = *wait;
+    it.choice = g().co_last(wait->loc);
+    remember(std::move(it));
   }
   if (may_be_deadlock) report_deadlock();
 }

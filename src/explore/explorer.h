@@ -169,10 +169,12 @@ class explorer final : public engine {
     std::vector<u16> held;                ///< unordered locks
     std::vector<lock_order::taken> locks; ///< all that it holds
     struct {
-      unsigned begin = 0; ///< po of its first step
-      bool reads = false; ///< anything, an event or not
+      unsigned before = 0; ///< po of the first step of the round before
+      unsigned begin = 0;  ///< po of its own first step
+      bool reads = false;  ///< anything, an event or not
       bool writes = false;
-    } round; ///< of a loop: since the last cpu_relax()
+      u8 ended = 0; ///< sections: a bit per domain
+    } round;        ///< of a loop: since the last cpu_relax()
     const char* bad_invariant = nullptr;
     std::string bad_text; ///< may be set in a signal handler, so there is room for it
     site bad_where;
@@ -238,13 +240,16 @@ class explorer final : public engine {
   void add_sum(action e);
   void push_other_sums(const action& e);
   void nothing_runs();
-  static bool waits_for_sections_only(const thread& t);
+  static bool waits_for_sections(const thread& t);
+  std::optional<action> awaited_sections(const thread& t) const;
+  bool wait_ends(const action& wait) const;
+  void remember_to_give_up(const thread& waiting);
   void complete();
   bool blocks(const action& e, u64 value) const;
   void settle(action& e, eid source, u64 value) const;
-  void settle(action& e, eid source) const { settle(e, source, value_of(e.loc, source)); }
+  void settle(action& e, eid source) const;
   u64 value_of(u16 loc, eid w) const;
-  bool section_open(unsigned cpu, domain d) const;
+  eid open_section(unsigned cpu, domain d) const;
 
   // sampling (random.cc)
   void sample();
@@ -279,7 +284,9 @@ class explorer final : public engine {
   void push_revisits(eid w);
   void push_sum_revisits(std::unique_ptr<graph> h, eid r);
   /// Is `r`, of the location of the write `w`, a read that `w` could be the source of?
-  static bool may_revisit(const graph& in, eid r, eid w) { return in[r].is_read() && !in.needs(r, w); }
+  static bool may_revisit(const graph& in, eid r, eid w) {
+    return in[r].is_read() && !in[r].gives_up() && !in.needs(r, w);
+  }
   bool removable(eid r, eid w, event_set* keep) const;
   template <class Kept> bool maximal(eid e, eid w, const Kept& kept) const;
   template <class Kept> bool sees_all(eid r, eid w, const Kept& kept) const;
@@ -312,6 +319,7 @@ class explorer final : public engine {
   void wait_for_news(site where);
   void wake_if_news(thread& t);
   void loop_without_end(site where);
+  bool repeats_the_round_before(const thread& t) const;
   std::string too_long() const;
 
   // where threads halt (halts.cc)

@@ -142,6 +142,8 @@ struct action {
            (rmw && ord == order::full && (is_write() || succeeds)) ||
            (kind == event_kind::fence && (fence == fence_kind::mb || fence == fence_kind::atomic));
   }
+  /// Is it a wait for sections that does not end in this execution? It is its thread's last event.
+  bool gives_up() const { return counts_sections && blocked; }
   bool is_read() const { return kind == event_kind::read || kind == event_kind::translation; }
   bool is_write() const { return kind == event_kind::write; }
 };

@@ -107,6 +107,7 @@ void explorer::run(thread& t, unsigned upto) {
   t.own.for_ever = t.own.st == status::parked && t.own.next.await && !places_[t.own.next.loc].shared;
   t.own.request = next_request(t.state);
   t.own.round_begin = static_cast<u16>(t.round.begin);
+  t.own.round_ended = t.round.ended;
 }
 
 /// Lets each fibre do what its thread has done in the graph: what bodies write beside that, for the property,

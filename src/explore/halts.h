@@ -39,6 +39,7 @@ struct halt {
   bool for_ever = false;         ///< parked: it waits for what nobody else can change, as far as is known
   bool spins = false;            ///< stuck because its round only read
   u16 round_begin = 0;           ///< po of the first step of that round
+  u8 round_ended = 0;            ///< sections of the loop that it ended, and the next would: a bit per domain
   u16 dep = 0;                   ///< 1 + po of the read that the address of `next` depends on
   const void* request = nullptr; ///< where the next one arrives that it would take now, if it would
   action next;                   ///< parked: the step it wants to make

@@ -4,6 +4,8 @@
 // execution. So a thread that calls cpu_relax() after a round in which it only read goes no further: what it
 // would do after one of its reads returned something else is what it does in the executions in which that
 // read returns it at once. If nothing can go on any more and the round saw the newest values, it never ends.
+// A round that ends a section which was entered before the loop is something new, as a grace period may end
+// in it. To leave and enter the section once more, as the round before did, is not.
 // (In a sample, and in the replay of one, there are no other executions: there it goes round again when
 // something that it read has been overwritten.)
 #include <algorithm>
@@ -19,9 +21,21 @@ void explorer::relax(site where) {
   if (final_state_) return;
   thread& t = *running_;
   detail::interruptible_point(where); // what is read in between may be nobody else's as yet
-  if (t.round.reads && !t.round.writes) wait_for_news(where);
-  t.round = {};
-  t.round.begin = t.pos;
+  const bool only_reads = t.round.reads && !t.round.writes;
+  if (only_reads && (!t.round.ended || repeats_the_round_before(t))) wait_for_news(where);
+  t.round = {.before = t.round.begin, .begin = t.pos};
+}
+
+/// Has the thread made the same steps in this round as in the one before?
+bool explorer::repeats_the_round_before(const thread& t) const {
+  const unsigned steps = t.pos - t.round.begin;
+  if (t.round.begin - t.round.before != steps) return false;
+  for (unsigned i = 0; i < steps; i++) {
+    const event& then = g()[g().at(t.id, t.round.before + i)];
+    const event& now = g()[g().at(t.id, t.round.begin + i)];
+    if (then.kind != now.kind || then.loc != now.loc || then.where.line != now.where.line) return false;
+  }
+  return true;
 }
 
 /// Has something been overwritten that the thread read in the round of its loop that began there?
@@ -78,7 +92,7 @@ std::string explorer::too_long() const {
   if (most == times.end() || most->second < A_LOOP) return reason;
   const auto& [who, place] = most->first;
   return thread_name(who, n_cpus_) + " went round in " + place + " " + counted(most->second, "time") + ": " +
-         reason;
+         reason + " (a loop that waits for others has to call cpu_relax())";
 }
 
 } // namespace racewalk::explore

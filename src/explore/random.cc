@@ -160,7 +160,7 @@ bool explorer::add_older(thread& t, random_schedule& schedule) {
 /// Somebody waits for a section whose owner waits, too: goes on if the section may have begun after the wait.
 bool explorer::add_before_section() {
   for (unsigned i = 0; i < n_threads_; i++)
-    if (waits_for_sections_only(threads_[i]) && add_with(threads_[i], g().co_last(threads_[i].at->next.loc)))
+    if (waits_for_sections(threads_[i]) && add_with(threads_[i], g().co_last(threads_[i].at->next.loc)))
       return true;
   return false;
 }

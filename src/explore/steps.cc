@@ -408,6 +408,7 @@ void explorer::section_begin(domain d, site where) {
 void explorer::section_end(domain d, site where) {
   thread& t = *running_;
   if (t.id >= n_cpus_ || !places_.sections_matter(t.id, d)) return;
+  t.round.ended |= static_cast<u8>(1U << static_cast<unsigned>(d));
   const u16 loc = places_.sections(t.id, d);
   if (replayed(event_kind::write, loc, where)) return;
   action e = new_action(event_kind::write, where);

@@ -144,6 +144,39 @@ TEST(loops, a_waiting_loop_takes_interrupts) {
   EXPECT_EQ(o.verdict, verdict::safe) << o.reason;
 }
 
+/// A grace period may end while the loop is out of its section: what was read before must not be used after
+/// it.
+TEST(loops, one_that_leaves_its_section_in_each_round) {
+  auto decided = [](bool relaxes_inside, bool uses_what_it_read_before) {
+    word_t current{0};
+    word_t freed{0};
+    word_t done{0};
+    return decide({[&] {
+                     WRITE_ONCE(current, 1);
+                     synchronize_rcu();
+                     WRITE_ONCE(freed, 1);
+                     smp_store_release(done, 1);
+                   },
+                   [&] {
+                     rcu_read_lock();
+                     u64 seen = READ_ONCE(current);
+                     while (!smp_load_acquire(done)) {
+                       rcu_read_unlock();
+                       if (!relaxes_inside) cpu_relax();
+                       rcu_read_lock();
+                       if (relaxes_inside) cpu_relax();
+                     }
+                     if (!uses_what_it_read_before) seen = READ_ONCE(current);
+                     VM_BUG_ON(seen == 0 && READ_ONCE(freed), "TEST", "after the grace period");
+                     rcu_read_unlock();
+                   }});
+  };
+  for (bool relaxes_inside : {true, false}) {
+    EXPECT_TRUE(lost(decided(relaxes_inside, true), "TEST", {}));
+    EXPECT_EQ(decided(relaxes_inside, false).verdict, verdict::safe);
+  }
+}
+
 TEST(loops, a_loop_on_what_nobody_has_written_takes_interrupts) {
   word_t x{0};
   const outcome o = decide({[&] {
