@@ -674,7 +674,8 @@ template <class F> auto with_width(const graph& g, F f) {
   if (g.size() <= 64) return f(std::integral_constant<unsigned, 1>());
   if (g.size() <= 128) return f(std::integral_constant<unsigned, 2>());
   if (g.size() <= 192) return f(std::integral_constant<unsigned, 3>());
-  return f(std::integral_constant<unsigned, 4>());
+  if (g.size() <= 256) return f(std::integral_constant<unsigned, 4>());
+  return f(std::integral_constant<unsigned, MAX_EVENTS / 64>());
 }
 
 } // namespace

@@ -280,7 +280,7 @@ void explorer::run_forward() {
       nothing_runs();
       return;
     }
-    if (g().size() + 4 > MAX_EVENTS) {
+    if (!has_room_for(*t)) {
       result_.reason = too_long();
       return;
     }
@@ -306,7 +306,8 @@ void explorer::advance(thread& t) {
 /// a revisit may, by a write that somebody else's older value leads to. These are added one after the other,
 /// or two that both see older values would be met in either order.
 /// A wait for sections that are over, added before others of these, loses the executions in which the others
-/// begin a section first and never end it: these are looked for with the wait given up.
+/// begin a section first and never end it: these are looked for with the wait given up. Sections end when
+/// nothing else can go on: what is read through a stale translation in one must be there before.
 explorer::thread* explorer::next_thread() {
   if (owed_ != NONE) {
     thread& t = threads_[g()[owed_].thread];
@@ -314,6 +315,7 @@ explorer::thread* explorer::next_thread() {
     return &t;
   }
   thread* waiting = nullptr;
+  thread* ending = nullptr;
   thread* blocked = nullptr;
   bool others = false; // that can go on, besides `waiting`
   for (unsigned i = 0; i < n_threads_; i++) {
@@ -324,6 +326,10 @@ explorer::thread* explorer::next_thread() {
     }
     const halt& at = *t.at;
     if (at.st != status::parked || at.for_ever) continue;
+    if (at.next.section_end) {
+      if (!ending) ending = &t;
+      continue;
+    }
     if (!at.next.await && !at.next.counts_sections) return &t;
     if (enabled(t)) {
       if (!at.next.counts_sections) return &t;
@@ -333,8 +339,8 @@ explorer::thread* explorer::next_thread() {
       blocked = &t;
     }
   }
-  if (waiting && (others || blocked) && !replaying_) remember_to_give_up(*waiting);
-  return waiting ? waiting : blocked;
+  if (waiting && (others || ending || blocked) && !replaying_) remember_to_give_up(*waiting);
+  return waiting ? waiting : ending ? ending : blocked;
 }
 
 void explorer::remember_to_give_up(const thread& waiting) {
@@ -573,11 +579,12 @@ void explorer::nothing_runs() {
   // interrupt before it began to wait. Not a hang.
   bool stale = false;
   for (unsigned i = 0; i < n_threads_; i++) {
-    const thread& t = threads_[i];
+    thread& t = threads_[i];
     if (t.idle()) continue;
     done = false;
     if (t.at->spins) {
-      stale |= has_news(t, t.at->round_begin);
+      stale |= has_news(t, t.at->round_begin) && !goes_round_in_vain(t);
+      if (restart_wanted_) return;
     } else if (t.at->st == status::stuck) {
       const event& e = g()[g().last(i)];
       stale |= !e.counts_sections && e.rf != g().co_last(e.loc);

@@ -175,6 +175,11 @@ class explorer final : public engine {
       bool writes = false;
       u8 ended = 0; ///< sections: a bit per domain
     } round;        ///< of a loop: since the last cpu_relax()
+    struct {
+      bool on = false;
+      std::vector<action> steps;
+      bool in_vain = false;
+    } trial; ///< of one more round, whose steps do not get into the graph
     const char* bad_invariant = nullptr;
     std::string bad_text; ///< may be set in a signal handler, so there is room for it
     site bad_where;
@@ -317,9 +322,13 @@ class explorer final : public engine {
   // loops (loops.cc)
   bool has_news(const thread& t, unsigned round_begin) const;
   void wait_for_news(site where);
+  bool goes_round_in_vain(thread& t);
+  u64 try_step(const action& e);
   void wake_if_news(thread& t);
   void loop_without_end(site where);
   bool repeats_the_round_before(const thread& t) const;
+  bool repeats_its_last_steps(const thread& t) const;
+  bool has_room_for(const thread& t) const;
   std::string too_long() const;
 
   // where threads halt (halts.cc)

@@ -35,7 +35,8 @@ using eid = u16;
 inline constexpr eid INIT = 0xffff; ///< the initial value of a location
 inline constexpr eid NONE = 0xfffe;
 inline constexpr u16 NO_LOCATION = 0xffff;
-inline constexpr unsigned MAX_EVENTS = 256;
+inline constexpr unsigned MAX_EVENTS = 320;
+inline constexpr unsigned MAX_STEPS = 255; ///< of one thread: what a clock counts to
 inline constexpr unsigned MAX_THREADS = 16;
 
 /// A set of events.

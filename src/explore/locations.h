@@ -51,6 +51,7 @@ class locations {
   void tell(packet* to) const;
   bool learn(packet* from);
 
+  static constexpr unsigned HARDWARE = 31; ///< as a user: what reads page tables at times of its own
   /// Notes a use; true if it makes the location shared that was not.
   bool note_use(u16 l, unsigned thread, bool writes);
   /// Makes no difference who takes this lock first, as far as is known?

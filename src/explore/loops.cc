@@ -17,10 +17,20 @@
 
 namespace racewalk::explore {
 
+namespace {
+bool same_step(const action& a, const action& b) {
+  return a.kind == b.kind && a.loc == b.loc && a.where.line == b.where.line;
+}
+} // namespace
+
 void explorer::relax(site where) {
   if (final_state_) return;
   thread& t = *running_;
   detail::interruptible_point(where); // what is read in between may be nobody else's as yet
+  if (t.trial.on) {
+    t.trial.in_vain = !t.round.writes && repeats_its_last_steps(t);
+    suspend_for_good(status::stuck);
+  }
   const bool only_reads = t.round.reads && !t.round.writes;
   if (only_reads && (!t.round.ended || repeats_the_round_before(t))) wait_for_news(where);
   t.round = {.before = t.round.begin, .begin = t.pos};
@@ -32,8 +42,7 @@ bool explorer::repeats_the_round_before(const thread& t) const {
   if (t.round.begin - t.round.before != steps) return false;
   for (unsigned i = 0; i < steps; i++) {
     const event& then = g()[g().at(t.id, t.round.before + i)];
-    const event& now = g()[g().at(t.id, t.round.begin + i)];
-    if (then.kind != now.kind || then.loc != now.loc || then.where.line != now.where.line) return false;
+    if (!same_step(then, g()[g().at(t.id, t.round.begin + i)])) return false;
   }
   return true;
 }
@@ -56,8 +65,39 @@ void explorer::wait_for_news(site where) {
     t.own.st = status::stuck;
     t.own.spins = true;
     t.stack.suspend();
-  } while (!replaying_ || !has_news(t, t.round.begin));
+  } while (!t.trial.on && (!replaying_ || !has_news(t, t.round.begin)));
   t.own.spins = false;
+}
+
+/// Does the thread, which goes round, do so for ever on the newest values? The round that it was stopped in
+/// may have begun before the loop, and news of what was read there do not matter. So its fibre goes round
+/// once more.
+bool explorer::goes_round_in_vain(thread& t) {
+  start_over(t);
+  run(t, g().thread_size(t.id));
+  if (!t.own.spins || restart_wanted_) return false;
+  t.trial = {.on = true};
+  resume(t);
+  return std::exchange(t.trial, {}).in_vain;
+}
+
+/// Does the trial do what the thread has done last? Otherwise it has got out of its loop.
+bool explorer::repeats_its_last_steps(const thread& t) const {
+  const auto n = static_cast<unsigned>(t.trial.steps.size());
+  if (n > t.pos) return false;
+  for (unsigned i = 0; i < n; i++)
+    if (!same_step(g()[g().at(t.id, t.pos - n + i)], t.trial.steps[i])) return false;
+  return true;
+}
+
+/// A step of the trial: what it reads, or the end of it.
+u64 explorer::try_step(const action& e) {
+  running_->trial.steps.push_back(e);
+  if (e.kind == event_kind::fence || e.kind == event_kind::section_begin || e.section_end) return 0;
+  if (!e.is_read() || e.counts_sections) suspend_for_good(status::stuck);
+  const u64 newest = e.sums ? sum(g(), e.loc, g().additions(e.loc)) : value_of(e.loc, g().co_last(e.loc));
+  if (blocks(e, newest)) suspend_for_good(status::stuck);
+  return newest;
 }
 
 /// The thread goes round and round on variables that nobody else has used so far. Somebody may still do, whom
@@ -80,9 +120,16 @@ void explorer::wake_if_news(thread& t) {
   t.at = nullptr;
 }
 
+/// Is there room in the graph for a step of the thread, and for those that come with it?
+bool explorer::has_room_for(const thread& t) const {
+  constexpr unsigned AT_ONCE = 4;
+  return g().size() + AT_ONCE <= MAX_EVENTS && g().thread_size(t.id) + AT_ONCE <= MAX_STEPS;
+}
+
 /// What to say of an execution that is longer than any is allowed to be.
 std::string explorer::too_long() const {
-  std::string reason = "an execution has more than " + std::to_string(MAX_EVENTS) + " events";
+  std::string reason = "an execution has more than " + std::to_string(MAX_EVENTS) + " events, or " +
+                       std::to_string(MAX_STEPS) + " of one CPU";
   std::map<std::tuple<unsigned, std::string>, unsigned> times;
   for (eid e = 0; e < g().size(); e++)
     if (!g()[e].is_write() || !g()[e].rmw) times[{g()[e].thread, place_name(g()[e].where)}]++;

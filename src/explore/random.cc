@@ -86,8 +86,8 @@ void explorer::sample() {
                    std::to_string(options_.random->seed) +
                    "), none loses: " + std::to_string(distinct_.size()) + " different and complete, " +
                    std::to_string(result_.blocked) + " blocked, " + std::to_string(samples_cut_) +
-                   " cut off at " + std::to_string(MAX_EVENTS) + " events; with " +
-                   counted(n_threads_, "thread") + " and up to " + counted(steps, "step") +
+                   " cut off as too long; with " + counted(n_threads_, "thread") + " and up to " +
+                   counted(steps, "step") +
                    " an interleaving drawn for depth d hits a race that hangs on the order of d steps "
                    "with probability at least " +
                    pct_bounds(n_threads_, steps) + " for d = 1 to 4";
@@ -101,7 +101,7 @@ void explorer::run_sample(random_schedule& schedule) {
       if (restart_wanted_ || execution_over_) return;
       if (threads_[i].parked() && enabled(threads_[i])) runnable |= u32{1} << i;
     }
-    if (g().size() + 4 > MAX_EVENTS) {
+    if (std::ranges::any_of(threads_, [&](const thread& t) { return !has_room_for(t); })) {
       samples_cut_++;
       return;
     }

@@ -92,6 +92,7 @@ void explorer::learned() {
 
 u64 explorer::park(const action& e) {
   thread& t = *running_;
+  if (t.trial.on) return try_step(e);
   if (!t.held.empty()) order_held_locks();
   t.own.next = e;
   t.own.dep = e.dep == NONE ? u16{0} : static_cast<u16>(g()[e.dep].po + 1);
@@ -468,6 +469,8 @@ u64 explorer::translation_read(const access& a, const translation& t) {
   running_->round.reads = true;
   const u16 loc = places_.at(a.addr, a.size);
   note_change(loc, false);
+  // Hardware may have read it earlier: what the CPU itself has written since, it need not see.
+  if (places_.note_use(loc, locations::HARDWARE, false)) learned();
   if (is_private(loc, a, false)) return private_read(loc, a);
   if (event* e = replayed(event_kind::translation, loc, a.where)) return e->value;
   action e = new_action(event_kind::translation, a, loc);

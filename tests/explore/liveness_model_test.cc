@@ -107,6 +107,25 @@ TEST(loops, one_that_nobody_ends_is_a_hang) {
   }
 }
 
+/// What it has read before the loop may have changed: that does not end the loop.
+TEST(loops, one_that_nobody_ends_is_a_hang_whatever_came_before_it) {
+  spinlock_t lock;
+  word_t x{0};
+  const outcome o = decide({[&] {
+                              if (spin_trylock(lock)) {
+                                WRITE_ONCE(x, 1);
+                                spin_unlock(lock);
+                              }
+                              while (!READ_ONCE(x))
+                                cpu_relax();
+                            },
+                            [&] {
+                              spin_lock(lock);
+                              spin_unlock(lock);
+                            }});
+  EXPECT_TRUE(lost(o, "INV-LIVE", {"CPU0 goes round without end"}));
+}
+
 TEST(loops, one_that_writes_in_each_round_is_not_taken_for_a_wait) {
   atomic_t tries{0};
   const outcome o = decide({[&] {
