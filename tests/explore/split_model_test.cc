@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <unordered_set>
+#include <utility>
+
 #include "explore/explorer.h"
 
 namespace racewalk::explore {
@@ -44,6 +47,45 @@ TEST(split, visits_the_same_executions) {
       EXPECT_EQ(shared.fingerprint, alone.fingerprint);
     }
   }
+}
+
+/// Identical threads are told apart once an execution is not sequentially consistent, which here only the
+/// first thread's reads make one, late: the search begins again. A worker that comes at once uses the graphs
+/// that are left of the one before it, which knew twins.
+TEST(split, twins_of_a_search_given_up_are_none) {
+  word_t quiet, data, flag;
+  program p;
+  p.threads.push_back([&] {
+    if (READ_ONCE(flag) == 1) READ_ONCE(data);
+  });
+  for (int i = 1; i <= 6; i++)
+    p.threads.push_back([&] {
+      READ_ONCE(data);
+      READ_ONCE(flag);
+    });
+  p.threads.push_back([&] { WRITE_ONCE(quiet, 1); });
+  p.threads.push_back([&] {
+    if (READ_ONCE(quiet) == 1) return; // the first execution revisits nothing
+    WRITE_ONCE(data, 1);
+    WRITE_ONCE(flag, 1);
+  });
+  p.twins = {-1, -1, 1, 2, 3, 4, 5, -1, -1};
+  const outcome alone = explore_split(p, memory_model::weak, 0);
+  EXPECT_EQ(alone.executions, 1 + 3u * 4 * 4 * 4 * 4 * 4 * 4);
+
+  std::unordered_set<u64> seen;
+  bool again = false;
+  unsigned extra = 3;
+  search_options o;
+  o.model = memory_model::weak;
+  o.fingerprint = true;
+  o.split_after = 1;
+  o.on_execution = [&](const graph& g) { again |= !seen.insert(fingerprint_of(g)).second; };
+  o.more_workers = [&] { return again ? std::exchange(extra, 0U) : 0U; };
+  const outcome shared = explorer(p, o).run();
+  EXPECT_EQ(extra, 0u);
+  EXPECT_EQ(shared.executions, alone.executions);
+  EXPECT_EQ(shared.fingerprint, alone.fingerprint);
 }
 
 TEST(split, read_modify_writes_locks_and_ipis) {
