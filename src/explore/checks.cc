@@ -55,6 +55,8 @@ class ordered_before {
   }
   /// Do the clocks say so? `e`: of another thread.
   bool for_certain(const event& e) const { return clock_ && e.po < clock_->upto[e.thread]; }
+  /// ... of all these, but for those of the thread itself?
+  bool for_certain(const clock& events) const { return clock_ && clock_->covers(events, g_[last_].thread); }
   /// `a`: of another thread.
   bool has(eid a) {
     if (for_certain(g_[a])) return true;
@@ -125,6 +127,7 @@ void explorer::check_race(eid id) {
   const graph& in = g();
   const event& e = in[id];
   ordered_before before(options_.model, in, id);
+  if (before.for_certain(in.uses(e.loc))) return;
   for (eid o = in.first_at(e.loc); o != NONE; o = in[o].next_at) {
     const event& x = in[o];
     if (x.thread == e.thread || before.for_certain(x)) continue;

@@ -122,6 +122,7 @@ void graph::link(eid e) {
   x.next_at = NONE;
   (here.last == NONE ? here.first : ev_[here.last].next_at) = e;
   here.last = e;
+  x.used_upto = std::exchange(here.uses.upto[x.thread], static_cast<u8>(x.po + 1));
 }
 
 void graph::place(eid w, eid prev) {
@@ -204,6 +205,7 @@ void graph::cut(unsigned n) {
       at_location& here = at_[x.loc];
       here.last = x.before_at;
       (here.last == NONE ? here.first : ev_[here.last].next_at) = NONE;
+      here.uses.upto[x.thread] = x.used_upto;
     }
     po_[x.thread].pop_back();
     ev_.pop_back();

@@ -81,18 +81,29 @@ struct clock {
   /// With the next event of the thread. (As a sum of two clocks: to write one byte of a clock that is then
   /// read as a whole takes longer.)
   clock with_next_of(unsigned thread) const;
+  /// Does it have all that `o` has, but for what is the thread's?
+  bool covers(clock o, unsigned thread) const;
 };
-inline constexpr std::array<clock, MAX_THREADS> FIRST_OF = [] {
+/// For each thread, so many events of it and none of others.
+constexpr std::array<clock, MAX_THREADS> events_of_one(u8 n) {
   std::array<clock, MAX_THREADS> one{};
   for (unsigned t = 0; t < MAX_THREADS; t++)
-    one[t].upto[t] = 1;
+    one[t].upto[t] = n;
   return one;
-}();
+}
+inline constexpr std::array<clock, MAX_THREADS> FIRST_OF = events_of_one(1);
+inline constexpr std::array<clock, MAX_THREADS> ALL_OF = events_of_one(0xff);
 inline clock clock::with_next_of(unsigned thread) const {
   clock sum;
   for (unsigned t = 0; t < MAX_THREADS; t++)
     sum.upto[t] = static_cast<u8>(upto[t] + FIRST_OF[thread].upto[t]);
   return sum;
+}
+inline bool clock::covers(clock o, unsigned thread) const {
+  clock mine = *this;
+  mine.join(ALL_OF[thread]);
+  o.join(mine);
+  return o.upto == mine.upto;
 }
 
 /// What a thread does, and what came of it there.
@@ -162,6 +173,7 @@ struct event : action {
   eid co_next = NONE;
   eid before_at = NONE; ///< the event of the same location that was added last before this one
   eid next_at = NONE;   ///< ... and first after it
+  u8 used_upto = 0;     ///< as graph::uses() of its location, for its thread, before it was added
   halt* then = nullptr; ///< where its thread halts after it, if that has been looked up
   clock past;           ///< what comes before this one causally
   clock prefix;         ///< what the graph has to have for it
@@ -194,6 +206,8 @@ class graph {
   unsigned locations() const { return static_cast<unsigned>(at_.size()); }
   /// The event of this location that was added first, or NONE; event::next_at leads to the others.
   eid first_at(u16 loc) const { return loc < at_.size() ? at_[loc].first : NONE; }
+  /// All events of this location, which has some.
+  const clock& uses(u16 loc) const { return at_[loc].uses; }
 
   unsigned thread_size(unsigned t) const { return static_cast<unsigned>(po_[t].size()); }
   eid at(unsigned t, unsigned po) const { return po_[t][po]; }
@@ -209,6 +223,8 @@ class graph {
   bool precedes(eid a, eid e) const { return ev_[a].po < ev_[e].past.upto[ev_[a].thread]; }
   /// Must the graph have `a` if it has `e`?
   bool needs(eid a, eid e) const { return ev_[a].po < ev_[e].prefix.upto[ev_[a].thread]; }
+  /// ... all of these that are other threads'?
+  bool needs_others(const clock& events, eid e) const { return ev_[e].prefix.covers(events, ev_[e].thread); }
   /// Does the thread of `e` know of `a` after `e`, by fences, acquires and releases?
   bool known(eid a, eid e) const { return ev_[a].po < ev_[e].known.upto[ev_[a].thread]; }
   /// Calls f for the last addition of each thread that the read `e` of a counter sees.
@@ -258,6 +274,7 @@ class graph {
     eid last = NONE;
     eid co_first = NONE; ///< writes, in coherence order
     eid co_last = NONE;
+    clock uses;
   };
   at_location& at_location_of(u16 loc);
   void link(eid e);

@@ -94,6 +94,7 @@ void explorer::push_revisits(eid w) {
   if (replaying_) return;
   const graph& in = g();
   const u16 loc = in[w].loc;
+  if (in.needs_others(in.uses(loc), w)) return;
   for (eid r = in.first_at(loc); r < w; r = in[r].next_at) {
     if (!may_revisit(in, r, w) || (in[w].rmw && takes_a_source(r, w))) continue;
     event_set keep;
