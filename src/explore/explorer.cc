@@ -405,8 +405,19 @@ void explorer::try_conflicting(const action& read, eid source, bool judged_alrea
   action e = read;
   settle(e, source);
   const eid r = g().append(e);
-  if (judged_already || (would_revisit(r) && judged(g(), may_be_sc))) add_write_half(r);
+  if (!stays_overwritten(r) && (judged_already || (would_revisit(r) && judged(g(), may_be_sc))))
+    add_write_half(r);
   g().cut(length);
+}
+
+/// Is there a newer write than the source of the last event, the read `r`, that no revisit by its write half
+/// would remove, since an older read has it as its source?
+bool explorer::stays_overwritten(eid r) const {
+  const graph& in = g();
+  eid w = in.co_after(in[r].loc, in[r].rf);
+  while (w != NONE && !(in[w].read_by_older && !in.needs(w, r)))
+    w = in[w].co_next;
+  return w != NONE;
 }
 
 void explorer::push_other_sources(const action& e, unsigned length, eid except) {

@@ -224,6 +224,7 @@ class explorer final : public engine {
   bool add_write_half(eid read);
   eid append_write_half(eid read);
   bool would_revisit(eid read);
+  bool stays_overwritten(eid read) const;
   void remember(item&& it);
   bool takes_too_many_switches();
   std::string bounds_that_cut() const;
