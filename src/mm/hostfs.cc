@@ -49,18 +49,31 @@ int fd_for(const hostfs_inode& i, io_dir dir, bool whole) {
   return whole ? i.openings.fd_for_pages(dir) : i.openings.fd(dir);
 }
 
+/// Adds bytes to a transfer whose vectors have room for one more: to the last of them, if the bytes follow in
+/// memory, too. The host looks up a large piece at once.
+void add_bytes(host_io& io, void* at, u64 bytes) {
+  iovec* vectors = io.vectors.data();
+  std::size_t nr = io.vectors.size();
+  if (nr != 0 && static_cast<std::byte*>(vectors[nr - 1].iov_base) + vectors[nr - 1].iov_len == at)
+    vectors[nr - 1].iov_len += bytes;
+  else
+    vectors[nr++] = {at, bytes};
+  io.vectors = std::span(vectors, nr);
+  io.bytes += bytes;
+}
+
 /// A run of pages on its way in; it is not moved.
 class read_run : public async_io {
  public:
   read_run(hostfs_inode& i, u64 index, std::span<page* const> pages)
       : async_io{.dir = io_dir::read,
                  .io = {fd_for(i, io_dir::read, whole_pages(i, index, pages.size())), index << PAGE_SHIFT,
-                        std::span(vectors_, pages.size()), pages.size() * PAGE_SIZE},
+                        std::span(vectors_, 0), 0},
                  .done = end_readahead},
         inode_(i), nr_(static_cast<unsigned>(pages.size())) {
     for (u64 n = 0; n < pages.size(); ++n) {
       pages_[n] = pages[n];
-      vectors_[n] = {page_address(pages[n]), PAGE_SIZE};
+      add_bytes(io, page_address(pages[n]), PAGE_SIZE);
       wanted_ += bytes_of_page(i, index + n);
     }
   }
@@ -141,12 +154,9 @@ void write_runs(hostfs_inode& i, std::span<page_io> pages) {
     const u64 offset = pages[n].index << PAGE_SHIFT;
     const u64 bytes = bytes_of_page(i, pages[n].index);
     const int fd = fd_for(i, io_dir::write, bytes == PAGE_SIZE);
-    vectors[n] = {page_address(pages[n].content), bytes};
-    if (nr != 0 && ios[nr - 1].offset + ios[nr - 1].bytes == offset && ios[nr - 1].fd == fd)
-      ios[nr - 1].vectors = {ios[nr - 1].vectors.data(), ios[nr - 1].vectors.size() + 1};
-    else
-      ios[nr++] = {fd, offset, std::span(vectors + n, 1), 0};
-    ios[nr - 1].bytes += bytes;
+    if (nr == 0 || ios[nr - 1].offset + ios[nr - 1].bytes != offset || ios[nr - 1].fd != fd)
+      ios[nr++] = {fd, offset, std::span(vectors + n, 0), 0};
+    add_bytes(ios[nr - 1], page_address(pages[n].content), bytes);
     run_of[n] = nr - 1;
     end_in_run[n] = ios[nr - 1].bytes;
   }
