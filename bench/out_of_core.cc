@@ -69,13 +69,17 @@ std::uint64_t swapping_kernel::map(cpu& on, const large_file& /*instead_of*/) {
 
 namespace {
 
+/// A scan in transfers with which the disk gives the most it can: larger ones, or more of them, add nothing.
+constexpr std::size_t scan_block = 512 * KiB;
+constexpr unsigned scan_depth = 8;
+
 class direct_io : public workload {
  public:
   direct_io(unsigned threads, disk_access a, std::shared_ptr<const large_file> file)
-      : threads_(threads), access_(a), depth_(a == disk_access::scan     ? 4
+      : threads_(threads), access_(a), depth_(a == disk_access::scan     ? scan_depth
                                               : a == disk_access::gather ? threads * gathered_at_once
                                                                          : threads),
-        block_(a == disk_access::scan ? 128 * KiB : page_bytes), file_(std::move(file)),
+        block_(a == disk_access::scan ? scan_block : page_bytes), file_(std::move(file)),
         fd_(open_or_fail(file_->path(), O_RDWR | O_DIRECT)),
         memory_(static_cast<std::byte*>(std::aligned_alloc(page_bytes, depth_ * block_))) {
     if (const int error = io_uring_queue_init(depth_, &ring_, 0)) {
