@@ -25,6 +25,8 @@ const std::vector<scenario>& all_scenarios() {
       unrecorded_gather(),
       plain_update_of_entry(),
       merge_equal_pages(),
+      reuse_vs_merge(),
+      walk_vs_merge(),
       nested_gather(),
       fsync_vs_redirty(),
       missing_notifier(),

@@ -25,6 +25,8 @@ scenario fullmm_gather_of_live_mm(); // S2.6
 scenario unrecorded_gather();        // S2.7
 scenario plain_update_of_entry();    // S2.8
 scenario merge_equal_pages();        // S2.9
+scenario reuse_vs_merge();           // M20
+scenario walk_vs_merge();            // M20
 scenario dirty_vs_writeback();       // S2.1, S2.2
 scenario wrprotect_vs_writeback();   // S2.3, S2.4
 scenario nested_gather();            // S2.10

@@ -18,17 +18,23 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- stable nodes ----------------------------------------------------------------------------------------
 
-ksm_stable_node::~ksm_stable_node() {
-  while (ksm_rmap_item* item = items) {
-    items = item->next;
-    delete item;
+namespace {
+
+void free_stable_node(ksm_stable_node& node) {
+  for (ksm_rmap_item *item = node.items.get(), *next = nullptr; item != nullptr; item = next) {
+    next = item->next.get();
+    kfree_obj(item);
   }
+  kfree_obj(&node);
 }
 
+} // namespace
+
+ksm_rmap_item* alloc_rmap_item() { return kmalloc_obj<ksm_rmap_item>(); }
 ksm_stable_node* ksm_alloc_node() { return kmalloc_obj<ksm_stable_node>(); }
 void ksm_get_node(ksm_stable_node& node) { atomic_inc(node.refs); }
 void ksm_put_node(ksm_stable_node& node) {
-  if (atomic_dec_and_test(node.refs)) delete &node;
+  if (atomic_dec_and_test(node.refs)) free_stable_node(node);
 }
 bool ksm_node_is_stale(const ksm_stable_node& node) { return atomic_read(node.refs) == 1; }
 
@@ -72,7 +78,8 @@ folio* ksm_get_folio(const ksm_stable_node& node) {
     folio* folio = page_folio(page);
     if (&folio->page == page && folio_try_get(folio)) {
       // with the reference it stays what it is; before, it may have become anything
-      if (folio_test_ksm(folio) && folio_stable_node(folio) == &node) return folio;
+      if (!policy().ksm_get_rechecks || (folio_test_ksm(folio) && folio_stable_node(folio) == &node))
+        return folio;
       folio_put(folio);
     }
     if (READ_ONCE(node.kpfn) == pfn) return nullptr; // it is being moved, or freed
@@ -81,27 +88,32 @@ folio* ksm_get_folio(const ksm_stable_node& node) {
 
 namespace {
 
-bool is_item_of(const ksm_rmap_item& item, const anon_vma* anon, u64 index) {
-  return item.anon == anon && item.index == index;
+ksm_rmap_item* find_item(const ksm_stable_node& node, const anon_vma* anon, u64 index) {
+  ksm_rmap_item* item = node.items.get();
+  while (item != nullptr && (item->anon.get() != anon || item->index.get() != index))
+    item = item->next.get();
+  return item;
 }
 
-/// Caller holds the folio lock, or nobody else knows the node.
-bool add_item(ksm_stable_node& node, const vm_area_struct& vma, vaddr_t addr) {
-  anon_vma* anon = vma.vm_mm->existing_region(addr)->anon;
-  const u64 index = linear_page_index(vma, addr);
-  for (const ksm_rmap_item* item = node.items; item != nullptr; item = item->next)
-    if (is_item_of(*item, anon, index)) return true;
-  auto* item = kmalloc_obj<ksm_rmap_item>(ksm_rmap_item{anon, index, node.items});
-  if (item == nullptr) return false;
-  node.items = item;
-  ++node.nr_items;
-  return true;
+/// The item of a place: a new one, which is taken over, unless there is one. Caller holds the folio lock, or
+/// nobody else knows the node.
+ksm_rmap_item* add_item(ksm_stable_node& node, anon_vma* anon, u64 index, ksm_rmap_item* item) {
+  if (ksm_rmap_item* known = find_item(node, anon, index)) {
+    kfree_obj(item);
+    return known;
+  }
+  item->anon.set(anon);
+  item->index.set(index);
+  item->next.set(node.items.get());
+  node.items.set(item);
+  node.nr_items.set(node.nr_items.get() + 1);
+  return item;
 }
 
 /// Whether an entry that a walk along the item comes to maps the page.
 bool item_leads_to(const ksm_rmap_item& item, folio* kpage) {
   bool found = false;
-  rmap_walk_anon(*item.anon, item.index, 1, [&](vm_area_struct& vma, const rmap_place& at) {
+  rmap_walk_anon(*item.anon.get(), item.index.get(), 1, [&](vm_area_struct& vma, const rmap_place& at) {
     for_each_entry(
         *vma.vm_mm, at, [](const pmdp_t&) { return false; },
         [&](const pmdp_t& pmdp, vaddr_t addr, u64) {
@@ -114,34 +126,39 @@ bool item_leads_to(const ksm_rmap_item& item, folio* kpage) {
   return found;
 }
 
-} // namespace
-
-bool stable_tree_append(folio* kpage, const vm_area_struct& vma, vaddr_t addr) {
-  folio_lock(kpage);
-  ksm_stable_node* node = folio_stable_node(kpage);
-  // what could not be read of the swap file is not what it stands for
-  const bool added = node != nullptr && folio_test_uptodate(kpage) && add_item(*node, vma, addr);
-  folio_unlock(kpage);
-  return added;
+/// Whether nobody comes to an entry by the item, now or soon. Caller holds the folio lock.
+bool is_idle(const ksm_rmap_item& item, folio* kpage) {
+  // Who has made an entry has let the item go afterwards: pairs with the release in merge_with_stable_node().
+  if (policy().ksm_prune_spares_new && smp_load_acquire(item.mergers) != 0) return false;
+  return !item_leads_to(item, kpage);
 }
 
-void ksm_prune_items(folio* kpage) {
-  if (!folio_trylock(kpage)) return;
-  ksm_stable_node* node = folio_stable_node(kpage);
-  // entries that name its slot come back as entries that map it
-  if (node != nullptr && !folio_test_swapcache(kpage) &&
-      node->nr_items > static_cast<u64>(folio_mapcount(kpage)))
-    for (ksm_rmap_item** at = &node->items; *at != nullptr;) {
-      ksm_rmap_item* item = *at;
-      if (item_leads_to(*item, kpage)) {
-        at = &item->next;
-        continue;
-      }
-      *at = item->next;
-      --node->nr_items;
-      delete item;
+/// Caller holds the folio lock.
+void prune_items(ksm_stable_node& node, folio* kpage) {
+  ksm_rmap_item* before = nullptr;
+  for (ksm_rmap_item *item = node.items.get(), *next = nullptr; item != nullptr; item = next) {
+    next = item->next.get();
+    if (!is_idle(*item, kpage)) {
+      before = item;
+      continue;
     }
-  folio_unlock(kpage);
+    (before == nullptr ? node.items : before->next).set(next);
+    node.nr_items.set(node.nr_items.get() - 1);
+    kfree_obj(item);
+  }
+}
+
+/// Entries that name its slot come back as entries that map it. Caller holds the folio lock.
+bool may_have_idle_items(const ksm_stable_node& node, folio* kpage) {
+  return !folio_test_swapcache(kpage) && node.nr_items.get() > static_cast<u64>(folio_mapcount(kpage));
+}
+
+} // namespace
+
+void ksm_prune_items(ksm_stable_node& node, folio* kpage) {
+  if (policy().ksm_prunes_locked && !folio_trylock(kpage)) return;
+  if (may_have_idle_items(node, kpage)) prune_items(node, kpage);
+  if (policy().ksm_prunes_locked) folio_unlock(kpage);
 }
 
 // ---- the steps of a merge --------------------------------------------------------------------------------
@@ -234,19 +251,26 @@ int replace_page(vm_area_struct& vma, vaddr_t addr, page* page, folio* kpage, pt
 /// A folio whose page may be merged, locked while it is being looked at.
 class mergeable_folio {
  public:
-  explicit mergeable_folio(folio* folio)
-      : folio_(folio), ok_(!folio_test_large(folio) && folio_test_anon(folio) && !folio_test_ksm(folio) &&
-                           folio_trylock(folio)) {}
+  explicit mergeable_folio(folio* folio) : folio_(folio) {
+    if (!policy().ksm_tests_locked && !may_be_merged()) return;
+    locked_ = folio_trylock(folio);
+    ok_ = locked_ && (!policy().ksm_tests_locked || may_be_merged());
+  }
   ~mergeable_folio() {
-    if (ok_) folio_unlock(folio_);
+    if (locked_) folio_unlock(folio_);
   }
   mergeable_folio(const mergeable_folio&) = delete;
   mergeable_folio& operator=(const mergeable_folio&) = delete;
   explicit operator bool() const { return ok_; }
 
  private:
+  bool may_be_merged() const {
+    return !folio_test_large(folio_) && folio_test_anon(folio_) && !folio_test_ksm(folio_);
+  }
+
   folio* folio_;
-  bool ok_;
+  bool locked_ = false;
+  bool ok_ = false;
 };
 
 } // namespace
@@ -260,13 +284,55 @@ int try_to_merge_with_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page, fo
   return replace_page(vma, addr, page, kpage, seen);
 }
 
-int try_to_make_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page, ksm_stable_node& node) {
+namespace {
+
+/// The page is about to be mapped by the area at `addr`. Takes the item over. The item that says so until it
+/// is let go; null if the page cannot be mapped. Caller has a reference to it, and no folio lock.
+ksm_rmap_item* stable_tree_append(ksm_stable_node& node, folio* kpage, const vm_area_struct& vma,
+                                  vaddr_t addr, ksm_rmap_item* item) {
+  folio_lock(kpage);
+  if (folio_test_uptodate(kpage)) {
+    item = add_item(node, vma.vm_mm->existing_region(addr)->anon, linear_page_index(vma, addr), item);
+    atomic_inc(item->mergers);
+  } else { // what could not be read of the swap file is not what it stands for
+    kfree_obj(item);
+    item = nullptr;
+  }
+  folio_unlock(kpage);
+  return item;
+}
+
+} // namespace
+
+int merge_with_stable_node(ksm_stable_node& node, vm_area_struct& vma, vaddr_t addr, page* page,
+                           ksm_rmap_item* item) {
+  if (item == nullptr) return -ENOMEM;
+  folio* kpage = ksm_get_folio(node);
+  if (kpage == nullptr) {
+    kfree_obj(item);
+    return -ENOENT;
+  }
+  item = stable_tree_append(node, kpage, vma, addr, item);
+  if (!policy().ksm_keeps_kpage) folio_put(kpage);
+  const int error = item == nullptr ? -EFAULT : try_to_merge_with_ksm_page(vma, addr, page, kpage);
+  // release: the entry, then whether one is to come; pairs with the acquire in is_idle()
+  if (item != nullptr) (void)atomic_dec_return(item->mergers, order::release);
+  if (policy().ksm_keeps_kpage) folio_put(kpage);
+  return error;
+}
+
+int try_to_make_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page, ksm_stable_node& node,
+                         ksm_rmap_item* item) {
+  if (item == nullptr) return -ENOMEM;
   folio* folio = page_folio(page);
   const mergeable_folio locked(folio);
-  if (!locked) return -EBUSY;
-  folio_free_swap(folio);
-  if (folio_test_swapcache(folio)) return -EBUSY; // its slot knows it as what it is
-  if (!add_item(node, vma, addr)) return -ENOMEM;
+  if (locked) folio_free_swap(folio);
+  if (!locked || folio_test_swapcache(folio)) { // or its slot knows it as what it is
+    kfree_obj(item);
+    return -EBUSY;
+  }
+  // where whoever has it is looked for now: a fork may have given it to others than the area's mm
+  add_item(node, folio_anon_vma(folio), folio->page.index.get(), item);
   pte_t seen;
   if (const int error = write_protect_page(vma, addr, page, &seen); error != 0) return error;
   folio_set_dirty(folio); // its entries are clean

@@ -316,10 +316,12 @@ bool wp_can_reuse_anon_page(const vm_area_struct& vma, page* page) {
   if (!folio_test_anon(folio)) return false; // the file has it, too
   if (policy().cow_reuse == cow_reuse_t::mapcount) return folio_mapcount(folio) == 1;
   if (policy().cow_reuse == cow_reuse_t::exclusive && PageAnonExclusive(page)) return true;
+  if (policy().reuse_tests_ksm == reuse_ksm_t::before && folio_test_ksm(folio)) return false;
   if (folio_ref_count(folio) != 1 || !folio_trylock(folio)) return false;
   // With the folio lock nobody moves it, takes it apart, or makes it stand for others. The reference is this
   // entry's; a lockless walk that takes one from here on finds the page exclusive if it looks for that.
-  const bool alone = folio_ref_count(folio) == 1 && !folio_test_ksm(folio);
+  const bool alone = folio_ref_count(folio) == 1 &&
+                     (policy().reuse_tests_ksm != reuse_ksm_t::under_lock || !folio_test_ksm(folio));
   if (alone) {
     folio_move_anon_rmap(folio, vma);
     SetPageAnonExclusive(page);

@@ -216,7 +216,8 @@ void folio_migrate_mapping(folio* from, folio* to) {
 /// Moves a locked folio, of which the caller has one reference, to a new one.
 int migrate_folio(folio* from, folio* to) {
   const u64 nr = folio_test_large(from) ? folio_nr_pages(from) : 1;
-  const bool locked = folio_trylock(to); // until all its entries are there
+  // until all its entries are there
+  const bool locked = !policy().migrate_locks_new || folio_trylock(to);
   VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
   try_to_migrate(from, split_entry::no); // nobody stores to what is copied
   // Frozen: the entries' references are gone, and nobody else has one or gets one (M3).
@@ -229,7 +230,7 @@ int migrate_folio(folio* from, folio* to) {
     folio_ref_unfreeze(from, 1);
   }
   remove_migration_ptes(&from->page, moved ? &to->page : &from->page, nr);
-  folio_unlock(to);
+  if (policy().migrate_locks_new) folio_unlock(to);
   return moved ? 0 : -EAGAIN;
 }
 

@@ -63,8 +63,10 @@ void clear_pages(page* page, unsigned order, site s) {
 void free_pages_prepare(folio* folio, bool large, site s) {
   const page& page = folio->page;
   VM_BUG_ON(atomic_read(page._mapcount, s) != -1, "INV-REF", "a page was freed while it was mapped", s);
-  VM_BUG_ON((READ_ONCE(page.flags, s) & (BIT(PG_locked) | BIT(PG_writeback))) != 0, "INV-REF",
+  const u64 flags = READ_ONCE(page.flags, s);
+  VM_BUG_ON((flags & (BIT(PG_locked) | BIT(PG_writeback))) != 0, "INV-REF",
             "a page was freed while it was locked or under writeback", s);
+  if ((flags & BIT(PG_ksm)) != 0) folio_clear_stable_node(folio);
   if (!large) return;
   VM_BUG_ON(atomic_read(page._entire_mapcount, s) != -1, "INV-REF", "a folio was freed while it was mapped",
             s);
@@ -126,7 +128,6 @@ void free_unref_folio(folio* folio, site s) {
     object_free(page_address(&folio->page), PAGE_SIZE << order, s);
     return;
   }
-  if (folio_test_ksm(folio, s)) folio_clear_stable_node(folio);
   folio->page.mapping.set(0); // whoever gets it next is nobody's until told
   machine().zone->free_block(folio_pfn(folio), order);
 }

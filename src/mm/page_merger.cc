@@ -36,7 +36,6 @@ struct PageMerger::Scanner {
   bool scan_next();
   void look_at(vm_area_struct& vma, vaddr_t addr);
   void merge(vm_area_struct& vma, vaddr_t addr, page* page);
-  static bool merge_with(folio* kpage, vm_area_struct& vma, vaddr_t addr, page* page);
   bool merge_with_stable(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum);
   void merge_twins(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum, place twin);
   void end_pass();
@@ -64,18 +63,11 @@ struct PageMerger::Scanner {
 
 // ---- one page --------------------------------------------------------------------------------------------
 
-bool PageMerger::Scanner::merge_with(folio* kpage, vm_area_struct& vma, vaddr_t addr, page* page) {
-  return stable_tree_append(kpage, vma, addr) && try_to_merge_with_ksm_page(vma, addr, page, kpage) == 0;
-}
-
 /// Whether it is merged with one that stands for others.
 bool PageMerger::Scanner::merge_with_stable(vm_area_struct& vma, vaddr_t addr, page* page, u64 sum) {
   const auto [first, last] = stable.equal_range(sum);
   return std::any_of(first, last, [&](const auto& entry) {
-    folio* kpage = ksm_get_folio(*entry.second);
-    const bool merged = kpage != nullptr && merge_with(kpage, vma, addr, page);
-    if (kpage != nullptr) folio_put(kpage);
-    return merged;
+    return merge_with_stable_node(*entry.second, vma, addr, page, alloc_rmap_item()) == 0;
   });
 }
 
@@ -84,7 +76,7 @@ void PageMerger::Scanner::merge_twins(vm_area_struct& vma, vaddr_t addr, page* p
                                       place twin) NO_THREAD_SAFETY_ANALYSIS {
   ksm_stable_node* node = ksm_alloc_node();
   if (node == nullptr) return;
-  if (try_to_make_ksm_page(vma, addr, page, *node) != 0) return ksm_put_node(*node);
+  if (try_to_make_ksm_page(vma, addr, page, *node, alloc_rmap_item()) != 0) return ksm_put_node(*node);
   stable.emplace(sum, node);
   mmap_region& region = *twin.mm->existing_region(twin.addr);
   const bool same_region = &region == vma.vm_mm->existing_region(addr); // whose lock is held
@@ -92,7 +84,7 @@ void PageMerger::Scanner::merge_twins(vm_area_struct& vma, vaddr_t addr, page* p
   vm_area_struct* other = region.areas.find_vma(twin.addr);
   if (other != nullptr && other->contains(twin.addr) && (other->vm_flags.get() & VM_MERGEABLE) != 0)
     if (struct page* same = get_mergeable_page(*other, twin.addr)) {
-      (void)merge_with(page_folio(page), *other, twin.addr, same);
+      (void)merge_with_stable_node(*node, *other, twin.addr, same, alloc_rmap_item());
       put_page(same);
     }
   if (!same_region) up_read(region.mmap_lock);
@@ -173,7 +165,7 @@ void PageMerger::Scanner::prune(bool all) {
   });
   for (const auto& [sum, node] : stable)
     if (folio* kpage = ksm_get_folio(*node)) {
-      ksm_prune_items(kpage);
+      ksm_prune_items(*node, kpage);
       folio_put(kpage);
     }
 }

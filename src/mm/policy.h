@@ -154,6 +154,13 @@ enum class cow_reuse_t : u8 {
   mapcount,  ///< if nobody else maps it, whoever holds references (before that)
 };
 
+/// When a write fault that would keep a page asks whether that stands for others (M20).
+enum class reuse_ksm_t : u8 {
+  under_lock, ///< with the folio lock, which who makes it so has
+  before,     ///< before it counts references and takes the lock
+  never,
+};
+
 /// Whose lock a retraction takes besides the page tables' (M24).
 enum class retract_lock_t : u8 {
   none,     ///< nobody's: who comes later looks again (mail 3)
@@ -292,6 +299,9 @@ struct policy_t {
   // ---- tables that have become empty: S3.9, Linux 6.14 ----
   bool reclaim_pt_rechecks = true; ///< that the table is empty, under both locks (try_to_free_pte)
 
+  // ---- pages that move: M11 ----
+  bool migrate_locks_new = true; ///< the new folio, until it has all the entries of the old one (M20)
+
   // ---- mremap: M37 ----
   bool mremap_flush_under_ptl = true; ///< before the tables' locks are dropped (H11a, eb66ae030829)
   mremap_rmap_lock_t mremap_rmap_lock = mremap_rmap_lock_t::write; ///< H11b, 97113eb39fa7
@@ -346,6 +356,12 @@ struct policy_t {
   bool ksm_tests_flush_pending = true; ///< an entry that looks harmless may be so in tables only (S2.9)
   bool ksm_tests_exclusive = true;     ///< as does an entry that was the page's only one (S2.9)
   bool ksm_flushes_first = true;       ///< the entry goes before references are counted (M20)
+  bool ksm_tests_locked = true;        ///< that a page stands for nobody yet, with the folio lock (M20)
+  bool ksm_keeps_kpage = true;         ///< until an entry maps it, who merges with it has a reference (M20)
+  bool ksm_get_rechecks = true;        ///< that it is the node's page still, with a reference (M20)
+  bool ksm_prunes_locked = true;       ///< places are forgotten under the folio lock (M20)
+  bool ksm_prune_spares_new = true;    ///< places whose entry is still to come (M20)
+  reuse_ksm_t reuse_tests_ksm = reuse_ksm_t::under_lock; ///< M20
 
   // ---- memory of devices: M32 ----
   bool gup_gets_pagemap = true;       ///< a lockless walk keeps the device while it takes its page

@@ -134,8 +134,8 @@ template <class Visit> void rmap_walk_anon(anon_vma& anon, u64 first, u64 nr, Vi
 template <class Visit> void rmap_walk_ksm(folio* folio, Visit& visit) {
   const ksm_stable_node* node = folio_stable_node(folio);
   if (node == nullptr) return; // it has been moved
-  for (const ksm_rmap_item* item = node->items; item != nullptr; item = item->next)
-    rmap_walk_anon(*item->anon, item->index, 1, visit);
+  for (const ksm_rmap_item* item = node->items.get(); item != nullptr; item = item->next.get())
+    rmap_walk_anon(*item->anon.get(), item->index.get(), 1, visit);
 }
 
 /// Calls visit(vma, place) for every area that may map some of the `nr` pages from the folio's first on, and

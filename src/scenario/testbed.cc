@@ -32,7 +32,7 @@ std::string flag_names(u64 flags, std::span<const std::pair<u64, const char*>> n
 constexpr std::pair<u64, const char*> PAGE_FLAGS[] = {
     {BIT(PG_locked), "locked"}, {BIT(PG_writeback), "writeback"}, {BIT(PG_dirty), "dirty"},
     {BIT(PG_head), "head"},     {BIT(PG_anon), "anon"},           {BIT(PG_anon_exclusive), "exclusive"},
-    {BIT(PG_table), "table"}};
+    {BIT(PG_ksm), "ksm"},       {BIT(PG_table), "table"}};
 constexpr std::pair<u64, const char*> AREA_FLAGS[] = {{VM_READ, "read"},
                                                       {VM_WRITE, "write"},
                                                       {VM_EXEC, "exec"},
@@ -417,6 +417,8 @@ std::string testbed::name_of(const void* addr) const {
     if (addr == &p._mapcount) return label + "mapcount";
     if (addr == &p._pincount) return label + "pincount";
     if (addr == &p._entire_mapcount) return label + "entire_mapcount";
+    if (addr == &p.mapping) return label + "mapping";
+    if (addr == &p.index) return label + "index";
     if (addr == &p.ptl) return label + "ptl";
     return label + "field" + std::to_string(offset % sizeof(page));
   }

@@ -39,7 +39,9 @@ class KsmRmap : public Swapped {
   void swap_out() { (void)system.reclaim().shrink(PAGES); }
   bool is_mapped(vaddr_t addr) { return space.pagemap(addr, 1).value()[0].present(); }
   pfn_t pfn_of(vaddr_t addr) { return space.pagemap(addr, 1).value()[0].pfn(); }
-  u64 items_of(vaddr_t addr) { return folio_stable_node(page_folio(pfn_to_page(pfn_of(addr))))->nr_items; }
+  u64 items_of(vaddr_t addr) {
+    return folio_stable_node(page_folio(pfn_to_page(pfn_of(addr))))->nr_items.get();
+  }
   void expect_42(vaddr_t at, u64 pages = PAGES) {
     for (u64 i = 0; i < pages; ++i)
       ASSERT_EQ(*cpu->load<u64>(at + i * PAGE_SIZE), 42U) << "page " << i;
@@ -133,6 +135,26 @@ TEST_F(KsmRmap, children_lose_it_and_get_it_back) {
     expect_42(at + PAGE_SIZE, PAGES - 1);
   });
   expect_42(at);
+}
+
+TEST_F(KsmRmap, who_had_it_before_it_stood_for_others_is_found) {
+  merger.emplace(system);
+  const vaddr_t at = map(2 * PAGE_SIZE);
+  ASSERT_TRUE(space.madvise(at, 2 * PAGE_SIZE, AddressSpace::Mergeable::yes));
+  for (u64 i = 0; i < 2; ++i)
+    ASSERT_TRUE(cpu->store<u64>(at + i * PAGE_SIZE, 42).ok());
+  auto child = space.fork().value();
+  merger->watch(*child);
+  merge();
+  ASSERT_EQ(sharing(), 2U) << "both of the child's, and one of the parent's";
+  const pfn_t from = child->pagemap(at, 1).value()[0].pfn();
+  const u64 same = pfn_of(at) == from ? 0 : 1;
+  ASSERT_EQ(migrate_page_at(child->mm(), at), 0);
+  EXPECT_NE(child->pagemap(at, 1).value()[0].pfn(), from);
+  EXPECT_EQ(pfn_of(at + same * PAGE_SIZE), child->pagemap(at, 1).value()[0].pfn());
+  merger->forget(*child);
+  child.reset();
+  expect_42(at, 2);
 }
 
 TEST_F(KsmRmap, it_is_found_where_mremap_has_taken_it) {
