@@ -41,6 +41,7 @@ class Reclaim {
     std::uint64_t kswapd_runs;  ///< how often kswapd has begun
     std::uint64_t swap_total;   ///< pages that fit the swap file
     std::uint64_t swap_used;    ///< and how many of them are in use
+    std::uint64_t swap_cached;  ///< of these, by a page that is in memory and only keeps its place
   };
 
   explicit Reclaim(System& system);

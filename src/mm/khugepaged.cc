@@ -7,6 +7,7 @@
 #include "mm/page_lock.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 #include "mm/thp.h"
 #include "mm/userfaultfd.h"
 
@@ -36,8 +37,8 @@ bool last_of_its_folio(const collapse_target& c, unsigned i) {
   return i + 1 == hpage_pmd_nr() || pte_none_or_zero(pte_nth(c, i + 1)) || !same_folio_as_before(c, i + 1);
 }
 
-/// Does nobody but page-table entries hold the folio?
-bool is_refcount_suitable(folio* folio) { return folio_ref_count(folio) == folio_mapcount(folio); }
+/// Does nobody but page-table entries, and the swap cache, hold the folio?
+bool is_refcount_suitable(folio* folio) { return folio_ref_count(folio) == folio_expected_ref_count(folio); }
 
 /// Unlocks the folios of the first `count` entries.
 void release_pte_pages(const collapse_target& c, unsigned count) {
@@ -99,7 +100,7 @@ void collapse_huge_page_copy_succeeded(const collapse_target& c) {
     if (zero) continue;
     folio_remove_rmap_pte(page);
     if (last) folio_unlock(folio);
-    folio_put(folio);
+    free_page_and_swap_cache(page);
   }
 }
 

@@ -166,7 +166,7 @@ void ksm_prune_items(ksm_stable_node& node, folio* kpage) {
 namespace {
 
 /// The references of a page that one entry maps and the merger holds: nobody else can store to it.
-bool only_mapped(folio* folio) { return folio_ref_count(folio) == folio_mapcount(folio) + 1; }
+bool only_mapped(folio* folio) { return folio_ref_count(folio) == folio_expected_ref_count(folio) + 1; }
 
 /// May a TLB let stores through that the entry would not, or the entry not tell of one? An entry may owe its
 /// looks to somebody who has not flushed yet; that he has not, he has said before he took the ptl: pairs with
@@ -244,7 +244,8 @@ int replace_page(vm_area_struct& vma, vaddr_t addr, page* page, folio* kpage, pt
     set_pte_at(addr, ptep, entry);
     folio_remove_rmap_pte(page);
   }
-  put_page(page); // the entry's
+  (void)folio_free_swap(page_folio(page)); // the merger has it locked
+  put_page(page);                          // the entry's
   return 0;
 }
 
@@ -326,7 +327,7 @@ int try_to_make_ksm_page(vm_area_struct& vma, vaddr_t addr, page* page, ksm_stab
   if (item == nullptr) return -ENOMEM;
   folio* folio = page_folio(page);
   const mergeable_folio locked(folio);
-  if (locked) folio_free_swap(folio);
+  if (locked) (void)folio_free_swap(folio);
   if (!locked || folio_test_swapcache(folio)) { // or its slot knows it as what it is
     kfree_obj(item);
     return -EBUSY;

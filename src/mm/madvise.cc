@@ -88,11 +88,12 @@ void folio_mark_lazyfree(folio* folio) {
   if (folio_test_anon(folio)) folio_clear_swapbacked(folio);
 }
 
-/// What was said about a folio before does not count any more. False: it is in use.
-bool forget_dirtiness(folio* folio) {
-  if (!folio_test_dirty(folio)) return true;
+/// What was said about a folio before does not count any more, nor what the swap file has of it. False: it is
+/// in use.
+bool forget_content(folio* folio) {
+  if (!folio_test_dirty(folio) && !folio_in_swap_cache(folio)) return true;
   if (!folio_trylock(folio)) return false;
-  const bool alone = folio_mapcount(folio) == 1;
+  const bool alone = folio_mapcount(folio) == 1 && (!folio_in_swap_cache(folio) || folio_free_swap(folio));
   if (alone) folio_clear_dirty(folio);
   folio_unlock(folio);
   return alone;
@@ -109,7 +110,7 @@ void madvise_free_pte(mmu_gather& tlb, vaddr_t addr, const ptep_t& ptep) {
   if (!pte_present(seen) || pte_special(seen)) return;
   folio* folio = page_folio(pfn_to_page(pte_pfn(seen)));
   if (folio_test_large(folio)) return; // a part of a folio, which goes as a whole
-  if (folio_test_ksm(folio) || !forget_dirtiness(folio)) return;
+  if (folio_test_ksm(folio) || !forget_content(folio)) return;
   if (pte_young(seen) || pte_dirty(seen)) {
     ptep_modify(addr, ptep, [](pte_t pte) { return pte_mkold(pte_mkclean(pte)); });
     // A TLB that knows the page as dirty would let stores through that nobody hears of.
@@ -125,7 +126,7 @@ bool madvise_free_huge_pmd(mmu_gather& tlb, vaddr_t addr, vaddr_t end, const pmd
   if (!pmd_trans_huge(seen)) return false;
   if (!pmd_has_folio(seen)) return true;
   folio* folio = page_folio(pfn_to_page(pmd_pfn(seen)));
-  if (end - addr != pmd_size() || folio_mapcount(folio) != 1 || !forget_dirtiness(folio)) return true;
+  if (end - addr != pmd_size() || folio_mapcount(folio) != 1 || !forget_content(folio)) return true;
   if (pmd_young(seen) || pmd_dirty(seen)) {
     const pmd_t old = pmdp_invalidate_raw(addr, pmdp); // never none (H14)
     set_pmd_at(addr, pmdp, pmd_mkold(pmd_mkclean(old)));

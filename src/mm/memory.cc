@@ -133,6 +133,7 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   const bool replaced = replace_by_copy(vma, addr, pmdp, seen, old, copy, entry);
   if (replaced && counted_as == MM_ANONPAGES) {
     deferred_split_folio(old);
+    free_swap_cache(page_folio(old));
   } else if (replaced) {
     add_mm_counter(mm, counted_as, -1);
     add_mm_counter(mm, MM_ANONPAGES, 1);
@@ -233,15 +234,22 @@ fault_result do_numa_page(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   return fault_result::handled;
 }
 
+/// Whether a page that comes back should leave its slot at once: if there are few, or if what the file has
+/// will not be what the page is. (That is tried only if it is likely that nobody else has the page: the
+/// references are the swap cache's and the caller's.)
+bool should_try_to_free_swap(folio* folio, fault_flags flags) {
+  if (vm_swap_full()) return true;
+  return (flags & FAULT_FLAG_WRITE) != 0 && !folio_test_ksm(folio) && folio_ref_count(folio) == 2;
+}
+
 /// Maps the locked folio of a swap entry's slot in place of the entry, which takes over a reference. Caller
 /// holds the ptl; the entry is still `seen`.
 void map_swapped_page(vm_area_struct& vma, vaddr_t addr, const ptep_t& ptep, pte_t seen, folio* folio,
                       fault_flags flags) {
   page* page = &folio->page;
   const swp_entry_t entry = pte_to_swp_entry(seen);
-  // Out of the cache with the last entry: who stores to the page from now on changes nothing that is to be
-  // read from the slot again.
-  if (swap_free(entry) == 0) delete_from_swap_cache(folio);
+  swap_free(entry);
+  if (should_try_to_free_swap(folio, flags)) (void)folio_free_swap(folio);
   VM_BUG_ON(page->index.get() != linear_page_index(vma, addr) && !folio_test_ksm(folio), "INV-REF",
             "a page comes back where nobody who comes from it will look");
   if (is_exclusive_swap_entry(entry)) {
@@ -317,9 +325,11 @@ bool wp_can_reuse_anon_page(const vm_area_struct& vma, page* page) {
   if (policy().cow_reuse == cow_reuse_t::mapcount) return folio_mapcount(folio) == 1;
   if (policy().cow_reuse == cow_reuse_t::exclusive && PageAnonExclusive(page)) return true;
   if (policy().reuse_tests_ksm == reuse_ksm_t::before && folio_test_ksm(folio)) return false;
-  if (folio_ref_count(folio) != 1 || !folio_trylock(folio)) return false;
-  // With the folio lock nobody moves it, takes it apart, or makes it stand for others. The reference is this
+  if (folio_ref_count(folio) > 1 + s32{folio_in_swap_cache(folio)} || !folio_trylock(folio)) return false;
+  // With the folio lock nobody moves it, takes it apart, or makes it stand for others. An entry that names
+  // its slot keeps it in the swap cache, which has a reference then. The reference that is left is this
   // entry's; a lockless walk that takes one from here on finds the page exclusive if it looks for that.
+  (void)folio_free_swap(folio);
   const bool alone = folio_ref_count(folio) == 1 &&
                      (policy().reuse_tests_ksm != reuse_ksm_t::under_lock || !folio_test_ksm(folio));
   if (alone) {

@@ -10,6 +10,7 @@
 #include "mm/page_lock.h"
 #include "mm/pgalloc.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -200,7 +201,8 @@ void pmd_migration_entry_wait(const pmdp_t& pmdp) {
 
 namespace {
 
-/// Gives the new folio, which nobody can reach yet, what the old one is. The old one is frozen.
+/// Gives the new folio, which nobody can reach yet, what the old one is, its slot in the swap file too. The
+/// old one is frozen.
 void folio_migrate_mapping(folio* from, folio* to) {
   const u64 flags = READ_ONCE(from->page.flags);
   if ((flags & BIT(PG_ksm)) != 0)
@@ -211,6 +213,7 @@ void folio_migrate_mapping(folio* from, folio* to) {
   const u64 kept =
       BIT(PG_anon) | BIT(PG_ksm) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
   atomic_or(to->page.flags, flags & kept);
+  if ((flags & BIT(PG_swapcache)) != 0) swap_cache_replace_folio(from, to); // and the cache's reference
 }
 
 /// Moves a locked folio, of which the caller has one reference, to a new one.
@@ -220,8 +223,8 @@ int migrate_folio(folio* from, folio* to) {
   const bool locked = !policy().migrate_locks_new || folio_trylock(to);
   VM_BUG_ON(!locked, "INV-REF", "somebody has locked a new folio");
   try_to_migrate(from, split_entry::no); // nobody stores to what is copied
-  // Frozen: the entries' references are gone, and nobody else has one or gets one (M3).
-  const bool moved = folio_ref_freeze(from, 1);
+  // Frozen: the entries' references are gone, and nobody else but the swap cache has one or gets one (M3).
+  const bool moved = folio_ref_freeze(from, 1 + s32{folio_in_swap_cache(from)});
   if (moved) {
     folio_migrate_mapping(from, to);
     folio_migrate_deferred_split(from, to);

@@ -9,6 +9,7 @@
 #include "mm/page_alloc.h"
 #include "mm/pgtable_generic.h"
 #include "mm/rmap.h"
+#include "mm/swapfile.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -133,7 +134,7 @@ page* gathered_page(uintptr_t encoded) { return reinterpret_cast<page*>(encoded 
 void tlb_batch_pages_flush(mmu_gather& tlb) {
   for (mmu_gather_batch* batch = &tlb.local; batch != nullptr;) {
     for (unsigned i = 0; i < batch->nr; ++i)
-      put_page(gathered_page(batch->pages[i]));
+      free_page_and_swap_cache(gathered_page(batch->pages[i]));
     mmu_gather_batch* next = batch->next;
     if (batch != &tlb.local) put_page(virt_to_page(batch));
     batch = next;

@@ -62,6 +62,8 @@ struct swap_info {
     static constexpr u64 SHMEM = 1;
     static constexpr u64 KSM = 2;
     [[nodiscard]] bool is_free() const { return count.get() == 0 && folio.get() == 0; }
+    /// Nobody but its folio needs it (swap_only_has_cache()).
+    [[nodiscard]] bool only_has_cache() const { return count.get() == 0 && folio.get() != 0; }
   };
 
   std::atomic<bool> on{false};
@@ -74,8 +76,8 @@ struct swap_info {
   std::unique_ptr<slot[]> slots GUARDED_BY(lock);
   u64 max GUARDED_BY(lock) = 0; ///< slots, 0 included
   plain<u64> inuse GUARDED_BY(lock);
+  plain<u64> cached GUARDED_BY(lock); ///< of these, how many only have the cache
   plain<u64> next GUARDED_BY(lock);   ///< where to look for a free one
-  plain<u64> unused GUARDED_BY(lock); ///< folios that stay in the cache without an entry, at most
 
   std::mutex swapon_mutex;
   int fd = -1;                 ///< changes under swapon_mutex while nothing is in use

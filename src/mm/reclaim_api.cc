@@ -83,7 +83,8 @@ Reclaim::Statistics Reclaim::statistics() const {
           .alloc_stalls = count(ALLOCSTALL),
           .kswapd_runs = count(PAGEOUTRUN),
           .swap_total = swap.max == 0 ? 0 : swap.max - 1,
-          .swap_used = swap.inuse.get()};
+          .swap_used = swap.inuse.get(),
+          .swap_cached = swap.cached.get()};
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -101,6 +101,8 @@ void folio_move_anon_rmap(folio* folio, const vm_area_struct& vma) {
   folio->page.mapping.set(reinterpret_cast<uintptr_t>(own));
 }
 
+s32 folio_expected_ref_count(folio* folio) { return folio_mapcount(folio) + s32{folio_in_swap_cache(folio)}; }
+
 s32 folio_mapcount(folio* folio) {
   if (!folio_test_large(folio)) return atomic_read(folio->page._mapcount) + 1;
   s32 count = atomic_read(folio->page._entire_mapcount) + 1;
@@ -258,6 +260,7 @@ bool leave_to_swap(mm_struct& mm, folio* folio, vaddr_t addr, const ptep_t& ptep
     ClearPageAnonExclusive(page);
   else if (!folio_try_share_anon_rmap(folio, page))
     return false;
+  // A store that the slot does not have. What comes later faults: the entry is gone.
   if (pte_dirty(old)) folio_set_dirty(folio);
   const swp_entry_t entry = swap_entry_of(folio, exclusive);
   swap_duplicate(entry);
@@ -275,7 +278,7 @@ bool leave_entry(mm_struct& mm, folio* folio, vaddr_t addr, const ptep_t& ptep, 
     leave_to_file(folio, addr, ptep, old);
     return true;
   }
-  if (swap_possible() && folio_test_swapcache(folio)) return leave_to_swap(mm, folio, addr, ptep, old);
+  if (folio_in_swap_cache(folio)) return leave_to_swap(mm, folio, addr, ptep, old);
   return may_discard(folio, pte_dirty(old));
 }
 

@@ -43,6 +43,9 @@ void folio_split_rmap(folio* folio);
 /// By how many entries the folio's pages are mapped. Exact while the caller keeps entries from changing.
 s32 folio_mapcount(folio* folio);
 
+/// How many references that makes for a folio of anonymous memory, with the swap cache's if it is there.
+s32 folio_expected_ref_count(folio* folio);
+
 /// Whether an entry maps a page of the folio.
 inline bool folio_mapped(folio* folio) { return folio_mapcount(folio) > 0; }
 

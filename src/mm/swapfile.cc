@@ -53,31 +53,43 @@ u64 mapping_to_remember(const folio* folio) {
 }
 
 /// Nobody names the slot any more, and it has no folio.
-void slot_became_free(swap_info& swap, slot& s) REQUIRES(swap.lock) {
+void slot_became_free(swap_info& swap, u64 n) REQUIRES(swap.lock) {
+  if (swap.inuse.get() + 1 >= swap.max) swap.next.set(n); // there is no other to be found
   swap.inuse.set(swap.inuse.get() - 1);
+  slot& s = swap.slots[n];
   if ((s.mapping.get() & slot::KSM) == 0) return;
   ksm_put_node(node_of(s));
   s.mapping.set(0);
 }
 
-/// One entry less. The slot is free if that was the last to name it and it has no folio. How many there are
-/// still.
-u32 drop_entry(swap_info& swap, slot& s) REQUIRES(swap.lock) {
+/// One entry more names a slot in use.
+void add_entry(swap_info& swap, slot& s) REQUIRES(swap.lock) {
+  if (s.only_has_cache()) swap.cached.set(swap.cached.get() - 1);
+  s.count.set(s.count.get() + 1);
+}
+
+/// One entry less. The slot is free if that was the last to name it and it has no folio.
+void drop_entry(swap_info& swap, u64 n) REQUIRES(swap.lock) {
+  slot& s = swap.slots[n];
   const u32 count = s.count.get();
   VM_BUG_ON(count == 0, "INV-REF", "an entry is gone that a slot of the swap file had not counted");
   s.count.set(count - 1);
-  if (s.is_free()) slot_became_free(swap, s);
-  return count - 1;
+  if (s.only_has_cache()) swap.cached.set(swap.cached.get() + 1);
+  if (s.is_free()) slot_became_free(swap, n);
+}
+
+/// The slot whose turn it is.
+u64 next_slot(swap_info& swap) REQUIRES(swap.lock) {
+  const u64 n = swap.next.get();
+  swap.next.set(n + 1 < swap.max ? n + 1 : 1);
+  return n;
 }
 
 /// The next free slot; 0: none.
 u64 find_free_slot(swap_info& swap) REQUIRES(swap.lock) {
   if (!swap.writeok || swap.inuse.get() + 1 >= swap.max) return 0;
-  for (;;) {
-    const u64 n = swap.next.get();
-    swap.next.set(n + 1 < swap.max ? n + 1 : 1);
-    if (swap.slots[n].is_free()) return n;
-  }
+  for (;;)
+    if (const u64 n = next_slot(swap); swap.slots[n].is_free()) return n;
 }
 
 u64 slot_of(const folio* folio) { return folio->page.private_.get(); }
@@ -87,20 +99,29 @@ folio* folio_in(const slot& s) {
   return frame == 0 ? nullptr : page_folio(pfn_to_page(frame));
 }
 
-/// Makes a locked folio the content of a slot that has none.
-void put_in_cache(slot& s, u64 n, folio* folio) {
+/// Makes a locked folio the content of a slot.
+void set_folio(slot& s, u64 n, folio* folio) {
   s.folio.set(static_cast<u32>(folio_pfn(folio)));
   folio->page.private_.set(n);
   folio_get(folio);
   folio_set_swapcache(folio);
 }
 
+/// The same of a slot that has none.
+void put_in_cache(swap_info& swap, u64 n, folio* folio) REQUIRES(swap.lock) {
+  slot& s = swap.slots[n];
+  set_folio(s, n, folio);
+  if (s.only_has_cache()) swap.cached.set(swap.cached.get() + 1);
+}
+
 /// The slot's folio is its content no more. The cache's reference is the caller's.
 void take_out_of_cache(swap_info& swap, folio* folio) REQUIRES(swap.lock) {
-  slot& s = swap.slots[slot_of(folio)];
+  const u64 n = slot_of(folio);
+  slot& s = swap.slots[n];
+  if (s.only_has_cache()) swap.cached.set(swap.cached.get() - 1);
   s.folio.set(0);
   folio_clear_swapcache(folio);
-  if (s.is_free()) slot_became_free(swap, s);
+  if (s.is_free()) slot_became_free(swap, n);
 }
 
 } // namespace
@@ -109,7 +130,13 @@ bool swap_has_room() {
   if (!swap_possible()) return false;
   const swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
-  return swap.writeok && swap.inuse.get() + 1 < swap.max;
+  return swap.writeok && (swap.inuse.get() + 1 < swap.max || swap.cached.get() != 0);
+}
+
+bool vm_swap_full() {
+  const swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  return !swap.writeok || 2 * swap.inuse.get() >= swap.max; // of slots there are max - 1
 }
 
 void swap_duplicate(swp_entry_t entry) {
@@ -117,81 +144,114 @@ void swap_duplicate(swp_entry_t entry) {
   spin_guard guard(swap.lock);
   slot& s = swap.slots[swp_slot(entry)];
   VM_BUG_ON(s.is_free(), "INV-REF", "an entry names a free slot of the swap file");
-  s.count.set(s.count.get() + 1);
+  add_entry(swap, s);
 }
 
-u32 swap_free(swp_entry_t entry) {
+void swap_free(swp_entry_t entry) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
-  return drop_entry(swap, swap.slots[swp_slot(entry)]);
+  drop_entry(swap, swp_slot(entry));
 }
+
+// ---- slots that only have the cache ----------------------------------------------------------------------
 
 namespace {
 
-/// The folio of a slot that nobody names any more, with a reference; null if there is none to be had.
-folio* get_unused_folio(swap_info& swap, u64 n) REQUIRES(swap.lock) {
+/// The folio of such a slot, with a reference; null if there is none to be had.
+folio* get_only_cached(swap_info& swap, u64 n) REQUIRES(swap.lock) {
   const slot& s = swap.slots[n];
-  if (s.count.get() != 0) return nullptr;
+  if (!s.only_has_cache()) return nullptr;
   folio* folio = folio_in(s);
-  return folio != nullptr && folio_try_get(folio) ? folio : nullptr; // frozen: reclaim is taking it out
+  return folio_try_get(folio) ? folio : nullptr; // frozen: somebody is taking it out, or moving it
 }
 
-/// Takes it out of the cache, and drops the reference. Not if it is locked, which may be by the caller: then
-/// it is left for the next to be short of memory.
-void try_to_free_swap(swap_info& swap, folio* unused) {
-  if (folio_trylock(unused)) {
-    folio_free_swap(unused);
-    folio_unlock(unused);
-  } else {
-    spin_guard guard(swap.lock);
-    swap.unused.set(swap.unused.get() + 1);
-  }
-  folio_put(unused);
+/// Whose slot is given back.
+enum class ttrs : u8 {
+  anyway,
+  unmapped, ///< a folio's that nobody maps
+};
+
+/// Gives the folio's slot back, if it only has the cache. Not if the folio is locked, which may be by the
+/// caller. Caller has a reference, and may hold any spinlock.
+bool try_to_reclaim_swap(folio* folio, ttrs which) {
+  if (!folio_trylock(folio)) return false;
+  const bool freed = (which == ttrs::anyway || !folio_mapped(folio)) && folio_free_swap(folio);
+  folio_unlock(folio);
+  return freed;
 }
 
-} // namespace
+/// The same of a folio whose reference this drops.
+bool put_and_reclaim_swap(folio* folio, ttrs which) {
+  const bool freed = try_to_reclaim_swap(folio, which);
+  folio_put(folio);
+  return freed;
+}
 
-void free_swap_and_cache(swp_entry_t entry) {
+/// The same of all slots.
+void reclaim_swap_slots(ttrs which) {
   swap_info& swap = the_swap();
-  folio* unused = nullptr;
-  {
+  const auto nth = [&swap](u64 n) {
     spin_guard guard(swap.lock);
-    if (drop_entry(swap, swap.slots[swp_slot(entry)]) == 0) unused = get_unused_folio(swap, swp_slot(entry));
-  }
-  if (unused != nullptr) try_to_free_swap(swap, unused);
-}
-
-namespace {
-
-/// Takes the slot's folio out of the cache if nobody names the slot any more.
-void free_slot_if_unused(swap_info& swap, u64 n) {
-  folio* unused = nullptr;
-  {
-    spin_guard guard(swap.lock);
-    if (n < swap.max) unused = get_unused_folio(swap, n);
-  }
-  if (unused != nullptr) try_to_free_swap(swap, unused);
-}
-
-} // namespace
-
-void free_unused_swap_cache() {
-  if (!swap_possible()) return;
-  swap_info& swap = the_swap();
+    return n < swap.max ? get_only_cached(swap, n) : nullptr;
+  };
   u64 end = 0;
   {
     spin_guard guard(swap.lock);
-    if (swap.unused.get() == 0) return;
-    swap.unused.set(0);
-    end = swap.max;
+    if (swap.cached.get() != 0) end = swap.max;
   }
   for (u64 n = 1; n < end; ++n)
-    free_slot_if_unused(swap, n);
+    if (folio* cached = nth(n)) (void)put_and_reclaim_swap(cached, which);
+}
+
+/// There is no free slot: makes one. False if each is named by an entry, or has a folio that is in use by
+/// somebody else.
+bool reclaim_full_swap() {
+  swap_info& swap = the_swap();
+  u64 tries = 0;
+  const auto next = [&]() -> folio* {
+    spin_guard guard(swap.lock);
+    for (; tries + 1 < swap.max && swap.cached.get() != 0; ++tries)
+      if (folio* cached = get_only_cached(swap, next_slot(swap))) return cached;
+    return nullptr;
+  };
+  for (folio* cached; (cached = next()) != nullptr; ++tries)
+    if (put_and_reclaim_swap(cached, ttrs::anyway)) return true;
+  return false;
+}
+
+} // namespace
+
+void free_swap_cache(folio* folio) {
+  if (folio_in_swap_cache(folio)) (void)try_to_reclaim_swap(folio, ttrs::unmapped);
+}
+
+void free_page_and_swap_cache(page* page) {
+  folio* folio = page_folio(page);
+  free_swap_cache(folio);
+  folio_put(folio);
+}
+
+void free_swap_and_cache(swp_entry_t entry) {
+  swap_info& swap = the_swap();
+  folio* cached = nullptr;
+  {
+    spin_guard guard(swap.lock);
+    drop_entry(swap, swp_slot(entry));
+    cached = get_only_cached(swap, swp_slot(entry));
+  }
+  if (cached != nullptr) (void)put_and_reclaim_swap(cached, vm_swap_full() ? ttrs::anyway : ttrs::unmapped);
+}
+
+void free_unused_swap_cache() {
+  if (swap_possible()) reclaim_swap_slots(ttrs::unmapped);
 }
 
 // ---- the swap cache --------------------------------------------------------------------------------------
 
-bool add_to_swap(folio* folio) {
+namespace {
+
+/// A slot for a locked folio. False: there is no free one.
+bool get_swap_page(folio* folio) {
   swap_info& swap = the_swap();
   spin_guard guard(swap.lock);
   const u64 n = find_free_slot(swap);
@@ -201,7 +261,15 @@ bool add_to_swap(folio* folio) {
   s.mapping.set(mapping_to_remember(folio));
   s.index.set(folio->page.index.get());
   folio_set_dirty(folio); // the file does not have it yet
-  put_in_cache(s, n, folio);
+  put_in_cache(swap, n, folio);
+  return true;
+}
+
+} // namespace
+
+bool add_to_swap(folio* folio) {
+  while (!get_swap_page(folio))
+    if (!reclaim_full_swap()) return false;
   return true;
 }
 
@@ -219,14 +287,23 @@ void delete_from_swap_cache(folio* folio) {
   folio_put(folio);
 }
 
-void folio_free_swap(folio* folio) {
-  if (!folio_test_swapcache(folio)) return;
+bool folio_free_swap(folio* folio) {
+  if (!folio_in_swap_cache(folio)) return false;
   {
     swap_info& swap = the_swap();
     spin_guard guard(swap.lock);
-    if (swap.slots[slot_of(folio)].count.get() != 0) return;
+    if (swap.slots[slot_of(folio)].count.get() != 0) return false;
   }
   delete_from_swap_cache(folio); // with the folio lock nobody makes an entry for it
+  return true;
+}
+
+void swap_cache_replace_folio(folio* from, folio* to) {
+  swap_info& swap = the_swap();
+  spin_guard guard(swap.lock);
+  const u64 n = slot_of(from);
+  folio_clear_swapcache(from);
+  set_folio(swap.slots[n], n, to);
 }
 
 namespace {
@@ -249,6 +326,9 @@ bool remove_from_swap_cache(folio* folio) {
     folio_ref_unfreeze(folio, 2);
     return false;
   }
+  // While it was back it may have been moved to its only user's anon_vma (folio_move_anon_rmap()).
+  if ((READ_ONCE(folio->page.flags) & (BIT(PG_anon) | BIT(PG_ksm))) == BIT(PG_anon))
+    swap.slots[n].mapping.set(folio->page.mapping.get());
   take_out_of_cache(swap, folio);
   workingset_eviction(&swap, n);
   return true;
@@ -288,7 +368,7 @@ bool add_to_swap_cache(swp_entry_t entry, folio* folio) {
   slot& s = swap.slots[swp_slot(entry)];
   if (s.count.get() == 0 || s.folio.get() != 0) return false;
   recall(s, folio);
-  put_in_cache(s, swp_slot(entry), folio);
+  put_in_cache(swap, swp_slot(entry), folio);
   return true;
 }
 
@@ -334,12 +414,10 @@ void finish_read(folio* folio, bool success) {
 } // namespace
 
 void swap_end_read(folio* folio, bool success) {
-  const u64 n = slot_of(folio);
   finish_read(folio, success);
   folio_unlock(folio);
   // Who has given the slot back meanwhile has left it the folio, which was locked.
-  free_slot_if_unused(the_swap(), n);
-  folio_put(folio);
+  free_page_and_swap_cache(&folio->page);
 }
 
 bool swap_read_folios(std::span<folio* const> run, const folio* own) {
@@ -525,7 +603,7 @@ int unuse_all(mm_list& mms) {
     if (const mm_user user(mms, mm); user) error = unuse_mm(*mm);
     mm = mms.next(mm, &wrapped);
   }
-  free_unused_swap_cache();
+  reclaim_swap_slots(ttrs::anyway);
   return error;
 }
 

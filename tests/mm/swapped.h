@@ -17,6 +17,13 @@ class Swapped : public HostFile {
     ASSERT_TRUE(system.reclaim().swapon(swap_path(), (pages + 1) * PAGE_SIZE)); // slot 0 is never used
   }
   u64 slots_used() { return system.reclaim().statistics().swap_used; }
+  /// Kept by pages that are in memory.
+  u64 slots_cached() { return system.reclaim().statistics().swap_cached; }
+  /// Of pages that are nowhere else, or that somebody has not brought back yet.
+  u64 slots_needed() {
+    const Reclaim::Statistics now = system.reclaim().statistics();
+    return now.swap_used - now.swap_cached;
+  }
   s64 swapped(const AddressSpace& of) {
     return get_mm_counter(const_cast<AddressSpace&>(of).mm(), MM_SWAPENTS);
   }
