@@ -64,6 +64,7 @@ const std::vector<scenario>& all_scenarios() {
       lazyfree_reclaim(),
       swap_out_vs_use(),
       swap_in_vs_use(),
+      drop_swap_cache(),
       truncate_vs_swap(),
       dontneed_vs_change_pmd(),
       userfault_wake(),

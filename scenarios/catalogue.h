@@ -70,6 +70,7 @@ scenario numa_vs_migration();       // M11
 scenario lazyfree_reclaim();        // M21
 scenario swap_out_vs_use();         // M45
 scenario swap_in_vs_use();          // M45
+scenario drop_swap_cache();         // M45
 scenario truncate_vs_swap();        // M45
 scenario dontneed_vs_change_pmd();  // H14
 scenario mremap_vs_unmap();         // H11

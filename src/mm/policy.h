@@ -250,9 +250,11 @@ struct policy_t {
   u8 fault_around_pages = 16;        ///< in the cache, that a read fault maps: a power of two
 
   // ---- swap: M45 ----
-  bool swapin_rechecks_folio = true;   ///< that it is the slot's still, once it is locked (do_swap_page())
-  bool swapin_rechecks_pte = true;     ///< that it names the slot still, under the ptl (do_swap_page())
-  bool swap_out_looks_for_pins = true; ///< when the entry is gone (try_to_unmap_one())
+  bool swapin_rechecks_folio = true;    ///< that it is the slot's still, once it is locked (do_swap_page())
+  bool swapin_rechecks_pte = true;      ///< that it names the slot still, under the ptl (do_swap_page())
+  bool swap_out_looks_for_pins = true;  ///< when the entry is gone (try_to_unmap_one())
+  bool swap_out_collects_dirty = true;  ///< what hardware has recorded in it by then (try_to_unmap_one())
+  bool free_swap_counts_entries = true; ///< a slot is given back when no entry names it (folio_free_swap())
   bool fork_shares_swap_entries =
       true; ///< what is in the swap file is nobody's alone then (copy_nonpresent_pte())
   bool reclaim_flushes_first = true; ///< before what it has unmapped is written (shrink_folio_list())

@@ -261,7 +261,7 @@ bool leave_to_swap(mm_struct& mm, folio* folio, vaddr_t addr, const ptep_t& ptep
   else if (!folio_try_share_anon_rmap(folio, page))
     return false;
   // A store that the slot does not have. What comes later faults: the entry is gone.
-  if (pte_dirty(old)) folio_set_dirty(folio);
+  if (policy().swap_out_collects_dirty && pte_dirty(old)) folio_set_dirty(folio);
   const swp_entry_t entry = swap_entry_of(folio, exclusive);
   swap_duplicate(entry);
   pte_t pte = swp_entry_to_pte(entry);

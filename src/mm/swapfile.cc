@@ -292,7 +292,7 @@ bool folio_free_swap(folio* folio) {
   {
     swap_info& swap = the_swap();
     spin_guard guard(swap.lock);
-    if (swap.slots[slot_of(folio)].count.get() != 0) return false;
+    if (policy().free_swap_counts_entries && swap.slots[slot_of(folio)].count.get() != 0) return false;
   }
   delete_from_swap_cache(folio); // with the folio lock nobody makes an entry for it
   return true;
