@@ -339,15 +339,23 @@ explorer::thread* explorer::next_thread() {
       blocked = &t;
     }
   }
-  if (waiting && (others || ending || blocked) && !replaying_) remember_to_give_up(*waiting);
+  if (waiting && (others || ending || blocked) && !replaying_)
+    remember_to_give_up(wanted(*waiting), g().size());
   return waiting ? waiting : ending ? ending : blocked;
 }
 
-void explorer::remember_to_give_up(const thread& waiting) {
+/// Keeps for later that the thread does not get beyond this step: a wait, or the end of a section.
+void explorer::remember_to_give_up(const action& step, unsigned length) {
   item it;
   it.kind = item::what::source;
-  it.length = g().size();
-  it.e = wanted(waiting);
+  it.length = length;
+  it.e = step;
+  if (step.section_end) {
+    it.e.kind = event_kind::read;
+    it.e.section_end = false;
+    it.e.counts_sections = true;
+    it.e.counted = step.thread;
+  }
   it.choice = NONE;
   it.judged = true;
   remember(std::move(it));
@@ -553,9 +561,11 @@ void explorer::add_write(thread& t) {
     }
     push_revisits(w);
   }
-  // Now the section has not ended before a wait that did not see it: it must have begun after it.
+  // Now the section has not ended before a wait that did not see it: it must have begun after it. If it has
+  // not, others may go on while it is open: what they store may be read in it, and then it ends and is seen.
   if (e.section_end && wait_did_not_see(e) && !judged(g())) {
     execution_over_ = true;
+    remember_to_give_up(e, length);
     return;
   }
   check_access(w);
@@ -594,7 +604,7 @@ void explorer::nothing_runs() {
     if (t.idle()) continue;
     done = false;
     if (t.at->spins) {
-      stale |= has_news(t, t.at->round_begin) && !goes_round_in_vain(t);
+      stale |= has_news(t, t.at->round_begin) && (replaying_ || !goes_round_in_vain(t));
       if (restart_wanted_) return;
     } else if (t.at->st == status::stuck) {
       const event& e = g()[g().last(i)];
@@ -612,7 +622,7 @@ void explorer::nothing_runs() {
   for (unsigned i = 0; i < n_threads_; i++) {
     const std::optional<action> wait = awaited_sections(threads_[i]);
     if (!wait) continue;
-    may_be_deadlock = may_be_deadlock && !wait_ends(*wait);
+    may_be_deadlock = may_be_deadlock && !wait->never_leaves() && !wait_ends(*wait);
     // The section may begin later; for the first thread, or two would be met in either order.
     if (wait->gives_up() || replaying_ || std::exchange(offered, true)) continue;
     push_other_sources(*wait, g().size(), g().co_last(wait->loc));

@@ -249,7 +249,7 @@ class explorer final : public engine {
   static bool waits_for_sections(const thread& t);
   std::optional<action> awaited_sections(const thread& t) const;
   bool wait_ends(const action& wait) const;
-  void remember_to_give_up(const thread& waiting);
+  void remember_to_give_up(const action& step, unsigned length);
   void complete();
   bool blocks(const action& e, u64 value) const;
   void settle(action& e, eid source, u64 value) const;

@@ -156,6 +156,8 @@ struct action {
   }
   /// Is it a wait for sections that does not end in this execution? It is its thread's last event.
   bool gives_up() const { return counts_sections && blocked; }
+  /// ... for the thread's own: does it stay in a section?
+  bool never_leaves() const { return gives_up() && counted == thread; }
   bool is_read() const { return kind == event_kind::read || kind == event_kind::translation; }
   bool is_write() const { return kind == event_kind::write; }
 };

@@ -23,7 +23,7 @@ template <class Kept> bool explorer::maximal(eid e, eid w, const Kept& kept) con
   const graph& in = g();
   const event& x = in[e];
   if (!x.is_read() && !x.is_write()) return true;
-  if (x.gives_up()) return false;
+  if (x.gives_up()) return x.never_leaves();
   if (x.is_write() && x.read_by_older) return false; // it owes its place to a revisit
   if (x.adds) return true;
   if (x.sums) return sees_all(e, w, kept);

@@ -411,6 +411,7 @@ void explorer::section_end(domain d, site where) {
   if (t.id >= n_cpus_ || !places_.sections_matter(t.id, d)) return;
   t.round.ended |= static_cast<u8>(1U << static_cast<unsigned>(d));
   const u16 loc = places_.sections(t.id, d);
+  if (t.pos < t.upto && g()[g().at(t.id, t.pos)].never_leaves()) suspend_for_good(status::stuck);
   if (replayed(event_kind::write, loc, where)) return;
   action e = new_action(event_kind::write, where);
   e.loc = loc;
