@@ -103,9 +103,22 @@ constexpr std::memory_order mo(order o) {
 
 // ---- single accesses -------------------------------------------------------------------------------------
 
+namespace detail {
+#if defined(__SANITIZE_THREAD__) || RACEWALK_HAS_TSAN
+// ThreadSanitizer knows neither a fence before a store nor an address dependency after a load. With one order
+// on both sides it sees that what was filled, published after smp_wmb() and found by read_dep() is no race.
+inline constexpr std::memory_order store_once = std::memory_order_release;
+inline constexpr std::memory_order dependency = std::memory_order_acquire;
+#else
+inline constexpr std::memory_order store_once = std::memory_order_relaxed;
+// consume: an address dependency orders what follows on every architecture that C++ knows
+inline constexpr std::memory_order dependency = std::memory_order_relaxed;
+#endif
+} // namespace detail
+
 template <class R> auto READ_ONCE(const R& r, site = {}) { return r.raw().load(std::memory_order_relaxed); }
 template <class R> void WRITE_ONCE(R&& r, detail::value_of<R> v, site = {}) {
-  r.raw().store(v, std::memory_order_relaxed);
+  r.raw().store(v, detail::store_once);
 }
 template <class R> auto smp_load_acquire(const R& r, site = {}) {
   return r.raw().load(std::memory_order_acquire);
@@ -114,12 +127,7 @@ template <class R> void smp_store_release(R&& r, detail::value_of<R> v, site = {
   r.raw().store(v, std::memory_order_release);
 }
 template <class R> dep_value<detail::value_of<R>> read_dep(const R& r, site = {}) {
-  // consume: an address dependency orders what follows on every architecture that C++ knows
-#if defined(__SANITIZE_THREAD__) || RACEWALK_HAS_TSAN
-  return {r.raw().load(std::memory_order_acquire), {}}; // ThreadSanitizer does not know that
-#else
-  return {r.raw().load(std::memory_order_relaxed), {}};
-#endif
+  return {r.raw().load(detail::dependency), {}};
 }
 
 /// Copies to or from memory that others may use meanwhile, a byte at a time as far as they can tell.
