@@ -40,11 +40,12 @@ outcome explorer::run() {
   }
   report_lock_order();
   if (result_.reason.empty()) result_.reason = bounds_that_cut();
-  if (result_.reason.empty() && result_.executions == 0) result_.reason = "no execution came to its end";
-  if (!result_.failures.empty())
+  if (!result_.failures.empty()) {
     result_.verdict = verdict::violation;
-  else
+  } else {
+    if (result_.reason.empty() && result_.executions == 0) result_.reason = "no execution came to its end";
     result_.verdict = result_.reason.empty() ? verdict::safe : verdict::inconclusive;
+  }
   return std::move(result_);
 }
 
@@ -174,6 +175,18 @@ void explorer::remember(item&& it) {
   }
   cut_.departures++;
   if (it.revisited) pool_.put(std::move(it.revisited));
+}
+
+/// Keeps for later that the read `e` is added after the first `length` events, with this source.
+void explorer::remember_source(const action& e, unsigned length, eid source, bool judged, bool may_be_sc) {
+  item it;
+  it.kind = item::what::source;
+  it.length = length;
+  it.e = e;
+  it.choice = source;
+  it.judged = judged;
+  it.may_be_sc = may_be_sc;
+  remember(std::move(it));
 }
 
 /// Is the choice just made in no execution that keeps to the bound?
@@ -346,19 +359,14 @@ explorer::thread* explorer::next_thread() {
 
 /// Keeps for later that the thread does not get beyond this step: a wait, or the end of a section.
 void explorer::remember_to_give_up(const action& step, unsigned length) {
-  item it;
-  it.kind = item::what::source;
-  it.length = length;
-  it.e = step;
-  if (step.section_end) {
-    it.e.kind = event_kind::read;
-    it.e.section_end = false;
-    it.e.counts_sections = true;
-    it.e.counted = step.thread;
+  action e = step;
+  if (e.section_end) {
+    e.kind = event_kind::read;
+    e.section_end = false;
+    e.counts_sections = true;
+    e.counted = e.thread;
   }
-  it.choice = NONE;
-  it.judged = true;
-  remember(std::move(it));
+  remember_source(e, length, NONE, true, true);
 }
 
 /// Where the CPU's open section of this kind begins; NONE: it is in none.
@@ -447,14 +455,7 @@ void explorer::push_other_sources(const action& e, unsigned length, eid except) 
       try_conflicting(other, w, o == outlook::possible);
       continue;
     }
-    item it;
-    it.judged = o == outlook::possible;
-    it.may_be_sc = !past;
-    it.kind = item::what::source;
-    it.length = length;
-    it.e = other;
-    it.choice = w;
-    remember(std::move(it));
+    remember_source(other, length, w, o == outlook::possible, !past);
   }
 }
 
@@ -626,12 +627,7 @@ void explorer::nothing_runs() {
     // The section may begin later; for the first thread, or two would be met in either order.
     if (wait->gives_up() || replaying_ || std::exchange(offered, true)) continue;
     push_other_sources(*wait, g().size(), g().co_last(wait->loc));
-    item it;
-    it.kind = item::what::source;
-    it.length = g().size();
-    it.e = *wait;
-    it.choice = g().co_last(wait->loc);
-    remember(std::move(it));
+    remember_source(*wait, g().size(), g().co_last(wait->loc), false, true);
   }
   if (may_be_deadlock) report_deadlock();
 }

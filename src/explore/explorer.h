@@ -226,6 +226,7 @@ class explorer final : public engine {
   bool would_revisit(eid read);
   bool stays_overwritten(eid read) const;
   void remember(item&& it);
+  void remember_source(const action& e, unsigned length, eid source, bool judged, bool may_be_sc);
   bool takes_too_many_switches();
   std::string bounds_that_cut() const;
   bool judged(graph& in, bool may_be_sc = true);
