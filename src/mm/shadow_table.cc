@@ -49,8 +49,8 @@ template <class LookUp> long shadow_table::enter(vaddr_t va, LookUp look_up) {
       entered = !policy().secondary_retry || !mmu_interval_read_retry(*this, seq);
       if (entered) entry(va).set(page_to_pfn(found));
     }
-    // Stores through the table leave no mark in the CPU's entry, which may be clean. (Not so a file's: that lets
-    // stores through only if the page is dirty, and is taken away before it is cleaned.)
+    // Stores through the table leave no mark in the CPU's entry, which may be clean. (Not so a file's: that
+    // lets stores through only if the page is dirty, and is taken away before it is cleaned.)
     folio* folio = page_folio(found);
     if (folio_test_anon(folio)) folio_set_dirty(folio);
     unpin_user_page(found); // from here on the notifier keeps it

@@ -13,15 +13,7 @@ namespace {
 
 class SwapCache : public Swapped {
  protected:
-  /// So many pages, filled and swapped out.
-  vaddr_t swapped_pages(u64 pages) {
-    const vaddr_t at = map(pages * PAGE_SIZE);
-    fill(at, pages);
-    pageout(at, pages);
-    EXPECT_EQ(swapped(), static_cast<s64>(pages));
-    return at;
-  }
-  /// And read again.
+  /// So many pages, swapped out and read again.
   vaddr_t pages_that_came_back(u64 pages) {
     const vaddr_t at = swapped_pages(pages);
     expect_content(at, pages);

@@ -22,14 +22,6 @@ namespace {
 
 class Swap : public Swapped {
  protected:
-  /// So many pages, filled and swapped out.
-  vaddr_t swapped_pages(u64 pages) {
-    const vaddr_t at = map(pages * PAGE_SIZE);
-    fill(at, pages);
-    pageout(at, pages);
-    EXPECT_EQ(swapped(), static_cast<s64>(pages));
-    return at;
-  }
   bool is_swapped(vaddr_t at) { return space.pagemap(at, 1).value()[0].swapped(); }
 };
 

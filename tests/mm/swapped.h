@@ -39,6 +39,14 @@ class Swapped : public HostFile {
   }
   void expect_content(vaddr_t at, u64 pages) { expect_content(at, pages, at); }
   void pageout(vaddr_t at, u64 pages) { ASSERT_EQ(vm_madvise(mm, at, pages * PAGE_SIZE, MADV_PAGEOUT), 0); }
+  /// So many pages, filled and swapped out. Nothing else has been swapped yet.
+  vaddr_t swapped_pages(u64 pages) {
+    const vaddr_t at = map(pages * PAGE_SIZE);
+    fill(at, pages);
+    pageout(at, pages);
+    EXPECT_EQ(swapped(), static_cast<s64>(pages));
+    return at;
+  }
   /// Two CPUs count in these pages, while this one does to them what disturb(n) does, for n up to `times`; no
   /// count is lost.
   template <class F> void expect_no_store_lost(vaddr_t at, u64 pages, u64 times, F disturb) {
