@@ -224,9 +224,10 @@ bool full_fence(const event& e) {
 
 /// What a later event of the thread comes after directly, for sc and tso.
 struct program_order_front {
-  eid strong = NONE;   ///< whatever is later comes after it
-  eid write = NONE;    ///< writes and fences come after it
-  eid floating = NONE; ///< the translation that the next event uses
+  eid strong = NONE; ///< whatever is later comes after it
+  eid write = NONE;  ///< writes and fences come after it
+  eid floating =
+      NONE; ///< the last translation: whatever is later comes after it, until something strong does
 
   /// Calls f for what an event comes after.
   template <class F> void for_each_before(bool stores_or_fences, F f) const {
@@ -235,13 +236,15 @@ struct program_order_front {
     if (write != NONE && stores_or_fences) f(write);
   }
   void pass(memory_model m, const event& e, eid id) {
-    floating = NONE;
     if (floats(e)) {
       floating = id;
       return;
     }
     const bool stores = e.is_write() || e.kind == event_kind::free_object;
-    if (m == memory_model::sc || !stores || full_fence(e)) strong = id;
+    if (m == memory_model::sc || !stores || full_fence(e)) {
+      strong = id;
+      floating = NONE;
+    }
     if (stores) write = id;
   }
 };

@@ -127,6 +127,7 @@ class explorer final : public engine {
 
   // engine: called on the fibres
   bool noticed(const access& a) override;
+  bool noticed(domain d) override;
   u64 read(const access& a) override;
   void write(const access& a, u64 value) override;
   rmw_result rmw(const access& a, const rmw_op& op) override;

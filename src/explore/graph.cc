@@ -14,9 +14,8 @@ bool graph::co_before(eid a, eid b) const {
 }
 
 eid graph::counterpart(unsigned thread, unsigned po) const {
-  const int known = twin_[thread];
-  if (known < 0 || (po > 0 && !ev_[at(thread, po - 1)].mirrors)) return NONE;
-  const auto twin = static_cast<unsigned>(known);
+  if (twin_[thread] < 0 || (po > 0 && !ev_[at(thread, po - 1)].mirrors)) return NONE;
+  const auto twin = static_cast<unsigned char>(twin_[thread]);
   return po < thread_size(twin) ? at(twin, po) : NONE;
 }
 

@@ -251,6 +251,10 @@ bool explorer::noticed(const access& a) {
   return l.shared || l.handled;
 }
 
+bool explorer::noticed(domain d) {
+  return running_->id < n_cpus_ && places_.sections_matter(running_->id, d);
+}
+
 u64 explorer::read(const access& a) {
   const u16 loc = places_.at(a.addr, a.size);
   if (final_state_) return final_value(loc);

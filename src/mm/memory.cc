@@ -552,8 +552,9 @@ vaddr_t zap_pte_range(mmu_gather& tlb, const vm_area_struct* vma, const pmdp_t& 
 /// The whole of a huge entry, or the table that replaces it when only a part of it goes. False: it is a
 /// table.
 bool zap_huge_pmd_range(mmu_gather& tlb, const vm_area_struct* vma, vaddr_t addr, vaddr_t end, pmdp_t pmdp) {
-  if (end - addr == pmd_size()) return zap_huge_pmd(tlb, addr, pmdp);
-  VM_BUG_ON(vma == nullptr, "INV-TBL", "a part of a huge page goes that no area maps");
+  const bool whole = end - addr == pmd_size();
+  VM_BUG_ON(!whole && vma == nullptr, "INV-TBL", "a part of a huge page goes that no area maps");
+  if (whole || vma == nullptr) return zap_huge_pmd(tlb, addr, pmdp);
   split_huge_pmd(*vma, addr, pmdp);
   return false;
 }

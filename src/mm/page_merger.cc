@@ -29,7 +29,7 @@ struct PageMerger::Scanner {
   struct place {
     mm_struct* mm;
     vaddr_t addr;
-    friend auto operator<=>(const place&, const place&) = default;
+    auto operator<=>(const place&) const = default;
   };
 
   void scan(u64 pages);

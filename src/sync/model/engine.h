@@ -139,6 +139,8 @@ class engine {
   virtual ~engine() = default;
   /// Can others notice the access, or this thread's interrupt handlers, as far as is known?
   virtual bool noticed(const access& a) = 0;
+  /// Does anybody wait for this CPU's sections?
+  virtual bool noticed(domain d) = 0;
   virtual u64 read(const access& a) = 0;
   virtual void write(const access& a, u64 value) = 0;
   virtual rmw_result rmw(const access& a, const rmw_op& op) = 0;

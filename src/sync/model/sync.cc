@@ -73,9 +73,11 @@ const word_t* request_slot(const thread_state& t) {
 const void* next_request(const thread_state& t) { return request_slot(t); }
 
 void detail::interruptible_point(site s) {
-  const word_t* slot = request_slot(current_engine->self());
-  if (!slot) return;
-  if (u64 v = current_engine->read(access_of(*slot, order::relaxed, s))) handle_ipi(v, s);
+  while (const word_t* slot = request_slot(current_engine->self())) { // one interrupt may follow another
+    const u64 v = current_engine->read(access_of(*slot, order::relaxed, s));
+    if (!v) return;
+    handle_ipi(v, s);
+  }
 }
 
 void detail::interruptible_point_before(const access& a) {
@@ -134,7 +136,9 @@ bool carries_messages(const void* addr) {
 }
 
 void object_free(const void* p, std::size_t bytes, site s) {
-  if (current_engine) current_engine->free_object(p, bytes, s);
+  if (!current_engine) return;
+  detail::interruptible_point(s);
+  current_engine->free_object(p, bytes, s);
 }
 
 // ---- CPUs and interrupts ---------------------------------------------------------------------------------
@@ -224,6 +228,7 @@ void tlb_invalidated(const tlb_range& range, site s) {
 
 void tlb_broadcast(cpumask_bits mask, const tlb_range& range, site s) {
   if (!current_engine) return;
+  detail::interruptible_point(s);
   const u64 self = u64{1} << current_engine->self().cpu;
   if (mask & self) current_engine->invalidate(range, s);
   current_engine->quiesce(domain::tlb, mask & ~self, &range, s);
@@ -354,8 +359,12 @@ void downgrade_write(rwsem_t& r, site s) NO_THREAD_SAFETY_ANALYSIS {
 void rcu_read_lock(site s) {
   if (!current_engine) return;
   thread_state& me = current_engine->self();
-  if (me.rcu_depth == 0) me.rcu_begun_at = s;
-  if (me.rcu_depth++ == 0 && me.irq_depth == 0) current_engine->section_begin(domain::rcu, s);
+  if (me.rcu_depth++ != 0) return;
+  me.rcu_begun_at = s;
+  if (me.irq_depth != 0) return;
+  // An interrupt in the section would be waited for with it.
+  if (current_engine->noticed(domain::rcu)) detail::interruptible_point(s);
+  current_engine->section_begin(domain::rcu, s);
 }
 void rcu_read_unlock(site s) {
   if (!current_engine) return;
