@@ -2,13 +2,16 @@
 //
 // clear_refs() takes the right to store away from every entry, so that the next store faults and marks its
 // entry soft-dirty. A TLB entry that lets stores through never faults, so it has to be flushed before the
-// call returns: not to keep data, but to keep the answer right (S2.5). For some years the flush was there and
-// did not happen. It was a gather's, begun as if the mm were dying: where such an mm's ASID is never used
-// again that flushes nothing, and this mm lives (S2.6). Then gathers came to flush only what they had
-// recorded, and this one recorded nothing (S2.7, 0758cd830494); now clear_refs() flushes by itself
-// (912efa17e512).
+// call returns: not to keep data, but to keep the answer right (S2.5). Data is lost if somebody takes an
+// entry that forbids stores at its word before that: a fault that copies the page (S2.5b). It asks whether a
+// flush is to come; or clear_refs() keeps faults out until it has flushed (29a951dfb3c3). For some years the
+// flush was there and did not happen. It was a gather's, begun as if the mm were dying: where such an mm's
+// ASID is never used again that flushes nothing, and this mm lives (S2.6). Then gathers came to flush only
+// what they had recorded, and this one recorded nothing (S2.7, 0758cd830494); now clear_refs() flushes by
+// itself (912efa17e512).
 #include "catalogue.h"
 #include "mm/task_mmu.h"
+#include "mm/userfaultfd.h"
 #include "racewalk/testbed.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -19,15 +22,21 @@ enum shape : unsigned {
   DIRTY, ///< the entry is dirty, and so may a TLB know it
   CLEAN, ///< it is writable and clean: hardware has a bit to set first
   EXIT,  ///< no clear_refs(): the CPU leaves the mm, then another takes its pages away
+  COPY,  ///< a fault finds the entry without the right to store, and copies the page
 };
 
 class world : public testbed {
  public:
-  explicit world(unsigned shape) : testbed(2) {
+  explicit world(unsigned shape) : testbed(shape == COPY ? 3 : 2) {
     map_anonymous(mm_, 0, PAGE_SIZE, "p");
     load_mm(0, mm_);
     load_mm(1, mm_);
-    shape == EXIT ? exit() : clear(shape);
+    if (shape == EXIT)
+      exit();
+    else if (shape == COPY)
+      copy();
+    else
+      clear(shape);
   }
 
  private:
@@ -63,7 +72,31 @@ class world : public testbed {
     });
   }
 
+  void copy() {
+    if (idle_without_uffd_wp()) return; // nobody asks there
+    if (userfaultfd_register(uffd_, 0, PAGE_SIZE, UFFDIO_REGISTER_MODE_WP) != 0)
+      throw setup_violation("SCENARIO", "the page cannot be registered");
+    folio_get(page_folio(page_at(mm_, 0))); // somebody's, for which a fault copies the page
+    // what faults is not lost: it is stored when all is over
+    mm_.context.fault = [](mm_context&, vaddr_t, fault_flags) { return fault_result::sigsegv; };
+    cpu([this] { (void)clear_refs(mm_, clear_refs_t::soft_dirty); });
+    cpu([this] {
+      stored_ = false;
+      stored_ = this_cpu().store<u64>(0, 8).ok();
+    });
+    cpu([this] {
+      vm_area_struct& area = *mm_.existing_region(0)->areas.lookup(0);
+      read_guard vm_lock(area.vm_lock);
+      (void)handle_mm_fault(area, 0, FAULT_FLAG_WRITE);
+    });
+    finally([this] {
+      VM_BUG_ON(stored_ && READ_ONCE(page_words(page_at(mm_, 0))[0]) != 8, "INV-WP",
+                "a store is not in the copy of its page");
+    });
+  }
+
   mm_struct& mm_ = new_mm();
+  userfaultfd_ctx uffd_{mm_};
   word_t returned_{0};
   bool stored_ = false;
 };
@@ -74,9 +107,25 @@ void before_shadow_stacks(settings& s) {
   if (s.arch == &x86_64) s.arch = &x86_64_hw_b;
 }
 
+/// A fault copies what somebody else has a reference to, and clear_refs() has the mmap_lock for reading; asks
+/// the fault whether a flush is to come?
+auto copying(bool excluded, bool asks) {
+  return [=](settings& s) {
+    s.shape = COPY;
+    s.policy.cow_reuse = cow_reuse_t::refcount;
+    s.policy.gup_unshares = false;
+    s.policy.clear_refs_excludes_faults = excluded;
+    s.policy.wp_flushes_pending = asks;
+  };
+}
+
 /// Lost wherever there is something to lose: Linux has soft-dirty on some architectures only.
 expect violation_if_tracked(const settings& s) {
   return s.arch->soft_dirty == 0 ? expect::safe : expect::violation;
+}
+/// The same where there is a userfaultfd's protection, too, for which a fault asks.
+expect violation_if_copied(const settings& s) {
+  return s.arch->uffd_wp == 0 ? expect::safe : violation_if_tracked(s);
 }
 /// Lost where the flush of a dying mm flushes nothing.
 expect violation_if_fullmm_skips(const settings& s) {
@@ -95,7 +144,7 @@ scenario clear_refs_accuracy() {
       .name = "clear_refs_accuracy",
       .summary = "a store after clear_refs() has returned is seen as soft-dirty",
       .source = "mail 2; 912efa17e512",
-      .threads = {"clear_refs", "store"},
+      .threads = {"clear_refs", "store", "fault"},
       .set_up = [](const settings& s) { return std::make_unique<world>(s.shape); },
       .variants =
           {
@@ -122,6 +171,11 @@ scenario clear_refs_accuracy() {
                  s.shape = CLEAN;
                },
                always_safe},
+              {"b", "copied", "a fault copies the page meanwhile: it asks whether a flush is to come",
+               copying(false, true), always_safe},
+              {"b-N", "copied_no_test", "as b, it does not ask", copying(false, false), violation_if_copied},
+              {"b-X", "copied_excluded", "as b-N, clear_refs() keeps faults out until it has flushed",
+               copying(true, false), always_safe},
           },
   };
 }

@@ -86,6 +86,8 @@ scenario dirty_vs_writeback() {
               {"a", "no_test", "it does not ask", testing(mkclean_pending_t::no), always_violation},
               {"c", "test_before_ptl", "it asks before it takes the lock",
                testing(mkclean_pending_t::before_ptl), always_violation},
+              {"c-O", "other_lock", "it asks under another lock, where it has read the entry",
+               testing(mkclean_pending_t::other_lock), violation_if_weak},
               {"d", "flag", "the flush to come is a flag, which the first who is done clears",
                [](settings& s) {
                  s.shape = NEIGHBOUR;

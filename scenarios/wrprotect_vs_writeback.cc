@@ -18,7 +18,7 @@ namespace {
 
 enum shape : unsigned {
   CLEAN, ///< the entry is writable and clean
-  DIRTY, ///< it is writable and dirty
+  DIRTY, ///< it is writable and dirty, because hardware has set it so
 };
 
 class world : public testbed {
@@ -30,7 +30,10 @@ class world : public testbed {
     folio_ = page_folio(page_);
     (void)folio_trylock(folio_); // writeback's
     const ptep_t ptep = pte_offset(pmdp_get(find_pmd(mm_, 0).pmdp), 0);
-    if (shape == CLEAN) set_pte_at(0, ptep, pte_mkclean(ptep_get(ptep)));
+    const pte_t clean = pte_mkclean(ptep_get(ptep));
+    if (shape == CLEAN) set_pte_at(0, ptep, clean);
+    if (shape == DIRTY && arch().mmu_permits(clean.val, clean.level(), true))
+      set_pte_at(0, ptep, clean.with(arch().mmu_update(clean.val, clean.level(), true)));
     load_mm(0, mm_);
     // what faults is not lost: it is stored when all is over
     mm_.context.fault = [](mm_context&, vaddr_t, fault_flags) { return fault_result::sigsegv; };
@@ -67,6 +70,14 @@ void on_hw_b(settings& s) {
   without_test(CLEAN)(s);
   if (s.arch == &x86_64) s.arch = &x86_64_hw_b;
 }
+/// The entry that hardware has made dirty is clean when it is read-only.
+void forgetting(settings& s) {
+  without_test(DIRTY)(s);
+  if (s.arch == &arm64) s.arch = &arm64_wrprotect_forgets;
+}
+expect violation_if_forgotten(const settings& s) {
+  return s.arch == &arm64_wrprotect_forgets ? expect::violation : expect::safe;
+}
 
 } // namespace
 
@@ -85,6 +96,8 @@ scenario wrprotect_vs_writeback() {
               {"b-B", "clean_hw_b", "as b, on CPUs that set it in a read-only entry, too", on_hw_b,
                always_safe},
               {"c", "dirty", "the entry is dirty, and stays so (S2.4)", without_test(DIRTY), always_safe},
+              {"c-F", "dirty_forgotten", "as c, arm64 forgets what hardware has recorded in the bits that go",
+               forgetting, violation_if_forgotten},
           },
   };
 }

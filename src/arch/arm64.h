@@ -191,6 +191,14 @@ inline constexpr arch_desc arm64{
     .mmu_update = at_any_level<arm::mmu_update>,
 };
 
+/// As a kernel that takes the right to store away and forgets that the entry says so by the same bits: it was
+/// stored to (S2.4).
+inline constexpr arch_desc arm64_wrprotect_forgets = [] {
+  arch_desc d = arm64;
+  d.wrprotect = [](u64 e, level_t) { return (e & ~arm::DBM) | arm::RDONLY; };
+  return d;
+}();
+
 static_assert(arm::SWP_OFFSET_BITS >= arm64.phys_bits - PAGE_SHIFT + 2);
 static_assert(round_trips(arm64));
 

@@ -14,7 +14,12 @@ namespace racewalk::inline RACEWALK_BACKEND {
 /// When folio_mkclean() asks whether others have changed entries and not flushed yet, where it finds one that
 /// is read-only and clean (mail 2). Linux does not ask, and has nobody who would leave such an entry behind
 /// that writeback meets; here clean_record_shared_mapping_range() may be given any file.
-enum class mkclean_pending_t : u8 { no, under_ptl, before_ptl };
+enum class mkclean_pending_t : u8 {
+  no,
+  under_ptl,
+  before_ptl,
+  other_lock, ///< with the entry, under a lock that who changes entries does not take (S2.2)
+};
 
 /// What stands between the change of an entry and the look at the page's pins besides its exchange and flush.
 enum class mkclean_fence_t : u8 {

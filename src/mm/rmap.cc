@@ -119,8 +119,19 @@ bool flush_pending(const mm_struct& mm, mkclean_pending_t when) {
   return policy().mkclean_tests_flush_pending == when && mm_tlb_flush_pending(mm);
 }
 
-bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, const page* page) {
-  bool pending = flush_pending(mm, mkclean_pending_t::before_ptl);
+/// mkclean_pending_t::other_lock: the entry is judged under the lock of the page, which orders nothing with
+/// those who change entries (S2.2).
+bool clean_by_other_lock(const mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page) {
+  if (policy().mkclean_tests_flush_pending != mkclean_pending_t::other_lock) return false;
+  spin_guard other(page->ptl); // nobody else's: the page is no table
+  const pte_t pte = ptep_get(pte_offset(pmdp_get(pmdp), addr));
+  return !pte_dirty(pte) && !pte_write(pte) && !mm_tlb_flush_pending(mm);
+}
+
+bool pte_mkclean_one(mm_struct& mm, vaddr_t addr, const pmdp_t& pmdp, page* page) {
+  if (clean_by_other_lock(mm, addr, pmdp, page)) return false;
+  bool pending = flush_pending(mm, mkclean_pending_t::before_ptl) ||
+                 policy().mkclean_tests_flush_pending == mkclean_pending_t::other_lock;
   pte_map_lock table(pmdp);
   if (!table) return false;
   const ptep_t ptep = table.at(addr);
