@@ -36,6 +36,7 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 class hostfs;
+struct gup_check;
 struct io_fault_attr;
 class page_table_check;
 struct pgmap_array;
@@ -45,13 +46,18 @@ struct pgmap_array;
 /// that makes it so (Linux's page_table_check=on).
 enum class PageTableCheck : std::uint8_t { off, on };
 
+/// Whether who gets pages by pin_user_pages() and get_user_pages() (mm/gup.h) is written down: a pin that
+/// put_page() gives back, or a reference that unpin_user_page() does, ends the program and names both calls.
+/// For programs that use these functions themselves; PinnedPages gives back what it has.
+enum class PinCheck : std::uint8_t { off, on };
+
 /// A machine and the allocator of its memory.
 class System {
  public:
   /// `cpus`: how many threads can be CPUs at a time, 1 to 59. `device_bytes`: room for memory of devices
   /// (racewalk/device_memory.h), which comes on top. Throws std::bad_alloc or std::invalid_argument.
   System(std::uint64_t bytes, unsigned cpus, PageTableCheck check = PageTableCheck::off,
-         std::uint64_t device_bytes = 0);
+         std::uint64_t device_bytes = 0, PinCheck pin_check = PinCheck::off);
   /// Nothing is left that belongs to it: no AddressSpace, File, DeviceMemory, PinnedPages.
   ~System();
   System(const System&) = delete;
@@ -69,7 +75,7 @@ class System {
   [[nodiscard]] fault_attr& fail_page_alloc() { return allocator_.frames().fail_page_alloc; }
   /// Of areas, tree nodes and the like.
   [[nodiscard]] fault_attr& failslab() { return allocator_.frames().failslab; }
-  /// And which transfers from and to the host's files, with which error.
+  /// And which transfers from and to the host's files, with which error (mm/host_io_queue.h).
   [[nodiscard]] io_fault_attr& fail_io();
   /// And which reservations of room on their disk.
   [[nodiscard]] io_fault_attr& fail_reserve();
@@ -85,6 +91,7 @@ class System {
   friend class Reclaim;
   Machine machine_;
   std::unique_ptr<page_table_check> page_table_check_; ///< null: nothing is checked
+  std::unique_ptr<gup_check> gup_check_;               ///< null: nobody is written down
   std::unique_ptr<pgmap_array> pgmaps_;                ///< the devices' memory that is there
   page_allocator allocator_;
   /// CPUs for threads that are none: one each for userfaultfd handlers, khugepaged, writeback and kswapd, one

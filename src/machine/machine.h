@@ -15,6 +15,7 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 class Cpu;
 struct huge_zero_page;
+struct gup_check;
 struct page_ext;
 struct pgmap_array;
 struct pglist_data;
@@ -58,6 +59,8 @@ class Machine : public smp_domain {
   transparent_hugepage* thp = nullptr;
   /// What is counted of each page while mm/page_table_check.h checks entries; null: nothing is.
   struct page_ext* page_ext = nullptr;
+  /// Who holds pages, while mm/gup_check.h checks it; null: nobody is written down.
+  struct gup_check* gup_check = nullptr;
   /// Which devices' memory is there (mm/memremap.h); null: none.
   struct pgmap_array* pgmaps = nullptr;
   /// How it takes memory back (mm/mmzone.h); null: it does not.

@@ -2,6 +2,7 @@
 #include "racewalk/address_space.h"
 
 #include "mm/fork.h"
+#include "mm/gup_check.h"
 #include "mm/hostfs.h"
 #include "mm/house_cpu.h"
 #include "mm/memremap.h"
@@ -15,9 +16,11 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 // ---- System ----------------------------------------------------------------------------------------------
 
-System::System(std::uint64_t bytes, unsigned cpus, PageTableCheck check, std::uint64_t device_bytes)
+System::System(std::uint64_t bytes, unsigned cpus, PageTableCheck check, std::uint64_t device_bytes,
+               PinCheck pin_check)
     : machine_(bytes, cpus + HOUSE_CPUS, device_bytes),
       page_table_check_(check == PageTableCheck::on ? std::make_unique<page_table_check>(machine_) : nullptr),
+      gup_check_(pin_check == PinCheck::on ? std::make_unique<gup_check>(machine_) : nullptr),
       pgmaps_(std::make_unique<pgmap_array>(machine_)), allocator_(machine_),
       hostfs_(std::make_unique<hostfs>()) {}
 

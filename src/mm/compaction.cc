@@ -53,7 +53,7 @@ class page_block {
     page* to = alloc_elsewhere();
     if (to == nullptr) return false;
     const bool moved = migrate_frame(from, to);
-    put_page(to); // its entries have theirs, or it is not used
+    folio_put(page_folio(to)); // its entries have theirs, or it is not used
     if (moved) count_vm_event(COMPACT_PAGES_MOVED);
     return moved;
   }

@@ -316,6 +316,18 @@ void mm_set_has_pinned_flag(mm_struct& mm) {
   if (!test_bit(MMF_HAS_PINNED, mm.flags)) set_bit(MMF_HAS_PINNED, mm.flags);
 }
 
+/// Drops one pin of each page, neighbours in one folio together.
+void drop_pins(page* const* pages, u64 nr_pages) {
+  for (u64 i = 0; i < nr_pages;) {
+    folio* folio = page_folio(pages[i]);
+    u64 n = i + 1;
+    while (n < nr_pages && page_folio(pages[n]) == folio)
+      ++n;
+    if (!is_zero_page(pages[i])) folio_put_pins(folio, static_cast<s32>(n - i));
+    i = n;
+  }
+}
+
 /// Takes what it can get from the tables as they are.
 void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end) {
   if (gup.how == foll::get || !policy().fork_write_protect_seq) return gup_fast_pgd_range(gup, addr, end);
@@ -326,7 +338,7 @@ void gup_fast(gup_request& gup, vaddr_t addr, vaddr_t end) {
   gup_fast_pgd_range(gup, addr, end);
   smp_rmb(); // as above; the pins are full barriers
   if (READ_ONCE(gup.mm.write_protect_seq) == seq) return;
-  unpin_user_pages(gup.pages, gup.nr);
+  drop_pins(gup.pages, gup.nr);
   gup.nr = 0;
 }
 
@@ -557,56 +569,62 @@ bool gup_range(vaddr_t start, u64 nr_pages, vaddr_t* first, vaddr_t* end) {
 
 enum class gup_path : u8 { fast_then_slow, slow };
 
-long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_path path) {
+/// The caller at `at` has all that there is of `gup`.
+void write_down(const gup_request& gup, call_site at) {
+  if (gup_checked())
+    gup_check_got(gup.pages, gup.nr, gup.how == foll::pin ? gup_kind::pin : gup_kind::reference, at);
+}
+
+long internal_get_user_pages(gup_request& gup, vaddr_t start, u64 nr_pages, gup_path path, call_site at) {
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return -EINVAL;
   if (gup.how == foll::pin) mm_set_has_pinned_flag(gup.mm);
   if (path == gup_path::fast_then_slow) gup_fast(gup, first, end);
-  if (gup.nr == nr_pages) return static_cast<long>(gup.nr);
-  const int error = gup_slow(gup, first + (gup.nr << PAGE_SHIFT), end);
+  const int error = gup.nr == nr_pages ? 0 : gup_slow(gup, first + (gup.nr << PAGE_SHIFT), end);
+  write_down(gup, at);
   return gup.nr > 0 || error == 0 ? static_cast<long>(gup.nr) : error;
 }
 
 } // namespace
 
-long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
+long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                         call_site at) {
   gup_request gup = request(mm, foll::pin, flags, pages);
-  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow, at);
 }
 
-long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
+long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                         call_site at) {
   gup_request gup = request(mm, foll::get, flags, pages);
-  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow);
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::fast_then_slow, at);
 }
 
-long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
+long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages, call_site at) {
   gup_request gup = request(mm, foll::pin, flags, pages);
-  return internal_get_user_pages(gup, start, nr_pages, gup_path::slow);
+  return internal_get_user_pages(gup, start, nr_pages, gup_path::slow, at);
 }
 
-u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages) {
+u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                             call_site at) {
   vaddr_t first = 0;
   vaddr_t end = 0;
   if (!gup_range(start, nr_pages, &first, &end)) return 0;
   gup_request gup = request(mm, foll::pin, flags, pages);
   mm_set_has_pinned_flag(mm);
   gup_fast(gup, first, end);
+  write_down(gup, at);
   return gup.nr;
 }
 
-void unpin_user_pages(page* const* pages, u64 nr_pages) {
-  for (u64 i = 0; i < nr_pages;) {
-    folio* folio = page_folio(pages[i]);
-    u64 n = i + 1;
-    while (n < nr_pages && page_folio(pages[n]) == folio)
-      ++n;
-    if (!is_zero_page(pages[i])) folio_put_pins(folio, static_cast<s32>(n - i));
-    i = n;
-  }
+void unpin_user_pages(page* const* pages, u64 nr_pages, call_site at) {
+  if (gup_checked())
+    for (u64 i = 0; i < nr_pages; ++i)
+      gup_check_gives_back(pages[i], gup_kind::pin, at);
+  drop_pins(pages, nr_pages);
 }
 
-void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages) {
+void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages, call_site at) {
   for (u64 i = 0; i < nr_pages; ++i) {
     folio* folio = page_folio(pages[i]);
     // Dirty before the pin goes: writeback, which looks for pins, sees one or the other. Under the lock,
@@ -615,7 +633,7 @@ void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages) {
     folio_mark_dirty(folio);
     folio_unlock(folio);
   }
-  unpin_user_pages(pages, nr_pages);
+  unpin_user_pages(pages, nr_pages, at);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -12,6 +12,7 @@
 // fork shares while the pin lasts (P-excl). What the mm writes and what the pin's holder sees stay the same.
 #pragma once
 
+#include "mm/gup_check.h"
 #include "mm/mm_types.h"
 #include "mm/page_pin.h"
 #include "mm/pgtable.h"
@@ -46,22 +47,28 @@ class lockless_walk {
 // errno if there is none: -EFAULT, -EINVAL for addresses that cannot be, -ENOMEM, -EAGAIN.
 
 /// Pins (FOLL_PIN): for devices and others that access the content. Give back with unpin_user_page(s).
-long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
+long pin_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                         call_site at = call_site::here());
 /// Takes references (FOLL_GET): for those that only look at struct page. Give back with put_page().
-long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
+long get_user_pages_fast(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                         call_site at = call_site::here());
 /// The same under locks, faulting pages in (M4). Caller holds no lock of the mm.
-long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
+long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                    call_site at = call_site::here());
 
 /// The fast path alone: what the lockless walk got, without falling back.
-u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages);
+u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
+                             call_site at = call_site::here());
 
 /// Pins of the page of zeros are not counted.
-inline void unpin_user_page(page* page, site s = RW_HERE) {
+inline void unpin_user_page(page* page, site s = RW_HERE, call_site at = call_site::here()) {
+  if (gup_checked()) [[unlikely]]
+    gup_check_gives_back(page, gup_kind::pin, at);
   if (!is_zero_page(page)) folio_put_pins(page_folio(page, s), 1, s);
 }
 /// Drops one pin of each page; neighbours in one folio together.
-void unpin_user_pages(page* const* pages, u64 nr_pages);
+void unpin_user_pages(page* const* pages, u64 nr_pages, call_site at = call_site::here());
 /// The same for pages that a device has stored to: they are dirty afterwards. May sleep.
-void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages);
+void unpin_user_pages_dirty_lock(page* const* pages, u64 nr_pages, call_site at = call_site::here());
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -100,7 +100,7 @@ class read_run : public async_io {
     const bool success = run->finish() == 0;
     for (page* page : std::span(run->pages_, run->nr_)) {
       folio_end_read(page_folio(page), success);
-      put_page(page);
+      folio_put(page_folio(page));
     }
   }
 
@@ -138,7 +138,7 @@ void hostfs_readahead(address_space& mapping, u64 index, page* const* pages, uns
     }
     for (page* page : part) { // without memory they are left to who wants them
       folio_end_read(page_folio(page), false);
-      put_page(page);
+      folio_put(page_folio(page));
     }
   });
 }

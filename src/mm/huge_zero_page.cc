@@ -39,7 +39,7 @@ void put_huge_zero_page(huge_zero_page& zero) {
     zero.users.set(zero.users.get() - 1);
     if (zero.users.get() == 0) unused = pfn_to_page(READ_ONCE(zero.pfn));
   }
-  if (unused != nullptr) put_page(unused); // it stays for who has pinned a page of it
+  if (unused != nullptr) folio_put(page_folio(unused)); // it stays for who has pinned a page of it
 }
 
 } // namespace

@@ -245,7 +245,7 @@ int replace_page(vm_area_struct& vma, vaddr_t addr, page* page, folio* kpage, pt
     folio_remove_rmap_pte(page);
   }
   (void)folio_free_swap(page_folio(page)); // the merger has it locked
-  put_page(page);                          // the entry's
+  folio_put(page_folio(page));             // the entry's
   return 0;
 }
 

@@ -118,7 +118,7 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
   mm_struct& mm = *vma.vm_mm;
   page* copy = alloc_page(GFP_KERNEL);
   if (copy == nullptr) {
-    put_page(old);
+    folio_put(page_folio(old));
     return fault_result::oom;
   }
   const mm_counter counted_as = mm_counter_of(page_folio(old));
@@ -138,8 +138,8 @@ fault_result wp_page_copy(vm_area_struct& vma, vaddr_t addr, const pmdp_t& pmdp,
     add_mm_counter(mm, counted_as, -1);
     add_mm_counter(mm, MM_ANONPAGES, 1);
   }
-  put_page(replaced ? old : copy); // the entry's, or another CPU was faster
-  put_page(old);
+  folio_put(page_folio(replaced ? old : copy)); // the entry's, or another CPU was faster
+  folio_put(page_folio(old));
   return fault_result::handled;
 }
 

@@ -85,7 +85,7 @@ void memunmap_pages(dev_pagemap& pgmap) {
   if (policy().pagemap_kill_waits) synchronize_rcu();
   if (policy().pagemap_waits_for_pins) {
     for (u64 i = 0; i < pgmap.nr; ++i)
-      put_page(pfn_to_page(pgmap.first + i));
+      folio_put(page_folio(pfn_to_page(pgmap.first + i)));
   } else {
     atomic_sub(pgmap.ref, static_cast<s32>(pgmap.nr)); // whoever uses them
   }

@@ -281,7 +281,7 @@ int migrate_page_at(mm_struct& mm, vaddr_t addr) {
     page* to = alloc_pages(folio_test_large(from) ? folio_order(from) : 0, GFP_KERNEL);
     if (to == nullptr) return -ENOMEM;
     const int result = migrate_folio(from, page_folio(to));
-    put_page(to); // its entries have theirs, or it is not used
+    folio_put(page_folio(to)); // its entries have theirs, or it is not used
     return result;
   });
 }

@@ -85,7 +85,7 @@ void PageMerger::Scanner::merge_twins(vm_area_struct& vma, vaddr_t addr, page* p
   if (other != nullptr && other->contains(twin.addr) && (other->vm_flags.get() & VM_MERGEABLE) != 0)
     if (struct page* same = get_mergeable_page(*other, twin.addr)) {
       (void)merge_with_stable_node(*node, *other, twin.addr, same, alloc_rmap_item());
-      put_page(same);
+      folio_put(page_folio(same));
     }
   if (!same_region) up_read(region.mmap_lock);
 }
@@ -111,7 +111,7 @@ void PageMerger::Scanner::look_at(vm_area_struct& vma, vaddr_t addr) {
   page* page = get_mergeable_page(vma, addr);
   if (page == nullptr) return;
   merge(vma, addr, page);
-  put_page(page);
+  folio_put(page_folio(page));
 }
 
 // ---- one after the other ---------------------------------------------------------------------------------

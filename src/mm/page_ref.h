@@ -6,6 +6,7 @@
 #pragma once
 
 #include "machine/machine.h"
+#include "mm/gup_check.h"
 #include "sync/sync.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -37,7 +38,13 @@ inline void folio_put_refs(folio* folio, s32 n, site s = RW_HERE) {
   if (held == n) free_unref_folio(folio, s);
 }
 inline void folio_put(folio* folio, site s = RW_HERE) { folio_put_refs(folio, 1, s); }
-inline void put_page(page* page, site s = RW_HERE) { folio_put(page_folio(page, s), s); }
+/// What get_user_pages() or alloc_page() has given. (Who drops a reference that is an entry's, or a cache's,
+/// says folio_put(): the page may be somebody's who has pinned it.)
+inline void put_page(page* page, site s = RW_HERE, call_site at = call_site::here()) {
+  if (gup_checked()) [[unlikely]]
+    gup_check_gives_back(page, gup_kind::reference, at);
+  folio_put(page_folio(page, s), s);
+}
 
 /// Claims the folio for its owner, who holds all `expected` references: from now on conditional adds fail.
 /// False if somebody else holds one. Fully ordered if it succeeds.

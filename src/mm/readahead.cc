@@ -93,7 +93,7 @@ class readahead_run {
     const int error = mapping_.a_ops->read_pages(mapping_, first_, pages_, nr_);
     for (page* page : std::span(pages_, nr_)) {
       folio_end_read(page_folio(page), error == 0);
-      put_page(page);
+      folio_put(page_folio(page));
     }
   }
 

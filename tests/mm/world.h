@@ -64,7 +64,7 @@ class World : public ::testing::Test {
     }
   }
 
-  System system{64 * MIB, 3, PageTableCheck::on, 16 * MIB};
+  System system{64 * MIB, 3, PageTableCheck::on, 16 * MIB, PinCheck::on};
   AddressSpace space{system};
   mm_struct& mm{space.mm()};
   CpuSession cpu{system, 0, space};
