@@ -202,6 +202,13 @@ class AddressSpace {
   /// What is known of each of the pages from `start` on, which is the beginning of a page.
   expected<std::vector<PagemapEntry>> pagemap(vaddr_t start, std::size_t pages);
 
+  /// From now on the pages that are mapped in the range are idle until they are used: by loads and stores, in
+  /// whatever space, or by File::read() and write() (Linux's page_idle, by address). A huge page is used as a
+  /// whole. invalid_argument: addresses that cannot be.
+  expected<void> mark_idle(vaddr_t start, std::size_t pages);
+  /// Which of them are idle still. What is not mapped is not.
+  expected<std::vector<bool>> idle(vaddr_t start, std::size_t pages);
+
   /// Moves each page that one of the addresses is in to another frame, while who uses it waits; its content,
   /// rights and marks go with it. What came of each: errc{}, or Linux's: no_such_file_or_directory if nothing
   /// is there, bad_address if nothing can be, resource_unavailable_try_again if it is in use (pinned, being

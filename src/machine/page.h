@@ -14,15 +14,15 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// Bits of page->flags.
 enum pageflags : unsigned {
-  PG_locked,    ///< the folio lock
-  PG_writeback, ///< its content is being written
-  PG_referenced,
+  PG_locked,     ///< the folio lock
+  PG_writeback,  ///< its content is being written
+  PG_referenced, ///< a call has used it
   PG_uptodate,
   PG_dirty,
   PG_lru,
-  PG_active,
-  PG_head, ///< the first page of a folio of several
-  PG_anon, ///< anonymous memory
+  PG_active, ///< and another one has since
+  PG_head,   ///< the first page of a folio of several
+  PG_anon,   ///< anonymous memory
   PG_swapbacked,
   PG_swapcache,
   PG_anon_exclusive, ///< of the page, not the folio: only this mapping may write it (M33)
@@ -33,8 +33,14 @@ enum pageflags : unsigned {
   PG_partially_mapped, ///< a huge page, of which a part has been unmapped, waits to be split
   PG_mappedtodisk,     ///< of a file: there is room on its disk for it
   PG_readahead,        ///< who comes here reads in order: the next pages are to be read (readahead.h)
+  PG_idle,             ///< nobody has used it since somebody wanted to know (page_idle.h)
+  PG_young,            ///< it was used: the entry's bit that said so has been cleared for page_idle.h
   NR_PAGEFLAGS,
 };
+
+/// What is known of its use besides what entries say.
+inline constexpr u64 PAGE_USE_FLAGS =
+    u64{1} << PG_referenced | u64{1} << PG_active | u64{1} << PG_idle | u64{1} << PG_young;
 
 /// A field that is written by who holds the folio lock, or before anybody else can reach the page, and that
 /// others may read without it: they ask again under a lock that keeps it still.
@@ -128,6 +134,8 @@ RW_PAGEFLAG(Reserved, reserved)
 RW_PAGEFLAG(PartiallyMapped, partially_mapped)
 RW_PAGEFLAG(MappedToDisk, mappedtodisk)
 RW_PAGEFLAG(Readahead, readahead)
+RW_PAGEFLAG(Idle, idle)
+RW_PAGEFLAG(Young, young)
 #undef RW_PAGEFLAG
 
 } // namespace racewalk::inline RACEWALK_BACKEND

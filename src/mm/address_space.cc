@@ -9,6 +9,7 @@
 #include "mm/migrate.h"
 #include "mm/mmap.h"
 #include "mm/msync.h"
+#include "mm/page_idle.h"
 #include "mm/page_table_check.h"
 #include "mm/swapfile.h"
 
@@ -174,6 +175,18 @@ expected<std::vector<PagemapEntry>> AddressSpace::pagemap(vaddr_t start, std::si
   const int error = pagemap_read(*mm_, start, pages, pages == 0 ? nullptr : &entries.front().word);
   if (error != 0) return static_cast<std::errc>(-error);
   return entries;
+}
+
+expected<void> AddressSpace::mark_idle(vaddr_t start, std::size_t pages) {
+  HouseCpu cpu(system_);
+  return outcome(page_idle_set(*mm_, start, pages));
+}
+
+expected<std::vector<bool>> AddressSpace::idle(vaddr_t start, std::size_t pages) {
+  HouseCpu cpu(system_);
+  const auto idle = std::make_unique<bool[]>(pages);
+  if (const int error = page_idle_get(*mm_, start, pages, idle.get())) return static_cast<std::errc>(-error);
+  return std::vector<bool>(idle.get(), idle.get() + pages);
 }
 
 std::vector<std::errc> AddressSpace::move_pages(std::span<const vaddr_t> at) {

@@ -587,7 +587,7 @@ namespace {
 /// does.
 void split_tail(folio* head, u64 n, s32 references) {
   page* tail = folio_page(head, n);
-  const u64 kept = BIT(PG_anon) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
+  const u64 kept = BIT(PG_anon) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | PAGE_USE_FLAGS;
   // locked: who meets a migration entry for it waits until that is gone (migration_entry_wait)
   WRITE_ONCE(tail->flags, (READ_ONCE(head->page.flags) & kept) | BIT(PG_locked));
   tail->mapping.set(head->page.mapping.get());

@@ -154,7 +154,7 @@ void madvise_cold_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
       const pmd_t pmd = pmdp_get(pmdp);
       if (!pmd_trans_huge(pmd) || !pmd_has_folio(pmd)) return; // split meanwhile: in use; or nobody's
       if (pmdp_test_and_clear_young(addr, pmdp)) tlb_remove_pmd_tlb_entry(tlb, addr & pmd_mask());
-      return folio_clear_referenced(page_folio(pfn_to_page(pmd_pfn(pmd))));
+      return folio_deactivate(page_folio(pfn_to_page(pmd_pfn(pmd))));
     }
     pte_map_lock table(pmdp);
     if (!table) return;
@@ -163,7 +163,7 @@ void madvise_cold_range(mmu_gather& tlb, vaddr_t start, vaddr_t end) {
       if (!pte_present(pte) || pte_special(pte)) continue;
       // flushed, so that the page is young again when it is used again
       if (ptep_test_and_clear_young(addr, table.at(addr))) tlb_remove_tlb_entry(tlb, addr);
-      folio_clear_referenced(page_folio(pfn_to_page(pte_pfn(pte))));
+      folio_deactivate(page_folio(pfn_to_page(pte_pfn(pte))));
     }
   });
 }

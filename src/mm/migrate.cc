@@ -211,7 +211,7 @@ void folio_migrate_mapping(folio* from, folio* to) {
     to->page.mapping.set(from->page.mapping.get());
   to->page.index.set(from->page.index.get());
   const u64 kept =
-      BIT(PG_anon) | BIT(PG_ksm) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | BIT(PG_referenced);
+      BIT(PG_anon) | BIT(PG_ksm) | BIT(PG_swapbacked) | BIT(PG_uptodate) | BIT(PG_dirty) | PAGE_USE_FLAGS;
   atomic_or(to->page.flags, flags & kept);
   if ((flags & BIT(PG_swapcache)) != 0) swap_cache_replace_folio(from, to); // and the cache's reference
 }

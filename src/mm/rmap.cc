@@ -205,9 +205,9 @@ bool folio_mkclean(folio* folio) {
 
 // ---- who uses a folio ------------------------------------------------------------------------------------
 
-bool folio_referenced(folio* folio, tlbflush_unmap_batch& batch) {
-  VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "folio_referenced() without the folio lock");
-  bool referenced = folio_test_referenced(folio) && folio_test_clear_referenced(folio);
+bool folio_clear_young_entries(folio* folio, tlbflush_unmap_batch& batch) {
+  VM_BUG_ON(!folio_test_locked(folio), "INV-REF", "a folio's use is asked for without the folio lock");
+  bool referenced = false;
   rmap_walk(folio, [&](vm_area_struct& vma, const rmap_place& at) {
     mm_struct& mm = *vma.vm_mm;
     const auto count = [&](bool young) {
@@ -234,6 +234,28 @@ bool folio_referenced(folio* folio, tlbflush_unmap_batch& batch) {
         });
   });
   return referenced;
+}
+
+bool folio_referenced(folio* folio, tlbflush_unmap_batch& batch) {
+  constexpr u64 used_flags = BIT(PG_active) | BIT(PG_young);
+  const bool by_entry = folio_clear_young_entries(folio, batch);
+  const u64 flags = READ_ONCE(folio->page.flags);
+  const u64 known = flags & (by_entry ? used_flags | BIT(PG_idle) : used_flags);
+  if (known != 0) atomic_fetch_and(folio->page.flags, ~known, order::relaxed);
+  return by_entry || (known & used_flags) != 0;
+}
+
+void folio_mark_accessed(folio* folio) {
+  const u64 flags = READ_ONCE(folio->page.flags);
+  const u64 use = (flags & BIT(PG_referenced)) == 0 ? BIT(PG_referenced) : BIT(PG_active);
+  if ((flags & use) == 0) atomic_or(folio->page.flags, use);
+  if ((flags & BIT(PG_idle)) != 0) folio_clear_idle(folio);
+}
+
+void folio_deactivate(folio* folio) {
+  constexpr u64 used_flags = BIT(PG_referenced) | BIT(PG_active) | BIT(PG_young);
+  if ((READ_ONCE(folio->page.flags) & used_flags) != 0)
+    atomic_fetch_and(folio->page.flags, ~used_flags, order::relaxed);
 }
 
 // ---- taking the entries of a folio out -------------------------------------------------------------------

@@ -185,7 +185,13 @@ bool folio_mkclean(folio* folio);
 /// Whether a program has used the folio since this was asked last: no entry is young afterwards. Until the
 /// caller has flushed `batch`, who has it in a TLB may use it without making it young again. Caller holds the
 /// folio lock.
+bool folio_clear_young_entries(folio* folio, tlbflush_unmap_batch& batch);
+/// The same for reclaim, for which two calls that have used it (folio_mark_accessed()) count, too.
 bool folio_referenced(folio* folio, tlbflush_unmap_batch& batch);
+/// read() or write() has used the folio. Once is no sign that it is needed again: files are read through.
+void folio_mark_accessed(folio* folio);
+/// Its uses up to now do not count for reclaim, but for those that entries tell of.
+void folio_deactivate(folio* folio);
 
 /// Takes out every entry that maps a page of the folio, which is a file's, in the swap cache, or was freed
 /// lazily (vmscan.h). Their flush is put off: until the caller has flushed `batch`, CPUs may go on using the

@@ -151,7 +151,7 @@ void clear_refs_soft_dirty(mm_struct& mm, mmap_region& region) {
 
 // ---- clear_refs: referenced ------------------------------------------------------------------------------
 
-void clear_referenced_page(page* page) { folio_clear_referenced(page_folio(page)); }
+void clear_referenced_page(page* page) { folio_deactivate(page_folio(page)); }
 
 /// False: it is no huge page.
 bool clear_referenced_pmd(vaddr_t addr, const pmdp_t& pmdp) {

@@ -7,6 +7,7 @@
 
 #include "mm/filemap.h"
 #include "mm/page_writeback.h"
+#include "mm/rmap.h"
 #include "mm/truncate.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
@@ -37,6 +38,8 @@ long read_page(file& f, std::byte* to, u64 bytes, u64 pos) {
   const u64 wanted = ((pos % PAGE_SIZE) + bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
   const auto [folio, error] = filemap_get_page(f, index, {.wanted = wanted});
   if (folio == nullptr) return error;
+  // many reads of one page are one use of it
+  if (pos % PAGE_SIZE == 0 || READ_ONCE(f.f_ra.prev_index) != index) folio_mark_accessed(folio);
   WRITE_ONCE(f.f_ra.prev_index, index);
   const u64 size = i_size_read(f.mapping().host); // under the folio lock, as truncation has it
   const u64 n = size <= pos ? 0 : std::min({bytes, PAGE_SIZE - pos % PAGE_SIZE, size - pos});
@@ -105,6 +108,7 @@ int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos
   }
   copy_relaxed(file_bytes(folio, pos), from, bytes);
   folio_set_uptodate(folio);
+  if (offset == 0) folio_mark_accessed(folio); // who appends to a page uses it once
   if (pos + bytes > i_size_read(mapping.host)) atomic_set(mapping.host.i_size, static_cast<s64>(pos + bytes));
   unlock_and_put(folio);
   return 0;

@@ -142,6 +142,37 @@ TEST_F(ReclaimTest, what_is_used_stays_longest) {
   use(PAGES / 2);
 }
 
+TEST_F(ReclaimTest, what_calls_use_again_stays) {
+  constexpr u64 PAGES = 64;
+  put(PAGES * PAGE_SIZE, std::byte{1});
+  File f = open();
+  std::vector<std::byte> content(PAGES * PAGE_SIZE);
+  ASSERT_TRUE(f.read(0, content)); // all of it, once
+  std::byte bytes[100];
+  for (const u64 page : {u64{3}, u64{40}})
+    ASSERT_TRUE(f.read(page * PAGE_SIZE, bytes));
+  ASSERT_TRUE(f.write(50 * PAGE_SIZE, bytes));
+  ASSERT_EQ(cached(f), PAGES);
+  EXPECT_EQ(reclaim().shrink(PAGES - 3), PAGES - 3);
+  for (u64 page = 0; page < PAGES; ++page)
+    EXPECT_EQ(!f.opening().mapping().i_pages.load(page).none(), page == 3 || page == 40 || page == 50)
+        << page;
+}
+
+TEST_F(ReclaimTest, a_page_that_is_read_in_pieces_is_used_once) {
+  put(2 * PAGE_SIZE, std::byte{1});
+  File f = open();
+  std::byte bytes[512];
+  for (u64 at = 0; at < PAGE_SIZE; at += sizeof bytes)
+    ASSERT_TRUE(f.read(at, bytes));
+  for (int n = 0; n < 2; ++n) {
+    ASSERT_TRUE(f.read(PAGE_SIZE, bytes));
+    ASSERT_TRUE(f.read(2 * PAGE_SIZE, bytes)); // elsewhere: its end
+  }
+  EXPECT_EQ(reclaim().shrink(1), 1U);
+  EXPECT_TRUE(f.opening().mapping().i_pages.load(0).none());
+}
+
 TEST_F(ReclaimTest, a_dirty_page_is_written_first) {
   put(4 * PAGE_SIZE, std::byte{1});
   File f = open();
