@@ -70,6 +70,11 @@ class File {
   /// are given back. Private copies stay.
   expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes);
 
+  /// Whether a page's content stays as it is while it is on its way to the disk, for whomever has the file
+  /// open: a store waits then. For what makes checksums of what is written, below the file. At first it need
+  /// not. What is on its way already may still change.
+  void set_stable_writes(bool stable);
+
   /// The manager's own view.
   [[nodiscard]] file& opening() const { return *file_; }
 

@@ -93,4 +93,6 @@ expected<void> File::punch_hole(std::uint64_t offset, std::uint64_t bytes) {
   return outcome(vfs_punch_hole(*file_, offset, bytes));
 }
 
+void File::set_stable_writes(bool stable) { WRITE_ONCE(file_->mapping().stable_writes, stable); }
+
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -255,7 +255,7 @@ int folio_mkwrite(folio* folio) {
     if (const int error = mapping.a_ops->page_mkwrite(mapping, folio)) return error;
   // Dirty before any entry is writable: while one is, writeback knows of the folio (M17).
   folio_mark_dirty(folio);
-  if (mapping.stable_writes) folio_wait_writeback(folio);
+  if (READ_ONCE(mapping.stable_writes)) folio_wait_writeback(folio);
   return 0;
 }
 

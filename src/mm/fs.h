@@ -78,7 +78,7 @@ struct address_space {
   /// Stores to shared mappings are noticed, so that the content is written back (mapping_can_writeback).
   bool tracks_dirty = false;
   /// Its content may not change while it is written back: a checksum is made of it.
-  bool stable_writes = false;
+  shared<bool> stable_writes;
   /// How many pages are read ahead at most, for who goes through the file in order; 0: each by itself.
   unsigned ra_pages = 0;
   page_tree i_pages;

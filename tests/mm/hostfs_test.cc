@@ -6,11 +6,14 @@
 #include <sys/un.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <optional>
+#include <thread>
 
 #include "host_file.h"
 #include "mm/filemap.h"
+#include "mm/page_lock.h"
 #include "mm/page_writeback.h"
 #include "mm/vmscan.h"
 
