@@ -18,6 +18,9 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
+/// As long as a file can be, in bytes.
+inline constexpr u64 MAX_LFS_FILESIZE = ~u64{0} >> 1;
+
 struct inode;
 struct address_space;
 struct dev_dax;

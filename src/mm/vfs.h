@@ -16,10 +16,11 @@
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
-/// Bytes from `pos` on, fewer at the end of the file. How many, or -EBADF, -EIO, -ENOMEM.
+/// Bytes from `pos` on, fewer at the end of the file. How many, or -EBADF, -EINVAL for a range that cannot
+/// be, -EIO, -ENOMEM.
 long vfs_read(file& f, std::byte* to, u64 bytes, u64 pos);
 /// The file grows if it ends before pos + bytes. How many have been written, if any have; or -EBADF for a
-/// file that is not open for it, -EFBIG, -ENOSPC, -EIO, -ENOMEM.
+/// file that is not open for it, -EINVAL as above, -EFBIG, -ENOSPC, -EIO, -ENOMEM.
 long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos);
 
 /// ftruncate(). 0, or -EINVAL for a file that is not open for writing, or a size that cannot be; what the

@@ -320,7 +320,7 @@ TEST_F(Hostfs, a_file_that_cannot_grow_stays_as_it_is) {
     EXPECT_EQ(f.resize(2 * PAGE_SIZE).error(), std::errc::file_too_large);
   }
   EXPECT_EQ(f.size(), PAGE_SIZE);
-  EXPECT_EQ(f.write(~u64{0}, bytes).error(), std::errc::file_too_large);
+  EXPECT_EQ(f.write(~u64{0}, bytes).error(), std::errc::invalid_argument);
   EXPECT_EQ(on_host(), std::vector<std::byte>(PAGE_SIZE, ONE));
 }
 
@@ -396,6 +396,57 @@ TEST_F(Hostfs, msync_says_what_linux_says) {
   const vaddr_t anonymous = map(PAGE_SIZE);
   write(anonymous, 1);
   ASSERT_TRUE(space.msync(anonymous, PAGE_SIZE));
+}
+
+TEST_F(Hostfs, positions_that_cannot_be_are_refused) {
+  put(PAGE_SIZE, ONE);
+  File f = open();
+  std::array<std::byte, 16> bytes{};
+  constexpr u64 beyond = u64{1} << 63;
+  EXPECT_EQ(f.read(beyond, bytes).error(), std::errc::invalid_argument);
+  EXPECT_EQ(f.read(beyond - 16, bytes).error(), std::errc::invalid_argument);
+  EXPECT_EQ(f.read(beyond - 17, bytes).value(), 0U) << "far behind its end";
+  EXPECT_EQ(f.write(beyond, bytes).error(), std::errc::invalid_argument);
+  EXPECT_EQ(f.write(beyond - 16, bytes).error(), std::errc::invalid_argument);
+  EXPECT_EQ(f.write(beyond - 17, bytes).error(), std::errc::file_too_large) << "says the host";
+  EXPECT_EQ(space.mmap(f, beyond, PAGE_SIZE).error(), std::errc::value_too_large);
+  EXPECT_EQ(space.mmap(f, beyond - PAGE_SIZE, PAGE_SIZE).error(), std::errc::value_too_large);
+  EXPECT_EQ(space.mmap(f, 1, PAGE_SIZE).error(), std::errc::invalid_argument);
+  EXPECT_EQ(f.size(), PAGE_SIZE);
+}
+
+TEST_F(Hostfs, a_page_under_writeback_stays_as_it_is_where_that_is_asked_for) {
+  put(PAGE_SIZE, ONE);
+  File f = open();
+  const vaddr_t at = map_file(f, 1);
+  for (const bool stable : {false, true}) {
+    f.set_stable_writes(stable);
+    write(at, 2);
+    folio* folio = filemap_get_folio(f.opening().mapping(), 0);
+    ASSERT_EQ(folio_begin_writeback(folio), writeback_decision::unpinned);
+    std::atomic<bool> stored{false};
+    std::jthread other([&] {
+      CpuSession writer(system, 1, space);
+      ASSERT_TRUE(writer->store<u8>(at, 3).ok());
+      stored = true;
+    });
+    if (stable) {
+      while (folio_trylock(folio)) { // until it has come to the folio's lock
+        folio_unlock(folio);
+        std::this_thread::yield();
+      }
+      for (int n = 0; n < 1000; ++n) // a chance to go on
+        std::this_thread::yield();
+    } else {
+      while (!stored)
+        std::this_thread::yield();
+    }
+    EXPECT_EQ(std::to_integer<int>(*static_cast<std::byte*>(page_address(&folio->page))), stable ? 2 : 3);
+    folio_end_writeback(folio);
+    other.join();
+    EXPECT_EQ(read(at), 3);
+    folio_put(folio);
+  }
 }
 
 TEST_F(Hostfs, out_of_memory_loses_nothing) {
