@@ -39,12 +39,20 @@ enum vm_event : unsigned {
 struct swap_info;
 class host_io_queue;
 
+/// Folios of slots that follow each other, on their way to a swap file.
+struct swap_run {
+  u64 slot; ///< the first one's
+  std::span<folio* const> folios;
+  u64 done = 0; ///< how many have been written, from the first
+};
+
 /// What the slots of a swap file lie on (Linux's swap_rw).
 struct swap_operations {
   /// Reads slots that follow each other into folios. How many could be, from the first. May sleep.
   u64 (*read)(swap_info& swap, u64 slot, std::span<folio* const> folios);
-  /// Writes folios there. Likewise.
-  u64 (*write)(swap_info& swap, u64 slot, std::span<folio* const> folios);
+  /// Writes folios there, at most SWAP_CLUSTER_MAX: all runs at once. Says of each how many could be. May
+  /// sleep.
+  void (*write)(swap_info& swap, std::span<swap_run> runs);
   /// Reads for who will want them later, at most SWAP_CLUSTER_MAX: ends with swap_end_read() for each,
   /// perhaps only after it has returned. Null: nothing is read ahead.
   void (*readahead)(swap_info& swap, u64 slot, std::span<folio* const> folios) = nullptr;

@@ -1,4 +1,5 @@
-// The swap file's transfers (Linux's mm/page_io.c). Natively only.
+// The swap file's transfers (Linux's mm/page_io.c): what somebody waits for is read by himself; what is read
+// ahead, and what is written, has many transfers in flight. Natively only.
 #include <algorithm>
 #include <memory>
 
@@ -18,19 +19,24 @@ host_io swap_io(const swap_info& swap, u64 first, std::span<folio* const> folios
   return {swap.fd, first << PAGE_SHIFT, std::span(vectors, folios.size()), folios.size() * PAGE_SIZE};
 }
 
-u64 transfer_slots(io_dir dir, const swap_info& swap, u64 first, std::span<folio* const> folios) {
+u64 read_swap_file(swap_info& swap, u64 first, std::span<folio* const> folios) {
   iovec vectors[SWAP_CLUSTER_MAX];
   host_io io = swap_io(swap, first, folios, vectors);
-  transfer(dir, io);
+  transfer(io_dir::read, io);
   return io.done / PAGE_SIZE;
 }
 
-u64 read_swap_file(swap_info& swap, u64 first, std::span<folio* const> folios) {
-  return transfer_slots(io_dir::read, swap, first, folios);
-}
-
-u64 write_swap_file(swap_info& swap, u64 first, std::span<folio* const> folios) {
-  return transfer_slots(io_dir::write, swap, first, folios);
+void write_swap_file(swap_info& swap, std::span<swap_run> runs) {
+  iovec vectors[SWAP_CLUSTER_MAX];
+  host_io ios[SWAP_CLUSTER_MAX];
+  iovec* next = vectors;
+  for (u64 n = 0; n < runs.size(); ++n) {
+    ios[n] = swap_io(swap, runs[n].slot, runs[n].folios, next);
+    next += runs[n].folios.size();
+  }
+  swap.io->submit_and_wait(io_dir::write, std::span(ios, runs.size()));
+  for (u64 n = 0; n < runs.size(); ++n)
+    runs[n].done = ios[n].done / PAGE_SIZE;
 }
 
 /// Folios on their way in that nobody waits for; it is not moved.

@@ -465,56 +465,46 @@ address_space* swap_next_shmem(u64* n, u64* index) {
 
 namespace {
 
-/// Folios of slots that follow each other, on their way out.
-class swap_run {
- public:
-  [[nodiscard]] bool takes(const folio* folio) const {
-    return nr_ == 0 || (nr_ < MAX_FOLIOS && slot_of(folio) == slot_of(folios_[0]) + nr_);
-  }
-  void add(folio* folio) {
-    // A full barrier: dirtiness, then the content. Pairs with the one between a store through a reference and
-    // folio_mark_dirty(): what is not written makes it dirty again.
-    (void)folio_test_clear_dirty(folio);
-    folio_set_writeback(folio);
-    folios_[nr_++] = folio;
-  }
-  /// Writes what has been added.
-  void write() {
-    if (nr_ == 0) return;
-    swap_info& swap = the_swap();
-    const u64 written = swap.ops->write(swap, slot_of(folios_[0]), std::span(folios_, nr_));
-    for (unsigned n = 0; n < nr_; ++n)
-      end(folios_[n], n < written);
-    count_vm_events(PSWPOUT, written);
-    nr_ = 0;
-  }
+/// The folio is on its way out.
+void begin_write(folio* folio) {
+  // A full barrier: dirtiness, then the content. Pairs with the one between a store through a reference and
+  // folio_mark_dirty(): what is not written makes it dirty again.
+  (void)folio_test_clear_dirty(folio);
+  folio_set_writeback(folio);
+}
 
- private:
-  static constexpr unsigned MAX_FOLIOS = SWAP_CLUSTER_MAX;
-
-  static void end(folio* folio, bool success) {
-    // before it ends: at no time does it look clean without being there
-    if (!success) folio_set_dirty(folio);
-    folio_clear_writeback(folio);
-    wake_up_all(folio->page.flags);
-  }
-
-  unsigned nr_ = 0;
-  folio* folios_[MAX_FOLIOS];
-};
+/// The folio's slot has its content, or it is dirty still.
+void end_write(folio* folio, bool success) {
+  // before it ends: at no time does it look clean without being there
+  if (!success) folio_set_dirty(folio);
+  folio_clear_writeback(folio);
+  wake_up_all(folio->page.flags);
+}
 
 } // namespace
 
 void swap_writepages(std::span<folio*> folios) {
+  swap_info& swap = the_swap();
   std::sort(folios.begin(), folios.end(),
             [](const folio* a, const folio* b) { return slot_of(a) < slot_of(b); });
-  swap_run run;
-  for (folio* folio : folios) {
-    if (the_swap().fail_write.should_fail()) continue; // it stays
-    if (!run.takes(folio)) run.write();
-    run.add(folio);
+  swap_run runs[SWAP_CLUSTER_MAX];
+  unsigned nr = 0;
+  u64 next = 0; // the slot behind the last run
+  for (folio*& folio : folios) {
+    if (swap.fail_write.should_fail()) continue; // it stays
+    if (nr == 0 || slot_of(folio) != next) runs[nr++] = {slot_of(folio), std::span(&folio, 0)};
+    swap_run& run = runs[nr - 1];
+    run.folios = std::span(run.folios.data(), run.folios.size() + 1);
+    next = slot_of(folio) + 1;
+    begin_write(folio);
   }
-  run.write();
+  if (nr == 0) return;
+  swap.ops->write(swap, std::span(runs, nr));
+  for (const swap_run& run : std::span(runs, nr)) {
+    for (u64 n = 0; n < run.folios.size(); ++n)
+      end_write(run.folios[n], n < run.done);
+    count_vm_events(PSWPOUT, run.done);
+  }
 }
 
 // ---- swapon, swapoff -------------------------------------------------------------------------------------

@@ -140,8 +140,9 @@ inline constexpr unsigned SWAP_RA_MAX = 8;
 /// if there is none. `*index`: which page it is.
 address_space* swap_next_shmem(u64* slot, u64* index);
 
-/// Writes dirty folios to their slots, neighbours together: each is clean then, or dirty still if that has
-/// failed. Sorts them. Caller holds the folio locks; no CPU stores to them. May sleep.
+/// Writes at most SWAP_CLUSTER_MAX dirty folios to their slots, neighbours in one transfer and all transfers
+/// at once: each is clean then, or dirty still if that has failed. Sorts them. Caller holds the folio locks;
+/// no CPU stores to them. May sleep.
 void swap_writepages(std::span<folio*> folios);
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -181,10 +181,11 @@ struct swap_disk : swap_info {
       WRITE_ONCE(page_words(&folio->page)[0], READ_ONCE(static_cast<swap_disk&>(swap).words[slot++]));
     return folios.size();
   }
-  static u64 write(swap_info& swap, u64 slot, std::span<folio* const> folios) {
-    for (folio* folio : folios)
-      WRITE_ONCE(static_cast<swap_disk&>(swap).words[slot++], READ_ONCE(page_words(&folio->page)[0]));
-    return folios.size();
+  static void write(swap_info& swap, std::span<swap_run> runs) {
+    for (swap_run& run : runs)
+      for (folio* folio : run.folios)
+        WRITE_ONCE(static_cast<swap_disk&>(swap).words[run.slot + run.done++],
+                   READ_ONCE(page_words(&folio->page)[0]));
   }
 };
 

@@ -1,16 +1,15 @@
 // Mappings of the host's files.
 #include "mm/hostfs.h"
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <array>
 #include <atomic>
-#include <csignal>
 #include <optional>
 #include <thread>
 
+#include "full_disk.h"
 #include "host_file.h"
 #include "mm/filemap.h"
 #include "mm/page_lock.h"
@@ -24,27 +23,8 @@ using Hostfs = HostFile;
 
 constexpr std::byte ONE{1};
 
-/// Lets no file of this process grow or be written beyond so many bytes, while it lives: a disk that is full.
-class full_disk {
- public:
-  explicit full_disk(u64 bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit now{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &now);
-  }
-  ~full_disk() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    static_cast<void>(std::signal(SIGXFSZ, handler_));
-  }
-  full_disk(const full_disk&) = delete;
-  full_disk& operator=(const full_disk&) = delete;
-
- private:
-  void (*handler_)(int);
-  rlimit before_{};
-};
-
-// ---- content ---------------------------------------------------------------------------------------------
+// ---- content
+// ---------------------------------------------------------------------------------------------
 
 TEST_F(Hostfs, a_mapping_has_what_the_file_has) {
   put(PAGE_SIZE + 100, ONE);
@@ -163,7 +143,8 @@ TEST_F(Hostfs, a_write_far_beyond_the_end_leaves_a_hole) {
   EXPECT_EQ(on_host(), std::vector<std::byte>(PAGE_SIZE));
 }
 
-// ---- size and holes --------------------------------------------------------------------------------------
+// ---- size and holes
+// --------------------------------------------------------------------------------------
 
 TEST_F(Hostfs, truncation_cuts_the_hosts_file) {
   put(4 * PAGE_SIZE, ONE);
@@ -237,7 +218,8 @@ TEST_F(Hostfs, another_program_makes_the_file_longer) {
   EXPECT_EQ(read(at + 2 * PAGE_SIZE + 9), 3);
 }
 
-// ---- pins ------------------------------------------------------------------------------------------------
+// ---- pins
+// ------------------------------------------------------------------------------------------------
 
 TEST_F(Hostfs, what_a_device_stores_is_written_again) {
   put(PAGE_SIZE, ONE);
@@ -268,7 +250,8 @@ TEST_F(Hostfs, a_pin_keeps_a_file_that_nobody_has_open) {
   EXPECT_EQ(on_host(0), 2);
 }
 
-// ---- errors ----------------------------------------------------------------------------------------------
+// ---- errors
+// ----------------------------------------------------------------------------------------------
 
 TEST_F(Hostfs, what_cannot_be_written_stays_and_each_is_told_once) {
   put(4 * PAGE_SIZE, ONE);

@@ -3,9 +3,12 @@
 #include <cerrno>
 #include <thread>
 
+#include "full_disk.h"
+#include "mm/host_io_queue.h"
 #include "mm/madvise.h"
 #include "mm/migrate.h"
 #include "racewalk/userfaultfd.h"
+#include "racewalk/writeback.h"
 #include "swapped.h"
 
 namespace racewalk::test {
@@ -20,6 +23,13 @@ class SwapCache : public Swapped {
     EXPECT_EQ(slots_cached(), pages);
     EXPECT_EQ(swapped(), 0);
     return at;
+  }
+  /// Pages [first, end), which have their numbers, are not read for that.
+  void expect_in_memory(vaddr_t at, u64 first, u64 end) {
+    system.reclaim().fail_swap_read().fail_every(1);
+    for (u64 page = first; page < end; ++page)
+      EXPECT_EQ(*cpu->load<u64>(at + page * PAGE_SIZE), page);
+    system.reclaim().fail_swap_read().fail_every(0);
   }
   u64 written() { return system.reclaim().statistics().swapped_out; }
   pfn_t pfn_of(vaddr_t addr) { return space.pagemap(addr, 1).value()[0].pfn(); }
@@ -326,6 +336,66 @@ TEST_F(SwapCache, what_cannot_be_written_again_stays) {
   EXPECT_EQ(used_frames(), used - 4);
   for (u64 i = 0; i < 4; ++i)
     EXPECT_EQ(*cpu->load<u64>(at + i * PAGE_SIZE), i);
+}
+
+// Three runs of neighbours in one call.
+TEST_F(SwapCache, of_runs_that_go_together_the_one_that_fails_stays) {
+  swapon();
+  const vaddr_t at = pages_that_came_back(12);
+  const auto stored = [](u64 page) { return page % 4 != 3; };
+  for (u64 page = 0; page < 12; ++page) {
+    if (!stored(page)) continue;
+    ASSERT_TRUE(cpu->store<u64>(at + page * PAGE_SIZE, page).ok());
+  }
+  const u64 used = used_frames();
+  const u64 before = written();
+  system.fail_io().fail_nth(2);
+  pageout(at, 12);
+  EXPECT_EQ(system.fail_io().failed(), 1U);
+  EXPECT_EQ(written(), before + 6);
+  EXPECT_EQ(used_frames(), used - 9);
+  expect_in_memory(at, 4, 7);
+  pageout(at, 12);
+  EXPECT_EQ(written(), before + 9) << "dirty still";
+  EXPECT_EQ(used_frames(), used - 12);
+  for (u64 page = 0; page < 12; ++page)
+    EXPECT_EQ(*cpu->load<u64>(at + page * PAGE_SIZE), stored(page) ? page : at + page * PAGE_SIZE);
+}
+
+TEST_F(SwapCache, runs_go_in_a_transfer_each) {
+  swapon();
+  Writeback writeback(system);
+  const vaddr_t at = pages_that_came_back(9);
+  EXPECT_EQ(writeback.statistics().writes, 1U);
+  for (const u64 page : {0, 1, 4, 7, 8})
+    ASSERT_TRUE(cpu->store<u64>(at + page * PAGE_SIZE, page).ok());
+  pageout(at, 9);
+  EXPECT_EQ(writeback.statistics().writes, 1U + 3U);
+  for (const u64 page : {0, 1, 4, 7, 8})
+    EXPECT_EQ(*cpu->load<u64>(at + page * PAGE_SIZE), page);
+}
+
+TEST_F(SwapCache, of_a_transfer_that_ends_early_the_rest_stays) {
+  swapon();
+  const vaddr_t at = pages_that_came_back(9); // in slots 1 to 9
+  for (u64 page = 0; page < 9; ++page) {
+    if (page == 3) continue;
+    ASSERT_TRUE(cpu->store<u64>(at + page * PAGE_SIZE, page).ok());
+  }
+  const u64 used = used_frames();
+  const u64 before = written();
+  {
+    const full_disk disk(7 * PAGE_SIZE); // the second run begins in slot 5
+    pageout(at, 9);
+  }
+  EXPECT_EQ(written(), before + 5);
+  EXPECT_EQ(used_frames(), used - 6);
+  expect_in_memory(at, 6, 9);
+  pageout(at, 9);
+  EXPECT_EQ(written(), before + 8);
+  EXPECT_EQ(used_frames(), used - 9);
+  for (u64 page = 0; page < 9; ++page)
+    EXPECT_EQ(*cpu->load<u64>(at + page * PAGE_SIZE), page == 3 ? at + 3 * PAGE_SIZE : page);
 }
 
 TEST_F(SwapCache, what_cannot_be_read_is_there_for_the_next_who_asks) {
