@@ -64,8 +64,8 @@ class Reclaim {
 
   /// Anonymous memory, and files made of memory, go to a file when memory is short and they are not in use:
   /// one file at a time, which is made if it is not there; what it held is lost. The errors of open(),
-  /// ftruncate() and swapon(): device_or_resource_busy if there is one, invalid_argument if it is no regular
-  /// file, or for fewer bytes than two pages.
+  /// ftruncate(), fallocate() (no_space_on_device) and swapon(): device_or_resource_busy if there is one,
+  /// invalid_argument if it is no regular file, or for fewer bytes than two pages.
   expected<void> swapon(const std::string& path, std::uint64_t bytes);
   /// Brings back what is there, and ends that. not_enough_memory, io_error: then it goes on.
   expected<void> swapoff();

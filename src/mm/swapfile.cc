@@ -511,6 +511,26 @@ void swap_writepages(std::span<folio*> folios) {
 
 namespace {
 
+/// Room on the disk for all of the file, unless its file system cannot say: what goes out is not refused for
+/// want of it, and nobody waits while the host looks for it (Linux takes no file with holes). 0 or a negative
+/// errno.
+int allocate_blocks(int fd, off_t bytes) {
+  int error;
+  do
+    error = ::fallocate(fd, 0, 0, bytes) == 0 ? 0 : -errno;
+  while (error == -EINTR);
+  if (error == 0 || error == -EOPNOTSUPP) return 0;
+  (void)!::ftruncate(fd, 0); // what it has got is others'
+  return error;
+}
+
+int size_swap_file(int fd, off_t bytes) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return -errno;
+  if (!S_ISREG(st.st_mode)) return -EINVAL;
+  return ::ftruncate(fd, bytes) == 0 ? allocate_blocks(fd, bytes) : -errno;
+}
+
 /// Opens and sizes the file. What is there is in no memory: it is read and written past the host's page
 /// cache, unless its file system cannot do that. A descriptor or a negative errno.
 int open_swap_file(const std::string& path, u64 bytes) {
@@ -518,10 +538,7 @@ int open_swap_file(const std::string& path, u64 bytes) {
   int fd = ::open(path.c_str(), flags | O_DIRECT, 0600);
   if (fd < 0 && errno == EINVAL) fd = ::open(path.c_str(), flags, 0600);
   if (fd < 0) return -errno;
-  struct stat st;
-  int error = ::fstat(fd, &st) == 0 ? 0 : -errno;
-  if (error == 0 && !S_ISREG(st.st_mode)) error = -EINVAL;
-  if (error == 0 && ::ftruncate(fd, static_cast<off_t>(bytes)) != 0) error = -errno;
+  const int error = size_swap_file(fd, static_cast<off_t>(bytes));
   if (error == 0) return fd;
   ::close(fd);
   return error;

@@ -49,9 +49,9 @@ inline bool folio_in_swap_cache(const folio* folio) { return swap_possible() && 
 extern const swap_operations swap_file_operations;
 
 /// Swaps to a file from now on, which is made if it is not there and whose content is lost; `bytes` is how
-/// much of it is used. 0 or a negative errno: those of open() and ftruncate(), -EBUSY if there is a swap file
-/// already, -EINVAL if it is no regular file, for fewer than two pages or more than an entry can name,
-/// -ENOMEM. `io`, for what `ops` reads ahead, lives as long as there is a swap file.
+/// much of it is used. 0 or a negative errno: those of open(), ftruncate() and fallocate(), -EBUSY if there
+/// is a swap file already, -EINVAL if it is no regular file, for fewer than two pages or more than an entry
+/// can name, -ENOMEM. `io`, for what `ops` reads ahead, lives as long as there is a swap file.
 [[nodiscard]] int swapon(swap_info& swap, const std::string& path, u64 bytes, const swap_operations& ops,
                          host_io_queue& io);
 /// Brings everything back, and uses the file no more. 0; -EINVAL if there is none; -ENOMEM if not all of it

@@ -75,6 +75,18 @@ TEST_F(Swap, a_page_that_cannot_be_written_stays) {
   expect_content(at, 4);
 }
 
+TEST_F(Swap, beside_a_page_that_cannot_be_written_the_others_go) {
+  swapon();
+  const vaddr_t at = map(8 * PAGE_SIZE);
+  fill(at, 8);
+  const u64 used = used_frames();
+  system.reclaim().fail_swap_write().fail_nth(4);
+  pageout(at, 8);
+  EXPECT_EQ(system.reclaim().statistics().swapped_out, 7U);
+  EXPECT_EQ(used_frames(), used - 7);
+  expect_content(at, 8);
+}
+
 TEST_F(Swap, a_page_that_cannot_be_read_is_a_bus_error) {
   swapon();
   const vaddr_t at = swapped_pages(2);
@@ -339,6 +351,17 @@ TEST_F(Swap, what_is_there_is_not_in_the_hosts_memory) {
   EXPECT_EQ(std::count_if(resident.begin(), resident.end(), [](unsigned char page) { return page & 1; }), 0);
   ::munmap(file, PAGES * PAGE_SIZE);
   ::close(direct);
+}
+
+TEST_F(Swap, the_disk_has_room_for_all_of_it) {
+  const int other = ::open((directory + "/other").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  const bool can_tell = ::fallocate(other, 0, 0, PAGE_SIZE) == 0;
+  ::close(other);
+  if (!can_tell) GTEST_SKIP() << "the file system cannot say";
+  swapon(64);
+  struct stat st;
+  ASSERT_EQ(::stat(swap_path().c_str(), &st), 0);
+  EXPECT_GE(static_cast<u64>(st.st_blocks) * 512, 65 * PAGE_SIZE);
 }
 
 TEST_F(Swap, files_that_cannot_be_are_refused) {
