@@ -136,9 +136,9 @@ void swap_end_read(folio* folio, bool success);
 /// At most so many slots are read for one that is asked for.
 inline constexpr unsigned SWAP_RA_MAX = 8;
 
-/// The next slot after `*slot` that has a page of a file made of memory, whose inode gets a reference; null
+/// The next slot after `*n` that has a page of a file made of memory, whose inode gets a reference; null
 /// if there is none. `*index`: which page it is.
-address_space* swap_next_shmem(u64* slot, u64* index);
+address_space* swap_next_shmem(u64* n, u64* index);
 
 /// Writes at most SWAP_CLUSTER_MAX dirty folios to their slots, neighbours in one transfer and all transfers
 /// at once: each is clean then, or dirty still if that has failed. Sorts them. Caller holds the folio locks;
