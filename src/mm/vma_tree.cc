@@ -62,8 +62,8 @@ vm_area_struct* vma_tree::lookup(vaddr_t addr) const {
 
 bool vma_tree::find(vaddr_t addr, position& at) const {
   if (size_.get() == 0) return false;
-  const root* r = READ_ONCE(root_);
-  const unsigned i = upper_bound(r->leaves, READ_ONCE(r->count), addr) - 1;
+  const root& r = current_root();
+  const unsigned i = upper_bound(r.leaves, READ_ONCE(r.count), addr) - 1;
   leaf& l = leaf_at(i);
   const unsigned areas = upper_bound(l.areas, READ_ONCE(l.count), addr);
   at = {i, areas - 1};
@@ -79,7 +79,7 @@ vm_area_struct* vma_tree::find_vma(vaddr_t addr) const {
     if (vma->vm_end.get() > addr) return vma;
     next = {at.leaf, at.area + 1};
   }
-  const unsigned leaves = READ_ONCE(READ_ONCE(root_)->count);
+  const unsigned leaves = READ_ONCE(current_root().count);
   for (; next.leaf < leaves; next = {next.leaf + 1, 0})
     if (next.area < READ_ONCE(leaf_at(next.leaf).count)) return vma_at(next);
   return nullptr;
@@ -118,7 +118,7 @@ bool vma_tree::grow_root() {
   }
   WRITE_ONCE(r->count, count);
   r->outgrown = old;
-  smp_store_release(root_, r); // pairs with the dependency on root_ in lookup()
+  smp_store_release(root_, r); // pairs with the dependencies on root_ in lookup() and current_root()
   return true;
 }
 
@@ -147,7 +147,7 @@ vma_tree::leaf& vma_tree::take_spare() {
 }
 
 void vma_tree::split_leaf(unsigned i) {
-  root& r = *READ_ONCE(root_);
+  root& r = current_root();
   leaf& full = leaf_at(i);
   leaf& upper = take_spare();
   constexpr unsigned half = LEAF_AREAS / 2;
@@ -165,7 +165,7 @@ void vma_tree::split_leaf(unsigned i) {
 }
 
 void vma_tree::insert(vm_area_struct& vma) {
-  root& r = *READ_ONCE(root_);
+  root& r = current_root();
   if (READ_ONCE(r.count) == 0) {
     leaf& first = take_spare();
     WRITE_ONCE(first.count, 0);
@@ -190,7 +190,7 @@ void vma_tree::insert(vm_area_struct& vma) {
 }
 
 void vma_tree::drop_leaf(unsigned i) {
-  root& r = *READ_ONCE(root_);
+  root& r = current_root();
   leaf* empty = &leaf_at(i);
   const unsigned count = READ_ONCE(r.count);
   shift_down(r.leaves, count, i, &branch::child);
@@ -209,18 +209,11 @@ void vma_tree::erase(vm_area_struct& vma) {
   WRITE_ONCE(l.count, count - 1);
   size_.set(size_.get() - 1);
   if (count > 1 && at.area == 0) set_boundary(at.leaf, READ_ONCE(l.areas[0].start));
-  if (count == 1 && READ_ONCE(READ_ONCE(root_)->count) > 1) drop_leaf(at.leaf);
+  if (count == 1 && READ_ONCE(current_root().count) > 1) drop_leaf(at.leaf);
 }
 
 void vma_tree::set_boundary(unsigned i, vaddr_t start) {
-  if (i > 0) WRITE_ONCE(READ_ONCE(root_)->leaves[i].start, start);
-}
-
-void vma_tree::move_start(vm_area_struct& vma, vaddr_t start) {
-  position at{};
-  find(vma.vm_start.get(), at);
-  WRITE_ONCE(leaf_at(at.leaf).areas[at.area].start, start);
-  if (at.area == 0) set_boundary(at.leaf, start);
+  if (i > 0) WRITE_ONCE(current_root().leaves[i].start, start);
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -1,7 +1,8 @@
 // The areas of a region in order of address: a two-level B+tree whose look-ups take no lock.
 //
 // A look-up is two binary searches, one in the root's array of leaf boundaries and one in a leaf. Changes
-// shift entries within one leaf, under the region's mmap_lock for writing.
+// shift entries within one leaf, under the region's mmap_lock and anon_vma_lock for writing; a larger root is
+// put in place under its mmap_lock alone.
 //
 // Invariant: whatever a look-up that races with a change reads, it stays inside memory that lives as long as
 // the tree and returns some area that was in the tree, or none. Which one is for the caller to check
@@ -28,22 +29,20 @@ class vma_tree {
   vma_tree& operator=(const vma_tree&) = delete;
 
   /// The first area that ends after `addr`; it may begin after it. Null if there is none. Caller holds
-  /// mmap_lock.
+  /// mmap_lock or anon_vma_lock.
   vm_area_struct* find_vma(vaddr_t addr) const;
   /// The last area that begins at or before `addr`. Null if there is none. May race with changes: see above.
   vm_area_struct* lookup(vaddr_t addr) const;
-  /// The last area that ends at or before `addr`. Null if there is none. Caller holds mmap_lock.
+  /// The last area that ends at or before `addr`. Null if there is none. Caller holds mmap_lock or
+  /// anon_vma_lock.
   vm_area_struct* find_vma_prev(vaddr_t addr) const;
 
   /// Memory for one more insert; false if there is none. Caller holds mmap_lock for writing.
   [[nodiscard]] bool preallocate();
-  /// Adds an area that overlaps no other; preallocate() succeeded. Caller holds mmap_lock for writing.
+  /// Adds an area that overlaps no other; preallocate() succeeded. Caller holds both locks for writing.
   void insert(vm_area_struct& vma);
-  /// Removes the area. Caller holds mmap_lock for writing.
+  /// Removes the area. Caller holds both locks for writing.
   void erase(vm_area_struct& vma);
-  /// The area, which is in the tree, now begins at `start`, with its order unchanged. Caller holds mmap_lock
-  /// for writing and updates vm_start itself.
-  void move_start(vm_area_struct& vma, vaddr_t start);
 
   std::size_t size() const { return size_.get(); }
 
@@ -97,11 +96,13 @@ class vma_tree {
     unsigned area;
   };
 
-  /// Where the last area that begins at or before `addr` is; false if there is none. Caller holds mmap_lock.
+  /// The root, which there is. Pairs with the release store of root_ in grow_root(): to who holds the
+  /// anon_vma_lock only, no lock orders it.
+  root& current_root(site s = RW_HERE) const { return *read_dep(root_, s).value; }
+  /// Where the last area that begins at or before `addr` is; false if there is none. Caller holds mmap_lock
+  /// or anon_vma_lock.
   bool find(vaddr_t addr, position& at) const;
-  leaf& leaf_at(unsigned i, site s = RW_HERE) const {
-    return *READ_ONCE(READ_ONCE(root_, s)->leaves[i].child, s);
-  }
+  leaf& leaf_at(unsigned i, site s = RW_HERE) const { return *READ_ONCE(current_root(s).leaves[i].child, s); }
   vm_area_struct* vma_at(position at, site s = RW_HERE) const {
     return READ_ONCE(leaf_at(at.leaf, s).areas[at.area].vma, s);
   }
