@@ -20,6 +20,10 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 /// As long as a file can be, in bytes.
 inline constexpr u64 MAX_LFS_FILESIZE = ~u64{0} >> 1;
+/// Whether a file may have these bytes, as far as a loff_t says (rw_verify_area()).
+constexpr bool valid_file_range(u64 pos, u64 bytes) {
+  return pos <= MAX_LFS_FILESIZE && bytes <= MAX_LFS_FILESIZE - pos;
+}
 
 struct inode;
 struct address_space;

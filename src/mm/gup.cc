@@ -617,6 +617,24 @@ u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_fla
   return gup.nr;
 }
 
+folio* get_mapped_folio(const pmdp_t& pmdp, vaddr_t addr) {
+  if (pmd_is_huge(pmdp_get_lockless(pmdp))) {
+    spin_guard pml(pmd_lockptr(pmdp));
+    const pmd_t pmd = pmdp_get(pmdp);
+    if (!pmd_trans_huge(pmd) || !pmd_has_folio(pmd)) return nullptr;
+    folio* folio = page_folio(pfn_to_page(pmd_pfn(pmd)));
+    folio_get(folio);
+    return folio;
+  }
+  pte_map_lock table(pmdp);
+  if (!table) return nullptr;
+  const pte_t pte = ptep_get(table.at(addr));
+  if (!pte_present(pte) || pte_special(pte) || pte_devmap(pte)) return nullptr;
+  folio* folio = page_folio(pfn_to_page(pte_pfn(pte)));
+  folio_get(folio);
+  return folio;
+}
+
 void unpin_user_pages(page* const* pages, u64 nr_pages, call_site at) {
   if (gup_checked())
     for (u64 i = 0; i < nr_pages; ++i)

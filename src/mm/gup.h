@@ -60,6 +60,10 @@ long pin_user_pages(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags,
 u64 pin_user_pages_fast_only(mm_struct& mm, vaddr_t start, u64 nr_pages, gup_flags flags, page** pages,
                              call_site at = call_site::here());
 
+/// The folio that is mapped at `addr` by this PMD entry or its table, with a reference that folio_put() gives
+/// back; null if there is none, or it is a device's. Faults nothing in. Caller holds the mmap_lock.
+folio* get_mapped_folio(const pmdp_t& pmdp, vaddr_t addr);
+
 /// Pins of the page of zeros are not counted.
 inline void unpin_user_page(page* page, site s = RW_HERE, call_site at = call_site::here()) {
   if (gup_checked()) [[unlikely]]

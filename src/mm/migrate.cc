@@ -4,6 +4,7 @@
 
 #include "machine/tlbflush.h"
 #include "mm/deferred_split.h"
+#include "mm/gup.h"
 #include "mm/highmem.h"
 #include "mm/huge_memory.h"
 #include "mm/memory.h"
@@ -237,25 +238,6 @@ int migrate_folio(folio* from, folio* to) {
   return moved ? 0 : -EAGAIN;
 }
 
-/// The folio that is mapped at `addr`, with a reference; null if none is. Caller holds the mmap_lock.
-folio* get_mapped_folio(mm_struct& mm, vaddr_t addr) {
-  const pmd_lookup at = find_pmd(mm, addr);
-  if (!at.found) return nullptr;
-  folio* found = nullptr;
-  const pmd_t pmd = pmdp_get_lockless(at.pmdp);
-  if (pmd_trans_huge(pmd)) {
-    spin_guard pml(pmd_lockptr(at.pmdp));
-    const pmd_t now = pmdp_get(at.pmdp);
-    if (pmd_trans_huge(now) && pmd_has_folio(now)) found = page_folio(pfn_to_page(pmd_pfn(now)));
-    if (found != nullptr) folio_get(found);
-  } else if (const pte_map_lock table(at.pmdp); table) {
-    const pte_t pte = ptep_get(table.at(addr));
-    if (pte_present(pte) && !pte_special(pte)) found = page_folio(pfn_to_page(pte_pfn(pte)));
-    if (found != nullptr) folio_get(found);
-  }
-  return found;
-}
-
 /// Calls work(folio) with the folio that is mapped at `addr`, locked and with a reference that work() leaves
 /// to the caller.
 template <class Work> int with_mapped_folio(mm_struct& mm, vaddr_t addr, Work work) {
@@ -263,7 +245,8 @@ template <class Work> int with_mapped_folio(mm_struct& mm, vaddr_t addr, Work wo
   mmap_region* region = mm.existing_region(addr);
   if (region == nullptr) return -ENOENT;
   read_guard mmap_lock(region->mmap_lock);
-  folio* folio = get_mapped_folio(mm, addr & PAGE_MASK);
+  const pmd_lookup at = find_pmd(mm, addr);
+  folio* folio = at.found ? get_mapped_folio(at.pmdp, addr) : nullptr;
   if (folio == nullptr) return -ENOENT;
   folio_lock(folio);
   // while this waited for the lock it may have been unmapped, split or moved

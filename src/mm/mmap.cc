@@ -129,7 +129,7 @@ long vm_mmap_file(mm_struct& mm, vaddr_t addr, u64 len, int prot, int flags, fil
   if (len == 0 || (offset & ~PAGE_MASK) != 0) return -EINVAL;
   if (len > geometry().address_limit()) return -ENOMEM;
   len = page_align(len);
-  if (offset > MAX_LFS_FILESIZE || len > MAX_LFS_FILESIZE - offset) return -EOVERFLOW;
+  if (!valid_file_range(offset, len)) return -EOVERFLOW;
   const vm_flags_t vm_flags = calc_vm_flags(prot) | (type == MAP_SHARED ? VM_SHARED : VM_NONE);
   const bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
   if (const int error = dax_check_mapping(backing.mapping(), vm_flags, fixed ? addr : 0, len, offset))

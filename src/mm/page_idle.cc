@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "mm/huge_memory.h"
+#include "mm/gup.h"
 #include "mm/page_lock.h"
 #include "mm/pagewalk.h"
 #include "mm/rmap.h"
@@ -11,25 +11,6 @@
 namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
-
-/// The folio that is mapped at an address, with a reference; null if there is none.
-folio* get_mapped_folio(const pmdp_t& pmdp, vaddr_t addr) {
-  if (pmd_is_huge(pmdp_get_lockless(pmdp))) {
-    spin_guard pml(pmd_lockptr(pmdp));
-    const pmd_t pmd = pmdp_get(pmdp);
-    if (!pmd_trans_huge(pmd) || !pmd_has_folio(pmd)) return nullptr;
-    folio* folio = page_folio(pfn_to_page(pmd_pfn(pmd)));
-    folio_get(folio);
-    return folio;
-  }
-  pte_map_lock table(pmdp);
-  if (!table) return nullptr;
-  const pte_t pte = ptep_get(table.at(addr));
-  if (!pte_present(pte) || pte_special(pte) || pte_devmap(pte)) return nullptr;
-  folio* folio = page_folio(pfn_to_page(pte_pfn(pte)));
-  folio_get(folio);
-  return folio;
-}
 
 /// A use that entries tell of ends PG_idle, and stays known to reclaim. Caller holds the folio lock.
 void collect_use(folio* folio, tlbflush_unmap_batch& batch) {

@@ -13,9 +13,6 @@ namespace racewalk::inline RACEWALK_BACKEND {
 
 namespace {
 
-/// Whether a file may have these bytes, as far as a loff_t says (rw_verify_area()).
-bool valid_range(u64 pos, u64 bytes) { return pos <= MAX_LFS_FILESIZE && bytes <= MAX_LFS_FILESIZE - pos; }
-
 std::byte* file_bytes(folio* folio, u64 pos) {
   return static_cast<std::byte*>(page_address(folio_file_page(folio, pos >> PAGE_SHIFT))) + pos % PAGE_SIZE;
 }
@@ -52,7 +49,7 @@ long read_page(file& f, std::byte* to, u64 bytes, u64 pos) {
 
 long vfs_read(file& f, std::byte* to, u64 bytes, u64 pos) {
   if ((f.f_mode & FMODE_READ) == 0) return -EBADF;
-  if (f.mapping().dax != nullptr || !valid_range(pos, bytes)) return -EINVAL;
+  if (f.mapping().dax != nullptr || !valid_file_range(pos, bytes)) return -EINVAL;
   u64 done = 0;
   while (done < bytes) {
     const long n = read_page(f, to + done, bytes - done, pos + done);
@@ -118,7 +115,7 @@ int write_page(address_space& mapping, const std::byte* from, u64 bytes, u64 pos
 
 long vfs_write(file& f, const std::byte* from, u64 bytes, u64 pos) {
   if (!f.writable()) return -EBADF;
-  if (f.mapping().dax != nullptr || !valid_range(pos, bytes)) return -EINVAL;
+  if (f.mapping().dax != nullptr || !valid_file_range(pos, bytes)) return -EINVAL;
   if (bytes == 0) return 0;
   inode& i = *f.f_inode;
   write_guard i_rwsem(i.i_rwsem);

@@ -232,9 +232,10 @@ class machine {
       const thread& me = s.threads[t];
       if (!me.buffer.empty()) drain(&all.emplace_back(s), t);
       if (state next = s; run_deferred(&next, t)) all.push_back(next);
-      for (unsigned other = 0; other < p_.size(); other++)
-        for (const bool taken : {true, false})
-          if (state next = s; taken ? handle(&next, t, other) : answer(&next, t, other)) all.push_back(next);
+      for (unsigned other = 0; other < p_.size(); other++) {
+        if (state next = s; handle(&next, t, other)) all.push_back(next);
+        if (state next = s; answer(&next, t, other)) all.push_back(next);
+      }
       if (me.at == p_[t].size()) continue;
       if (p_[t][me.at].what == op::access && me.walk.size() < 2)
         translate(s, t, &all);
