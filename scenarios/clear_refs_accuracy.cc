@@ -41,6 +41,7 @@ class world : public testbed {
 
  private:
   void clear(unsigned shape) {
+    describe(&returned_, "returned");
     const ptep_t ptep = pte_offset(pmdp_get(find_pmd(mm_, 0).pmdp), 0);
     if (shape == CLEAN) set_pte_at(0, ptep, pte_mkclean(ptep_get(ptep)));
     cpu([this] {
@@ -76,6 +77,7 @@ class world : public testbed {
     if (idle_without_uffd_wp()) return; // nobody asks there
     if (userfaultfd_register(uffd_, 0, PAGE_SIZE, UFFDIO_REGISTER_MODE_WP) != 0)
       throw setup_violation("SCENARIO", "the page cannot be registered");
+    describe(uffd_);
     folio_get(page_folio(page_at(mm_, 0))); // somebody's, for which a fault copies the page
     // what faults is not lost: it is stored when all is over
     mm_.context.fault = [](mm_context&, vaddr_t, fault_flags) { return fault_result::sigsegv; };

@@ -23,6 +23,7 @@ class world : public testbed {
     cpu([&f] {
       (void)collapse_file(f.mapping(), 0, {.max_ptes_none = hpage_pmd_nr(), .wanted_only = false});
     });
+    describe(uffd_);
     cpu([this, &f] {
       missing_ = false;
       if (userfaultfd_register(uffd_, 0, pmd_size(), UFFDIO_REGISTER_MODE_MISSING) != 0) return;

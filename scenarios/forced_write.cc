@@ -32,6 +32,7 @@ class world : public testbed {
     touch(mm_, 0, FAULT_FLAG_NONE, "f");
     if (shape == CONTINUE && userfaultfd_register(uffd_, 0, PAGE_SIZE, UFFDIO_REGISTER_MODE_MINOR) != 0)
       throw setup_violation("SCENARIO", "the page cannot be registered");
+    describe(uffd_);
     cpu([this] {
       page* got = nullptr;
       if (pin_user_pages(mm_, 0, 1, FOLL_WRITE | FOLL_FORCE, &got) != 1) return;

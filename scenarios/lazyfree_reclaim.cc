@@ -73,6 +73,7 @@ class world : public testbed {
     });
   }
   void store() {
+    describe(&returned_, "returned");
     cpu([this] {
       (void)madvise_free(mm_, 0, PAGE_SIZE);
       smp_store_release(returned_, 1); // pairs with the acquire below: what is stored then is stored later

@@ -107,7 +107,7 @@ class with_shadow : public changing {
   with_shadow(change what, bool looking) : changing(what, 2, 0) {
     const int error = shadow_.attach(mm_);
     VM_BUG_ON(error != 0, "SCENARIO", "the client cannot subscribe");
-    describe(&shadow_, "shadow");
+    describe(shadow_);
     if (!looking) (void)shadow_.fault_fast(0); // there is nothing to be found if the page went before
     load_mm(1, mm_);
     cpu([this, looking] {

@@ -31,6 +31,7 @@ class world : public testbed {
     // only small entries serve it from now on
     if (userfaultfd_register(uffd_, 0, pmd_size(), UFFDIO_REGISTER_MODE_MISSING) != 0)
       throw setup_violation("SCENARIO", "the area cannot be registered");
+    describe(uffd_);
     touch(mm_, 0, FAULT_FLAG_NONE, "h");
     content_[0] = 7;
     cpu([this] {

@@ -27,6 +27,7 @@ class world : public testbed {
     new_table(mm_, 0);
     load_mm(0, mm_);
     load_mm(1, mm_);
+    describe(uffd_);
     describe(&filled_, "filled");
     content_[0] = 7;
     cpu([this] {

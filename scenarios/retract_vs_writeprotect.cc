@@ -20,6 +20,7 @@ class world : public testbed {
     load_mm(0, mm_);
     load_mm(1, mm_);
     if (idle_without_uffd_wp()) return;
+    describe(uffd_);
     cpu([this] {
       int error = userfaultfd_register(uffd_, 0, pmd_size(), UFFDIO_REGISTER_MODE_WP);
       VM_BUG_ON(error != 0, "UFFD", "the pages cannot be registered");

@@ -22,8 +22,7 @@ class world : public testbed {
     share_with_nobody();
     load_mm(0, mm_);
     mm_.context.fault = [](mm_context&, vaddr_t, fault_flags) { return fault_result::sigbus; }; // one try
-    describe(&node_.refs, "node.refs");
-    describe(&node_.kpfn, "node.kpfn");
+    describe(node_, "node");
     cpu([this] {
       stored_ = false;
       read_guard vm_lock(area().vm_lock);

@@ -21,6 +21,7 @@ class world : public testbed {
     touch(mm_, 0, FAULT_FLAG_NONE, "f");
     if (pte_has_uffd_wp() && userfaultfd_register(uffd_, 0, PAGE_SIZE, UFFDIO_REGISTER_MODE_WP) != 0)
       throw setup_violation("SCENARIO", "the page cannot be registered");
+    describe(uffd_);
     load_mm(0, mm_);
     load_mm(1, mm_);
     if (idle_without_uffd_wp()) return;

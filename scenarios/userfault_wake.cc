@@ -26,10 +26,7 @@ class world : public testbed {
       throw setup_violation("SCENARIO", "the page cannot be registered");
     load_mm(0, mm_);
     load_mm(1, mm_);
-    describe(&uffd_.fault_lock, "uffd.fault_lock");
-    describe(&uffd_.unread, "uffd.unread");
-    describe(&uffd_.users, "uffd.users");
-    describe(&uffd_.waits[0].state, "uffd.waits[0]");
+    describe(uffd_);
     content_[0] = 7;
     cpu([this] {
       const result<u64> found = this_cpu().load<u64>(PAGE_SIZE);

@@ -50,10 +50,9 @@ class world : public testbed {
     if (shape == SWAP_MERGE) new_swap(1);
     if (shape == MOVE_STORE) load_mm(1, mm_);
     mm_.context.fault = [](mm_context&, vaddr_t, fault_flags) { return fault_result::sigbus; }; // one try
-    describe(&node_.refs, "node.refs");
-    describe(&node_.kpfn, "node.kpfn");
-    describe(&node_.items, "node.items");
-    describe(&node_.nr_items, "node.nr_items");
+    describe(node_, "node");
+    for (std::size_t n = 0; n < std::size(items_); ++n)
+      describe(items_[n], "item" + std::to_string(n));
     folio_ = page_folio(page_at(mm_, 0));
     if (shape == SWAP_MERGE) folio_get(folio_); // who takes it off the LRU has one
     cpu([this, shape] { walk(shape); });
@@ -149,8 +148,11 @@ class two_scanners : public testbed {
  public:
   two_scanners() : testbed(2) {
     map_anonymous(mm_, 0, PAGE_SIZE, "p");
-    for (unsigned n = 0; n < 2; ++n)
+    for (unsigned n = 0; n < 2; ++n) {
+      describe(nodes_[n], "node" + std::to_string(n));
+      describe(items_[n], "item" + std::to_string(n));
       cpu([this, n] { made_[n] = make_stable(n); });
+    }
     finally(
         [this] { VM_BUG_ON(made_[0] && made_[1], "INV-REF", "a page was made to stand for others twice"); });
   }

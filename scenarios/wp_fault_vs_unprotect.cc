@@ -24,6 +24,7 @@ class world : public testbed {
     if (idle_without_uffd_wp()) return;
     if (userfaultfd_register(uffd_, 0, PAGE_SIZE, UFFDIO_REGISTER_MODE_WP) != 0)
       throw setup_violation("SCENARIO", "the page cannot be registered");
+    describe(uffd_);
     folio_get(page_folio(page_at(mm_, 0))); // somebody's, who reads it
     vma_tree& areas = mm_.region(0)->areas;
     vm_area_struct& area = *areas.lookup(0);

@@ -55,6 +55,8 @@ enum class expect : u8 { safe, violation, open };
 class scenario_world {
  public:
   virtual ~scenario_world() = default;
+  /// Called once, when the set-up is done: variables may be read, as `names` may not.
+  virtual void settled() {}
 
   explore::program program; ///< a body per CPU, and the property
   explore::naming names;    ///< of its variables

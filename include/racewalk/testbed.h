@@ -6,8 +6,10 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "machine/cpu.h"
 #include "mm/dax.h"
@@ -25,7 +27,11 @@ struct disk_inode : inode {
   std::array<word_t, MAX_PAGES> disk;
 };
 
+struct ksm_rmap_item;
+struct ksm_stable_node;
+class shadow_table;
 struct swap_disk;
+struct userfaultfd_ctx;
 
 class testbed : public scenario_world {
  public:
@@ -105,28 +111,50 @@ class testbed : public scenario_world {
 
   /// What a variable is called in race tables.
   void describe(const void* variable, std::string name) { variables_[variable] = std::move(name); }
+  /// The same for all that these consist of.
+  void describe(const userfaultfd_ctx& uffd); // "uffd"
+  void describe(const ksm_stable_node& node, const std::string& name);
+  void describe(const ksm_rmap_item& item, const std::string& name);
+  void describe(const shadow_table& shadow); // "shadow"
 
   Machine machine;
 
  private:
   file& open(inode& i, u64 pages);
-  std::string name_of(const void* addr) const;
-  const vm_area_struct* area_at(const void* addr) const;
-  std::string area_label(const vm_area_struct& vma) const;
-  std::string area_field_of(const void* addr) const;
-  std::string value_of(const void* addr, u64 value) const;
-  explore::variable_place place_of(const void* addr) const;
-  explore::reading reading_of(const void* addr, u64 value) const;
-  std::vector<explore::landmark> landmarks() const;
-  std::string page_label(pfn_t pfn) const;
-  void name_tables(mm_struct& mm);
-
   /// A frame that is a table: whose, at which level, and from which address on.
   struct table {
     unsigned level;
     vaddr_t start;
     std::string mm;
   };
+
+  void settled() override;
+
+  // Names (testbed_names.cc). Of an address that is none of its kind the name is empty.
+  std::string name_of(const void* addr) const;
+  std::string word_of_frame(const void* addr) const;
+  std::string field_of_page(const void* addr) const;
+  std::string field_of_cpu(const void* addr) const;
+  std::string field_of_mm(const void* addr) const;
+  std::string field_of_area(const void* addr) const;
+  std::string field_of_file(const void* addr) const;
+  std::string field_of_device(const void* addr) const;
+  std::string object_at(const void* addr) const;
+  std::string value_of(const void* addr, u64 value) const;
+  std::string entry_text(const table& of, u64 value) const;
+  explore::variable_place place_of(const void* addr) const;
+  explore::reading reading_of(const void* addr, u64 value) const;
+  std::vector<explore::landmark> landmarks() const;
+  std::optional<pfn_t> frame_of(const void* addr) const;
+  std::string page_label(pfn_t pfn) const;
+  const vm_area_struct* area_at(const void* addr) const;
+  std::string area_label(const vm_area_struct& vma) const;
+  std::string place_of_region(const mm_struct& mm, const mmap_region& region) const;
+  std::string whose_is(const mm_struct& mm) const;
+  void name_tables(const mm_struct& mm);
+  void name_region(const mm_struct& mm, const mmap_region& region);
+  void name_areas(const mmap_region& region);
+  void name_area(const vm_area_struct& vma);
 
   const unsigned devices_;
   machine_scope scope_{machine};
@@ -140,8 +168,9 @@ class testbed : public scenario_world {
   std::unique_ptr<swap_disk> swap_;
   std::map<pfn_t, std::string> pages_;
   std::map<pfn_t, table> tables_;
-  std::map<const vm_area_struct*, std::string> areas_;
+  std::vector<const vm_area_struct*> areas_; ///< that new_area() has made
   std::map<const void*, std::string> variables_;
+  std::map<const void*, std::string> objects_; ///< what pointers lead to
   mutable std::map<const void*, std::size_t>
       nameless_; ///< numbered in the order in which they are told about
 };

@@ -44,6 +44,12 @@ struct pgmap_array {
   /// Sets what load() says of its frames.
   void store(const dev_pagemap& at, dev_pagemap* pgmap);
 
+  /// Calls visit(variable, i) for each variable of the array: for who tells about accesses to them.
+  template <class Visit> void for_each_variable(Visit&& visit) const {
+    for (u64 i = 0; i < nr_sections_; ++i)
+      visit(&sections_[i], i);
+  }
+
   mutable mutex_t room;
 
  private:

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "machine/result.h"
 #include "mm/gup.h"
@@ -40,6 +41,15 @@ class shadow_table : mmu_interval_notifier {
 
   result<u64> load(vaddr_t va);
   result<void> store(vaddr_t va, u64 value);
+
+  /// Calls visit(variable, field) for each variable: for who tells about accesses to them.
+  template <class Visit> void for_each_variable(Visit&& visit) const {
+    visit(&invalidate_seq, "invalidate_seq");
+    visit(&next, "next");
+    visit(&lock_, "lock");
+    for (u64 i = 0; i < pages_; ++i)
+      visit(&entries_[i], "entries[" + std::to_string(i) + "]");
+  }
 
  private:
   static void invalidate_range(mmu_interval_notifier& notifier, const mmu_notifier_range& range, u64 seq);

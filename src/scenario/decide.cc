@@ -33,6 +33,7 @@ std::unique_ptr<scenario_world> set_up(const scenario& s, const settings& chosen
   const std::size_t cpus = world->program.threads.size();
   if (cpus == 0) throw setup_violation("SCENARIO", "no CPU has a body");
   if (cpus > explore::MAX_THREADS) throw setup_violation("SCENARIO", "more than 16 CPUs have bodies");
+  world->settled();
   return world;
 }
 

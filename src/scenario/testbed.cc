@@ -2,14 +2,13 @@
 
 #include <span>
 
-#include "arch/describe.h"
 #include "mm/anon_vma.h"
 #include "mm/collapse_file.h"
 #include "mm/filemap.h"
-#include "mm/page_pin.h"
 #include "mm/pgalloc.h"
 #include "mm/rmap.h"
 #include "mm/swapfile.h"
+#include "scenario/hex.h"
 
 namespace racewalk::inline RACEWALK_BACKEND {
 
@@ -20,29 +19,6 @@ constexpr u64 memory_of(unsigned cpus) { return (u64{2} << 20) * (1 + cpus / 8);
 
 void require(bool done, const char* what) {
   if (!done) throw setup_violation("SCENARIO", what);
-}
-
-/// Flags by their names: `locked|writeback`.
-std::string flag_names(u64 flags, std::span<const std::pair<u64, const char*>> names) {
-  std::string s;
-  for (const auto& [flag, name] : names)
-    if ((flags & flag) != 0) s += (s.empty() ? "" : "|") + std::string(name);
-  return s.empty() ? "0" : s;
-}
-constexpr std::pair<u64, const char*> PAGE_FLAGS[] = {
-    {BIT(PG_locked), "locked"}, {BIT(PG_writeback), "writeback"}, {BIT(PG_dirty), "dirty"},
-    {BIT(PG_head), "head"},     {BIT(PG_anon), "anon"},           {BIT(PG_anon_exclusive), "exclusive"},
-    {BIT(PG_ksm), "ksm"},       {BIT(PG_table), "table"}};
-constexpr std::pair<u64, const char*> AREA_FLAGS[] = {{VM_READ, "read"},
-                                                      {VM_WRITE, "write"},
-                                                      {VM_EXEC, "exec"},
-                                                      {VM_SHARED, "shared"},
-                                                      {VM_SOFTDIRTY, "soft-dirty"}};
-
-std::string hex(u64 v) {
-  char buffer[24];
-  std::snprintf(buffer, sizeof buffer, "%#llx", static_cast<unsigned long long>(v));
-  return buffer;
 }
 
 } // namespace
@@ -84,23 +60,8 @@ mm_struct& testbed::new_mm() {
   mm.context.ctx_id = mms_.size();
   mm.context.fault = do_user_addr_fault;
   require(pgd_alloc(mm), "no frame for a root table");
-  name_tables(mm);
   return mm;
 }
-
-namespace {
-
-/// Names what belongs to a region. `place`: what tells it from others.
-void name_region(std::map<const void*, std::string>& names, const mmap_region& region,
-                 const std::string& place) {
-  names[&region.mmap_lock] = "mmap_lock" + place;
-  names[&region.anon_vma_lock] = "anon_vma_lock" + place;
-  region.areas.for_each_variable([&](const void* variable, const char* what, unsigned i) {
-    names[variable] = "areas" + place + "." + what + "[" + std::to_string(i) + "]";
-  });
-}
-
-} // namespace
 
 vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_flags_t flags) {
   mmap_region* region = mm.region(start);
@@ -112,10 +73,8 @@ vm_area_struct& testbed::new_area(mm_struct& mm, vaddr_t start, u64 bytes, vm_fl
   vma->attached.set(true);
   require(region->areas.preallocate(), "no memory for an area");
   region->areas.insert(*vma);
+  areas_.push_back(vma);
   require(region->areas.preallocate(), "no memory for what a body maps or cuts");
-  const std::string whose = &mm == &mms_.front() ? "" : "B";
-  areas_[vma] = "vma" + whose + "@" + hex(start);
-  name_region(variables_, *region, whose + (region->start == 0 ? "" : "@" + hex(region->start)));
   return *vma;
 }
 
@@ -291,7 +250,6 @@ void testbed::touch(mm_struct& mm, vaddr_t addr, fault_flags flags, const char* 
   require(vma != nullptr && handle_mm_fault(*vma, addr, flags) == fault_result::handled,
           "a page cannot be faulted in");
   pages_.try_emplace(page_to_pfn(page_at(mm, addr)), page_name);
-  name_tables(mm);
 }
 
 void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char* page_name,
@@ -301,7 +259,6 @@ void testbed::map_anonymous(mm_struct& mm, vaddr_t start, u64 bytes, const char*
     require(handle_mm_fault(*vma, addr, FAULT_FLAG_WRITE) == fault_result::handled,
             "a page cannot be faulted in");
   pages_[page_to_pfn(page_at(mm, start))] = page_name;
-  name_tables(mm);
 }
 
 page* testbed::new_page(unsigned order, const char* name) {
@@ -329,228 +286,12 @@ void testbed::link_regions(mm_struct& mm, vaddr_t from, vaddr_t to) {
 
 void testbed::new_table(mm_struct& mm, vaddr_t addr) {
   require(pte_alloc(mm, pmd_alloc(mm, addr).pmdp), "no frame for a table");
-  name_tables(mm);
 }
 
 unmap_range testbed::whole_table(vaddr_t addr) const {
   const u64 size = pmd_size();
   const vaddr_t start = addr & ~(size - 1);
   return {start, start + size, start, start + size};
-}
-
-// ---- names -----------------------------------------------------------------------------------------------
-
-void testbed::name_tables(mm_struct& mm) {
-  const std::string whose =
-      mms_.size() > 1 ? std::string(1, static_cast<char>('A' + (&mm == &mms_.front() ? 0 : 1))) : "";
-  const unsigned root = geometry().root_level();
-  tables_[mm.context.pgd] = {root, 0, whose};
-  for (vaddr_t addr = 0; addr < geometry().address_limit(); addr += pmd_size()) {
-    const pmd_lookup at = find_pmd(mm, addr);
-    if (!at.found) continue;
-    const pmd_t pmd = pmdp_get(at.pmdp);
-    if (pmd_is_table(pmd)) tables_[pmd_table_pfn(pmd)] = {PTE_LEVEL, addr, whose};
-  }
-}
-
-std::string testbed::page_label(pfn_t pfn) const {
-  if (const auto named = pages_.find(pfn); named != pages_.end()) return named->second;
-  if (const auto t = tables_.find(pfn); t != tables_.end())
-    return t->second.level == geometry().root_level() ? "root" + t->second.mm
-                                                      : "table" + t->second.mm + "@" + hex(t->second.start);
-  return "page" + std::to_string(pfn);
-}
-
-/// The area whose memory this is in; null: there is none.
-const vm_area_struct* testbed::area_at(const void* addr) const {
-  const vm_area_struct* vma = nullptr;
-  for (const mm_struct& mm : mms_)
-    mm.for_each_region([&](const mmap_region& region) {
-      if (vma == nullptr) vma = region.vm_area_at(addr);
-    });
-  return vma;
-}
-
-/// By what it is in the beginning.
-std::string testbed::area_label(const vm_area_struct& vma) const {
-  const auto known = areas_.find(&vma);
-  return known == areas_.end() ? "spare" : known->second;
-}
-
-/// A field of an area; empty: it is none.
-std::string testbed::area_field_of(const void* addr) const {
-  const vm_area_struct* vma = area_at(addr);
-  if (vma == nullptr) return {};
-  const char* field = addr == &vma->vm_start    ? "vm_start"
-                      : addr == &vma->vm_end    ? "vm_end"
-                      : addr == &vma->vm_flags  ? "vm_flags"
-                      : addr == &vma->attached  ? "attached"
-                      : addr == &vma->vm_file   ? "vm_file"
-                      : addr == &vma->vm_pgoff  ? "vm_pgoff"
-                      : addr == &vma->vm_lock   ? "vm_lock"
-                      : addr == &vma->bars      ? "bars"
-                      : addr == &vma->next_free ? "next_free"
-                                                : "field";
-  return area_label(*vma) + "." + field;
-}
-
-std::string testbed::name_of(const void* addr) const {
-  if (const auto v = variables_.find(addr); v != variables_.end()) return v->second;
-  const auto* at = static_cast<const std::byte*>(addr);
-  const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
-    const u64 offset = static_cast<u64>(at - frames);
-    const pfn_t pfn = offset >> PAGE_SHIFT;
-    const u64 index = (offset & ~PAGE_MASK) / sizeof(word_t);
-    const auto t = tables_.find(pfn);
-    if (t == tables_.end()) return page_label(pfn) + ".data[" + std::to_string(index) + "]";
-    static constexpr const char* level_names[] = {"pte", "pmd", "pud", "pgd"};
-    return level_names[t->second.level] + t->second.mm + "[" +
-           std::to_string(index + (t->second.level == PTE_LEVEL ? t->second.start / PAGE_SIZE : 0)) + "]";
-  }
-  const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
-  if (at >= pages && at < pages + machine.max_pfn() * sizeof(page)) {
-    const u64 offset = static_cast<u64>(at - pages);
-    const page& p = machine.pages()[offset / sizeof(page)];
-    const std::string label = page_label(offset / sizeof(page)) + ".";
-    if (addr == &p.flags) return label + "flags";
-    if (addr == &p._refcount) return label + "refcount";
-    if (addr == &p._mapcount) return label + "mapcount";
-    if (addr == &p._pincount) return label + "pincount";
-    if (addr == &p._entire_mapcount) return label + "entire_mapcount";
-    if (addr == &p.mapping) return label + "mapping";
-    if (addr == &p.index) return label + "index";
-    if (addr == &p.ptl) return label + "ptl";
-    return label + "field" + std::to_string(offset % sizeof(page));
-  }
-  for (unsigned i = 0; i < machine.nr_cpus(); i++) {
-    const Cpu& c = machine.cpu(i);
-    const std::string cpu = "cpu" + std::to_string(i) + ".";
-    if (addr == &c.loaded_mm) return cpu + "loaded_mm";
-    if (addr == &c.is_lazy) return cpu + "is_lazy";
-    if (addr == &c.loaded_tlb_gen) return cpu + "tlb_gen";
-  }
-  for (const mm_struct& mm : mms_) {
-    const std::string whose =
-        mms_.size() > 1 ? std::string("mm") + (&mm == &mms_.front() ? "A." : "B.") : "mm.";
-    if (addr == &mm.context.cpumask) return whose + "cpumask";
-    if (addr == &mm.context.tlb_gen) return whose + "tlb_gen";
-    if (addr == &mm.lockless_walkers) return whose + "walkers";
-    if (addr == &mm.tlb_flush_pending) return whose + "tlb_flush_pending";
-    if (addr == &mm.notifier_subscriptions.list) return whose + "notifiers";
-    if (addr == &mm.notifier_subscriptions.intervals) return whose + "interval_notifiers";
-    if (addr == &mm.notifier_subscriptions.invalidate_seq) return whose + "invalidate_seq";
-    if (addr == &mm.write_protect_seq) return whose + "write_protect_seq";
-    if (addr == &mm.flags) return whose + "mm_flags";
-  }
-  if (std::string area = area_field_of(addr); !area.empty()) return area;
-  for (const disk_inode& i : disk_inodes_)
-    for (unsigned n = 0; n < disk_inode::MAX_PAGES; ++n)
-      if (addr == &i.disk[n]) return "disk[" + std::to_string(n) + "]";
-  for (const file& f : files_) {
-    const inode& i = *f.f_inode;
-    const std::string whose =
-        files_.size() > 1 ? std::string("file") + (&f == &files_.front() ? "A." : "B.") : "file.";
-    if (addr == &i.i_size) return whose + "size";
-    if (addr == &i.i_data.i_mmap_rwsem) return whose + "i_mmap_rwsem";
-    if (addr == &i.i_data.i_pages.xa_lock) return whose + "xa_lock";
-    if (addr == &i.i_data.nrpages) return whose + "nrpages";
-  }
-  if (carries_messages(addr)) return "message";
-  return "variable" + std::to_string(nameless_.try_emplace(addr, nameless_.size() + 1).first->second);
-}
-
-std::string testbed::value_of(const void* addr, u64 value) const {
-  const std::string name = name_of(addr);
-  const auto ends = [&](const char* s) { return name.ends_with(s); };
-  const auto* at = static_cast<const std::byte*>(addr);
-  const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
-    const auto t = tables_.find(static_cast<u64>(at - frames) >> PAGE_SHIFT);
-    if (t != tables_.end()) {
-      std::string text = describe_entry(arch(), geometry().level(t->second.level), value);
-      if (const auto pfn = text.find("pfn="); pfn != std::string::npos) {
-        std::size_t digits = 0;
-        const pfn_t n = std::stoull(text.substr(pfn + 4), &digits);
-        text.replace(pfn, 4 + digits, page_label(n));
-      }
-      return text;
-    }
-  }
-  if (ends("mm_flags")) return (value >> MMF_HAS_PINNED & 1) != 0 ? "has_pinned" : "0";
-  if (ends(".vm_flags")) return flag_names(value, AREA_FLAGS);
-  if (ends(".vm_start") || ends(".vm_end")) return hex(value);
-  if (ends(".flags")) return flag_names(value, PAGE_FLAGS);
-  if (ends("mask")) return hex(value);
-  if (ends("loaded_mm")) {
-    for (const mm_struct& mm : mms_)
-      if (value == reinterpret_cast<u64>(&mm.context))
-        return mms_.size() == 1 ? "mm" : &mm == &mms_.front() ? "mmA" : "mmB";
-    if (value == reinterpret_cast<u64>(loaded_mm_switching())) return "switching";
-    return value ? "mm" : "none";
-  }
-  if (carries_messages(addr)) return value ? "sent" : "none";
-  if (const auto v = variables_.find(std::bit_cast<const void*>(value)); v != variables_.end())
-    return "&" + v->second;
-  if (const vm_area_struct* vma = area_at(std::bit_cast<const void*>(value))) return area_label(*vma);
-  // counts are 32 bits wide, and what looks like a negative one is
-  return std::to_string(value >> 32 ? static_cast<s64>(value) : static_cast<s32>(value));
-}
-
-// ---- the picture -----------------------------------------------------------------------------------------
-
-explore::variable_place testbed::place_of(const void* addr) const {
-  using enum explore::variable_kind;
-  const std::string name = name_of(addr);
-  const auto* at = static_cast<const std::byte*>(addr);
-  const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
-    const pfn_t pfn = static_cast<u64>(at - frames) >> PAGE_SHIFT;
-    const std::string label = page_label(pfn);
-    if (tables_.contains(pfn)) return {entry, label, name};
-    return {memory, label, name.substr(name.rfind('.') + 1)};
-  }
-  const std::size_t dot = name.find('.');
-  if (dot == std::string::npos) return {other, {}, name};
-  const std::string object = name.substr(0, dot);
-  const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
-  const bool is_page = at >= pages && at < pages + machine.max_pfn() * sizeof(struct page);
-  return {is_page                     ? page
-          : object.starts_with("cpu") ? cpu
-          : object.starts_with("mm")  ? mm
-                                      : other,
-          object, name.substr(dot + 1)};
-}
-
-explore::reading testbed::reading_of(const void* addr, u64 value) const {
-  explore::reading r{value_of(addr, value), {}, {}};
-  const explore::variable_place place = place_of(addr);
-  if (place.kind == explore::variable_kind::entry) {
-    const u64 offset = static_cast<u64>(static_cast<const std::byte*>(addr) - machine.frames());
-    const level_t level = geometry().level(tables_.at(offset >> PAGE_SHIFT).level);
-    if (arch().none(value, level) || !arch().present(value, level)) return r;
-    r.target = page_label(arch().leaf(value, level) ? arch().pfn(value, level) : arch().table_pfn(value));
-  } else if (place.field == "refcount" && static_cast<s32>(value) >= GUP_PIN_COUNTING_BIAS) {
-    const s64 pins = static_cast<s32>(value) / GUP_PIN_COUNTING_BIAS;
-    r.detail = std::to_string(pins) + (pins == 1 ? " pin + " : " pins + ") +
-               std::to_string(static_cast<s32>(value) % GUP_PIN_COUNTING_BIAS);
-  }
-  return r;
-}
-
-/// Every entry of every table, and of each page that has a name what its struct page counts.
-std::vector<explore::landmark> testbed::landmarks() const {
-  std::vector<explore::landmark> all;
-  for (const auto& t : tables_)
-    for (unsigned i = 0; i < geometry().entries(); i++)
-      all.push_back({pfn_words(t.first) + i, sizeof(word_t)});
-  for (const auto& named : pages_) {
-    const page& p = machine.pages()[named.first];
-    all.push_back({&p.flags, sizeof p.flags});
-    all.push_back({&p._refcount, sizeof p._refcount});
-    all.push_back({&p._mapcount, sizeof p._mapcount});
-  }
-  return all;
 }
 
 } // namespace racewalk::inline RACEWALK_BACKEND

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <regex>
 
 #include "scenario/decide.h"
 #include "scenarios/catalogue.h"
@@ -30,6 +31,9 @@ decision decide_with(const scenario& s, const variant& v, const arch_desc& arch,
   return decide(s, v, arch, options);
 }
 
+/// What a reader can make nothing of: a variable that has no name, the address of an object.
+const std::regex unnamed("variable[0-9]|(^|[^0-9a-fx])[0-9]{10}|0x[57][0-9a-f]{11}($|[^0-9a-f])");
+
 void check_verdict(const scenario& s, const variant& v, const arch_desc& arch, explore::memory_model m) {
   SCOPED_TRACE(s.name + ":" + v.name + " on " + arch.name + " under " + explore::to_string(m));
   const decision d = decide_with(s, v, arch, m);
@@ -40,6 +44,8 @@ void check_verdict(const scenario& s, const variant& v, const arch_desc& arch, e
   }
   if (d.outcome.verdict != explore::verdict::violation) return;
   EXPECT_FALSE(d.story.steps.empty());
+  for (const explore::step& step : d.story.steps)
+    EXPECT_FALSE(std::regex_search(step.text, unnamed)) << step.text;
   explore::search_options options;
   options.model = m;
   const decision again = replay(s, v, arch, options, d.schedule);
