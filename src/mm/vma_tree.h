@@ -84,7 +84,7 @@ class vma_tree {
     shared<leaf*> child;
   };
   struct root {
-    explicit root(unsigned capacity);
+    explicit root(unsigned n);
     ~root();
     const unsigned capacity;
     shared<unsigned> count;
