@@ -142,6 +142,7 @@ class testbed : public scenario_world {
   std::string object_at(const void* addr) const;
   std::string value_of(const void* addr, u64 value) const;
   std::string entry_text(const table& of, u64 value) const;
+  std::string file_entry_text(xa_entry entry) const;
   explore::variable_place place_of(const void* addr) const;
   explore::reading reading_of(const void* addr, u64 value) const;
   std::vector<explore::landmark> landmarks() const;
@@ -155,6 +156,7 @@ class testbed : public scenario_world {
   void name_region(const mm_struct& mm, const mmap_region& region);
   void name_areas(const mmap_region& region);
   void name_area(const vm_area_struct& vma);
+  void name_file(const file& f, const std::string& name);
 
   const unsigned devices_;
   machine_scope scope_{machine};

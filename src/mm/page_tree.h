@@ -68,6 +68,14 @@ class page_tree {
   /// Frees the nodes. Nobody uses the tree any more, and it holds nothing.
   void destroy();
 
+  /// Calls visit(variable, index) for the word that holds an index, of the first `nr` those that have one:
+  /// for who tells about accesses to them.
+  template <class Visit> void for_each_variable(u64 nr, Visit&& visit) const {
+    u64 unused = 0;
+    for (u64 index = 0; index < nr; ++index)
+      if (const place at = lookup(index, &unused, RW_HERE); at.found) visit(at.slot.get(), index);
+  }
+
   spinlock_t xa_lock; ///< innermost but for the allocator's: under the ptl
 
  private:

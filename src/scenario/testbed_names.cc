@@ -293,6 +293,15 @@ std::string testbed::field_of_file(const void* addr) const {
   return {};
 }
 
+/// Names what pointers to a file lead to, and where its pages are found.
+void testbed::name_file(const file& f, const std::string& name) {
+  objects_[&f] = objects_[&f.mapping()] = name;
+  const u64 pages = static_cast<u64>(atomic_read(f.f_inode->i_size)) >> PAGE_SHIFT;
+  f.mapping().i_pages.for_each_variable(pages, [&](const void* variable, u64 index) {
+    variables_.try_emplace(variable, name + ".i_pages[" + std::to_string(index) + "]");
+  });
+}
+
 std::string testbed::field_of_device(const void* addr) const {
   for (const dev_dax& dax : dax_devices_) {
     const char* name = find_field(addr, {{&dax.pgmap.ref, "ref"},
@@ -322,7 +331,7 @@ void testbed::settled() {
   for (const vm_area_struct* vma : areas_)
     name_area(*vma);
   for (std::size_t n = 0; n < files_.size(); ++n)
-    objects_[&files_[n]] = objects_[&files_[n].mapping()] = "file" + letter(n, files_.size());
+    name_file(files_[n], "file" + letter(n, files_.size()));
   for (const dev_dax& dax : dax_devices_)
     objects_[&dax.pgmap] = "pgmap";
 }
@@ -368,6 +377,15 @@ std::string testbed::entry_text(const table& of, u64 value) const {
   return text;
 }
 
+/// What a file has at an index.
+std::string testbed::file_entry_text(xa_entry entry) const {
+  if (entry.none()) return "none";
+  if (entry.is_retry()) return "retry";
+  if (entry.is_swap()) return "slot" + std::to_string(entry.slot());
+  return page_label(folio_pfn(entry.folio())) + ((entry.val & xa_entry::DIRTY) != 0 ? " dirty" : "") +
+         ((entry.val & xa_entry::WRITEBACK) != 0 ? " writeback" : "");
+}
+
 std::string testbed::value_of(const void* addr, u64 value) const {
   if (const std::optional<pfn_t> pfn = frame_of(addr))
     if (const auto t = tables_.find(*pfn); t != tables_.end()) return entry_text(t->second, value);
@@ -378,6 +396,9 @@ std::string testbed::value_of(const void* addr, u64 value) const {
   if (ends(".vm_start") || ends(".vm_end") || ends(".addr")) return hex(value);
   if (ends(".flags")) return flag_names(value, PAGE_FLAGS);
   if (ends("mask")) return hex(value);
+  if (name.find(".i_pages[") != std::string::npos) return file_entry_text({value});
+  if (name.starts_with("areas") && name.find(".start[") != std::string::npos) return hex(value);
+  if (ends(".folio") || ends(".kpfn")) return value == 0 ? "none" : page_label(value);
   if (ends("loaded_mm") && value == 0) return "none";
   if (ends("loaded_mm") && value == std::bit_cast<u64>(loaded_mm_switching())) return "switching";
   if (carries_messages(addr)) return value ? "sent" : "none";
@@ -394,17 +415,14 @@ std::string testbed::value_of(const void* addr, u64 value) const {
 explore::variable_place testbed::place_of(const void* addr) const {
   using enum explore::variable_kind;
   const std::string name = name_of(addr);
-  const auto* at = static_cast<const std::byte*>(addr);
-  const auto* frames = machine.frames();
-  if (at >= frames && at < frames + (machine.max_pfn() << PAGE_SHIFT)) {
-    const pfn_t pfn = static_cast<u64>(at - frames) >> PAGE_SHIFT;
-    const std::string label = page_label(pfn);
-    if (tables_.contains(pfn)) return {entry, label, name};
-    return {memory, label, name.substr(name.rfind('.') + 1)};
+  if (const std::optional<pfn_t> pfn = frame_of(addr)) {
+    if (tables_.contains(*pfn)) return {entry, page_label(*pfn), name};
+    if (!variables_.contains(addr)) return {memory, page_label(*pfn), name.substr(name.rfind('.') + 1)};
   }
   const std::size_t dot = name.find('.');
   if (dot == std::string::npos) return {other, {}, name};
   const std::string object = name.substr(0, dot);
+  const auto* at = static_cast<const std::byte*>(addr);
   const auto* pages = reinterpret_cast<const std::byte*>(machine.pages());
   const bool is_page = at >= pages && at < pages + machine.max_pfn() * sizeof(struct page);
   return {is_page                     ? page
